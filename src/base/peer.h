@@ -1,0 +1,53 @@
+// Who the pods are: what discovery emits and the sync core takes.
+// Thread safety: plain values.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+
+namespace podmirror {
+
+// Who this pod is (Downward API). Empty members are unknown.
+struct Identity {
+  std::string name;
+  std::string ns;
+  std::string uid;
+  std::string ip;
+};
+
+// One peer as its pod record (or lease, or address list) describes it.
+struct PodRecord {
+  std::string uid;   // empty where the source has none (static, DNS)
+  std::string name;  // "host:port" where the source has none
+  std::string ip;    // textual, without brackets
+  std::uint16_t port = 0;
+  std::string phase;         // "Running"; empty where the source has none
+  bool ready = false;        // condition Ready=True; always false where the source has no records
+  WallMs started_at_ms = 0;  // startedAt of the daemon's container; 0 = unknown
+
+  // What tells peers apart: the UID, or the address where there is none. Never the IP of a record
+  // that has a UID: addresses are reused.
+  std::string id() const { return uid.empty() ? ip + ":" + std::to_string(port) : uid; }
+
+  friend bool operator==(const PodRecord&, const PodRecord&) = default;
+};
+
+// Oldest first: by start, unknown starts last, then UID, then address. The same on every daemon.
+bool OlderThan(const PodRecord& a, const PodRecord& b);
+
+// One good answer of a discovery source: everybody but this pod.
+struct PeerSet {
+  std::vector<PodRecord> peers;  // sorted by OlderThan
+  // True when the answer holds this pod's own record, or the source has no records of us to show.
+  // False means that we look in the wrong place: the set must not be trusted to be complete.
+  bool self_listed = false;
+  WallMs self_started_at_ms = 0;  // from this pod's own record; 0 = unknown
+  std::string where;              // what was searched, for messages: "/registry/pods/default"
+
+  friend bool operator==(const PeerSet&, const PeerSet&) = default;
+};
+
+}  // namespace podmirror

@@ -1,0 +1,35 @@
+#include "base/status.h"
+
+namespace podmirror {
+
+std::string_view ToString(Code code) {
+  switch (code) {
+    case Code::kOk:
+      return "ok";
+    case Code::kInvalid:
+      return "invalid";
+    case Code::kNotFound:
+      return "not found";
+    case Code::kRefused:
+      return "refused";
+    case Code::kUnavailable:
+      return "unavailable";
+    case Code::kDeadline:
+      return "deadline exceeded";
+    case Code::kExhausted:
+      return "exhausted";
+    case Code::kUnimplemented:
+      return "unimplemented";
+    case Code::kInternal:
+      return "internal";
+  }
+  return "unknown";
+}
+
+std::string Status::ToString() const {
+  std::string text(podmirror::ToString(code_));
+  if (!message_.empty()) text += ": " + message_;
+  return text;
+}
+
+}  // namespace podmirror

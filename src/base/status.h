@@ -1,0 +1,66 @@
+// Status and Result: how an expected failure (peer gone, bad bytes, server error) is told.
+// A broken invariant is not a status: it aborts. No exception crosses a boundary of ours.
+// Thread safety: plain values.
+#pragma once
+
+#include <cassert>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace podmirror {
+
+enum class Code {
+  kOk,
+  kInvalid,        // the request or the bytes are wrong; trying again changes nothing
+  kNotFound,       // what was asked for is not there
+  kRefused,        // credentials, permission or identity
+  kUnavailable,    // the other side cannot be reached or is not ready now
+  kDeadline,       // it took too long
+  kExhausted,      // a limit was reached
+  kUnimplemented,  // the other side does not speak this
+  kInternal,       // the other side broke
+};
+
+std::string_view ToString(Code code);
+
+class [[nodiscard]] Status {
+ public:
+  Status() = default;
+  Status(Code code, std::string message) : code_(code), message_(std::move(message)) {}
+
+  bool ok() const { return code_ == Code::kOk; }
+  Code code() const { return code_; }
+  const std::string& message() const { return message_; }
+
+  // "unavailable: connection refused", or "ok".
+  std::string ToString() const;
+
+ private:
+  Code code_ = Code::kOk;
+  std::string message_;
+};
+
+// A value, or the Status that says why there is none. Requires: ok() before value().
+template <typename T>
+class [[nodiscard]] Result {
+ public:
+  Result(T value) : value_(std::move(value)) {}                                  // NOLINT: implicit
+  Result(Status status) : status_(std::move(status)) { assert(!status_.ok()); }  // NOLINT: implicit
+
+  bool ok() const { return value_.has_value(); }
+  const Status& status() const { return status_; }
+  T& value() { return *value_; }
+  const T& value() const { return *value_; }
+  T* operator->() { return &*value_; }
+  const T* operator->() const { return &*value_; }
+  T& operator*() { return *value_; }
+  const T& operator*() const { return *value_; }
+
+ private:
+  Status status_;
+  std::optional<T> value_;
+};
+
+}  // namespace podmirror

@@ -1,0 +1,101 @@
+// Tells ThreadSanitizer what absl::Mutex orders. Debian's Abseil is built without the sanitizer, so
+// that every access which a Mutex protects would look like a race. Only thread-sanitized programs
+// link this file: the dynamic linker takes these functions instead of the library's, for gRPC's own
+// mutexes too. Readers are ordered among each other as well: a race between them goes unseen.
+// Thread safety: as absl::Mutex.
+#include <dlfcn.h>
+#include <sanitizer/tsan_interface.h>
+
+#include <cstdlib>
+
+#include "absl/synchronization/mutex.h"
+
+namespace {
+
+// The library's own function of that name; the name is that of Debian's inline namespace.
+template <typename Function>
+Function* Real(const char* mangled) {
+  void* function = dlsym(RTLD_NEXT, mangled);
+  if (function == nullptr) abort();
+  return reinterpret_cast<Function*>(function);
+}
+
+}  // namespace
+
+namespace absl {
+ABSL_NAMESPACE_BEGIN
+
+void Mutex::Lock() {
+  static const auto real = Real<void(Mutex*)>("_ZN4absl7debian35Mutex4LockEv");
+  real(this);
+  __tsan_acquire(this);
+}
+
+void Mutex::ReaderLock() {
+  static const auto real = Real<void(Mutex*)>("_ZN4absl7debian35Mutex10ReaderLockEv");
+  real(this);
+  __tsan_acquire(this);
+}
+
+bool Mutex::TryLock() {
+  static const auto real = Real<bool(Mutex*)>("_ZN4absl7debian35Mutex7TryLockEv");
+  const bool locked = real(this);
+  if (locked) __tsan_acquire(this);
+  return locked;
+}
+
+bool Mutex::ReaderTryLock() {
+  static const auto real = Real<bool(Mutex*)>("_ZN4absl7debian35Mutex13ReaderTryLockEv");
+  const bool locked = real(this);
+  if (locked) __tsan_acquire(this);
+  return locked;
+}
+
+void Mutex::Unlock() {
+  static const auto real = Real<void(Mutex*)>("_ZN4absl7debian35Mutex6UnlockEv");
+  __tsan_release(this);
+  real(this);
+}
+
+void Mutex::ReaderUnlock() {
+  static const auto real = Real<void(Mutex*)>("_ZN4absl7debian35Mutex12ReaderUnlockEv");
+  __tsan_release(this);
+  real(this);
+}
+
+// All that wait for a condition end in one of the following three.
+bool Mutex::LockSlowWithDeadline(MuHow how, const Condition* condition,
+                                 synchronization_internal::KernelTimeout timeout, int flags) {
+  static const auto real =
+      Real<bool(Mutex*, MuHow, const Condition*, synchronization_internal::KernelTimeout, int)>(
+          "_ZN4absl7debian35Mutex20LockSlowWithDeadlineEPKNS0_6MuHowSEPKNS0_9ConditionENS0_"
+          "24synchronization_internal13KernelTimeoutEi");
+  const bool met = real(this, how, condition, timeout, flags);
+  __tsan_acquire(this);
+  return met;
+}
+
+bool Mutex::AwaitCommon(const Condition& condition,
+                        synchronization_internal::KernelTimeout timeout) {
+  static const auto real =
+      Real<bool(Mutex*, const Condition&, synchronization_internal::KernelTimeout)>(
+          "_ZN4absl7debian35Mutex11AwaitCommonERKNS0_9ConditionENS0_"
+          "24synchronization_internal13KernelTimeoutE");
+  __tsan_release(this);
+  const bool met = real(this, condition, timeout);
+  __tsan_acquire(this);
+  return met;
+}
+
+bool CondVar::WaitCommon(Mutex* mutex, synchronization_internal::KernelTimeout timeout) {
+  static const auto real = Real<bool(CondVar*, Mutex*, synchronization_internal::KernelTimeout)>(
+      "_ZN4absl7debian37CondVar10WaitCommonEPNS0_5MutexENS0_"
+      "24synchronization_internal13KernelTimeoutE");
+  __tsan_release(mutex);
+  const bool timed_out = real(this, mutex, timeout);
+  __tsan_acquire(mutex);
+  return timed_out;
+}
+
+ABSL_NAMESPACE_END
+}  // namespace absl

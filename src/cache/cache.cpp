@@ -1,0 +1,146 @@
+#include "cache/cache.h"
+
+#include <utility>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "cache/group.h"
+
+namespace podmirror {
+
+// Aligned so that two shards never share a cache line.
+struct alignas(64) Cache::Shard {
+  mutable absl::Mutex mu;
+  Group group ABSL_GUARDED_BY(mu);
+};
+
+Cache::Cache() : shards_(std::make_unique<Shard[]>(kGroups)) {}
+Cache::~Cache() = default;
+
+Cache::Shard& Cache::ShardOf(std::uint64_t key_hash) const {
+  return shards_[GroupOf(BucketOf(key_hash))];
+}
+
+template <typename Change>
+auto Cache::Apply(Shard& shard, Change change) {
+  absl::MutexLock lock(&shard.mu);
+  const Group::Totals before = shard.group.totals();
+  const auto result = change(shard.group);
+  const Group::Totals& after = shard.group.totals();
+  digest_.fetch_add(after.sum - before.sum, std::memory_order_relaxed);
+  memory_.fetch_add(after.stats.memory - before.stats.memory, std::memory_order_relaxed);
+  return result;
+}
+
+MergeResult Cache::Merge(EntryRef incoming, WallMs now) {
+  if (incoming->expired(now)) {
+    incoming = Entry::MakeTombstone(incoming->type(), incoming->key(), incoming->version());
+  }
+  const std::uint64_t key_hash = incoming->key_hash();
+  // The floor is read under the lock: a Purge that has passed this shard has raised it before.
+  return Apply(ShardOf(key_hash),
+               [&](Group& group) { return group.Merge(key_hash, incoming, purge_floor()); });
+}
+
+EntryRef Cache::Find(std::int32_t type, std::string_view key, WallMs now) const {
+  EntryRef entry = Peek(type, key);
+  if (entry && (entry->tombstone() || entry->expired(now))) return {};
+  return entry;
+}
+
+EntryRef Cache::Peek(std::int32_t type, std::string_view key) const {
+  const std::uint64_t key_hash = KeyHash(type, key);
+  const Shard& shard = ShardOf(key_hash);
+  absl::ReaderMutexLock lock(&shard.mu);
+  return EntryRef::Share(shard.group.Find(key_hash, type, key));
+}
+
+std::vector<EntryRef> Cache::Bucket(std::uint32_t bucket) const {
+  const Shard& shard = shards_[GroupOf(bucket)];
+  absl::ReaderMutexLock lock(&shard.mu);
+  return shard.group.Entries(bucket % kBucketsPerGroup);
+}
+
+std::uint64_t Cache::bucket_sum(std::uint32_t bucket) const {
+  const Shard& shard = shards_[GroupOf(bucket)];
+  absl::ReaderMutexLock lock(&shard.mu);
+  return shard.group.bucket_sum(bucket % kBucketsPerGroup);
+}
+
+std::array<std::uint64_t, kBucketsPerGroup> Cache::group_bucket_sums(std::uint32_t group) const {
+  std::array<std::uint64_t, kBucketsPerGroup> sums;
+  const Shard& shard = shards_[group];
+  absl::ReaderMutexLock lock(&shard.mu);
+  for (std::uint32_t i = 0; i < kBucketsPerGroup; ++i) sums[i] = shard.group.bucket_sum(i);
+  return sums;
+}
+
+std::array<std::uint64_t, kGroups> Cache::group_sums() const {
+  std::array<std::uint64_t, kGroups> sums;
+  for (std::uint32_t i = 0; i < kGroups; ++i) {
+    absl::ReaderMutexLock lock(&shards_[i].mu);
+    sums[i] = shards_[i].group.totals().sum;
+  }
+  return sums;
+}
+
+std::uint64_t Cache::Sweep(WallMs now) {
+  std::uint64_t swept = 0;
+  for (std::uint32_t i = 0; i < kGroups; ++i) {
+    std::vector<EntryRef> dropped;
+    swept +=
+        Apply(shards_[i], [&](Group& group) { return group.Sweep(now, purge_floor(), dropped); });
+  }
+  return swept;
+}
+
+std::uint64_t Cache::Purge(std::uint64_t floor) {
+  std::uint64_t seen = purge_floor();
+  do {
+    if (floor <= seen) return 0;
+  } while (!purge_floor_.compare_exchange_weak(seen, floor, std::memory_order_relaxed));
+  std::uint64_t purged = 0;
+  for (std::uint32_t i = 0; i < kGroups; ++i) {
+    std::vector<EntryRef> dropped;
+    purged += Apply(shards_[i], [&](Group& group) { return group.Purge(floor, dropped); });
+  }
+  return purged;
+}
+
+CacheStats Cache::Stats() const {
+  CacheStats all;
+  for (std::uint32_t i = 0; i < kGroups; ++i) {
+    absl::ReaderMutexLock lock(&shards_[i].mu);
+    const CacheStats& stats = shards_[i].group.totals().stats;
+    all.entries += stats.entries;
+    all.tombstones += stats.tombstones;
+    all.bytes += stats.bytes;
+    all.memory += stats.memory;
+  }
+  return all;
+}
+
+std::map<std::int32_t, TypeStats> Cache::Types() const {
+  std::map<std::int32_t, TypeStats> all;
+  for (std::uint32_t i = 0; i < kGroups; ++i) {
+    absl::ReaderMutexLock lock(&shards_[i].mu);
+    for (const auto& [type, stats] : shards_[i].group.types()) {
+      TypeStats& sum = all[type];
+      sum.entries += stats.entries;
+      sum.bytes += stats.bytes;
+    }
+  }
+  return all;
+}
+
+void Cache::Clear() {
+  for (std::uint32_t i = 0; i < kGroups; ++i) {
+    Slots dropped;
+    Apply(shards_[i], [&](Group& group) {
+      group.Clear(dropped);
+      return true;
+    });
+  }
+}
+
+}  // namespace podmirror

@@ -1,0 +1,107 @@
+// Cache holds every entry and tombstone of this pod and the digest of them.
+// It is a table of the protocol's 65,536 buckets; a shard is one lock over a group of 256 buckets.
+// Thread safety: all calls from any thread; no lock is held across a callback or for longer than a
+// bucket (Stats, Sweep, Purge, Clear: a shard).
+// Invariants: (1) at most one entry per (type, key): the greatest version ever merged, unless
+// purged.
+//             (2) bucket_sum(b) is the sum of EntryHash of the entries in b.
+//             (3) no tombstone with version.hlc <= purge_floor() is stored.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "base/env.h"
+#include "cache/digest.h"
+#include "cache/entry.h"
+
+namespace podmirror {
+
+// Why an entry was taken or not; pure and total: the greater version wins.
+enum class MergeResult {
+  kAdded,     // no entry for this key was here
+  kReplaced,  // newer than what was here
+  kSame,      // this very version is here
+  kOlder,     // a newer version is here
+  kPurged,    // a tombstone at or below the purge floor: killed what was older, is not stored
+};
+constexpr bool Changed(MergeResult result) {
+  return result == MergeResult::kAdded || result == MergeResult::kReplaced;
+}
+
+struct TypeStats {
+  std::uint64_t entries = 0;
+  std::uint64_t bytes = 0;  // keys and values
+};
+
+struct CacheStats {
+  std::uint64_t entries = 0;  // without tombstones; expired ones count until swept
+  std::uint64_t tombstones = 0;
+  std::uint64_t bytes = 0;   // keys and values of the entries
+  std::uint64_t memory = 0;  // bytes of memory of entries, tombstones and their slots
+};
+
+class Cache {
+ public:
+  Cache();
+  ~Cache();
+  Cache(const Cache&) = delete;
+  Cache& operator=(const Cache&) = delete;
+
+  // Takes `incoming` if it is newer than what is here. Already expired at `now`: merged as the
+  // tombstone of the same version.
+  MergeResult Merge(EntryRef incoming, WallMs now);
+
+  // The live entry, or null when there is none, it is a tombstone or has expired at `now`.
+  EntryRef Find(std::int32_t type, std::string_view key, WallMs now) const;
+
+  // What is stored, tombstones and expired entries included; null when nothing is.
+  EntryRef Peek(std::int32_t type, std::string_view key) const;
+
+  // All that is stored in one bucket, tombstones included, in unspecified order.
+  std::vector<EntryRef> Bucket(std::uint32_t bucket) const;
+
+  // Digests. Sums taken at different moments need not fit together while writes go on.
+  std::uint64_t bucket_sum(std::uint32_t bucket) const;
+  std::array<std::uint64_t, kBucketsPerGroup> group_bucket_sums(std::uint32_t group) const;
+  std::array<std::uint64_t, kGroups> group_sums() const;
+  std::uint64_t digest() const { return digest_.load(std::memory_order_relaxed); }
+
+  // Turns entries that have expired at `now` in place into tombstones of the same version; looks
+  // only at buckets that hold a due entry. Returns how many.
+  std::uint64_t Sweep(WallMs now);
+
+  // Forgets tombstones with version.hlc <= floor, from now on. Never goes back: a lower floor does
+  // nothing. Returns how many tombstones were dropped.
+  std::uint64_t Purge(std::uint64_t floor);
+  std::uint64_t purge_floor() const { return purge_floor_.load(std::memory_order_relaxed); }
+
+  CacheStats Stats() const;
+  std::uint64_t memory_bytes() const { return memory_.load(std::memory_order_relaxed); }
+  // Live and expired-unswept entries of each type that has any.
+  std::map<std::int32_t, TypeStats> Types() const;
+
+  // Drops everything; the purge floor stays.
+  void Clear();
+
+ private:
+  struct Shard;
+
+  Shard& ShardOf(std::uint64_t key_hash) const;
+  // Runs `change` on the shard's group under its lock and carries what it changed into digest_ and
+  // memory_. Gives back what `change` returned.
+  template <typename Change>
+  auto Apply(Shard& shard, Change change);
+
+  std::unique_ptr<Shard[]> shards_;  // kGroups of them; constant after construction
+  std::atomic<std::uint64_t> digest_{0};
+  std::atomic<std::uint64_t> memory_{0};
+  std::atomic<std::uint64_t> purge_floor_{0};
+};
+
+}  // namespace podmirror

@@ -1,0 +1,133 @@
+// An Entry is one immutable, reference-counted block: header, key and value in one allocation,
+// laid out as it goes over the wire, so that sending it is a copy of bytes and nothing more.
+// A tombstone is an entry like any other.
+// Thread safety: immutable after Make/Unpack; EntryRef counts atomically.
+// Invariants: (1) 1 <= key size <= kMaxKeyBytes, key is UTF-8 without NUL.
+//             (2) a tombstone has no value and no expiry.
+#pragma once
+
+#include <atomic>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "base/env.h"
+
+namespace podmirror {
+
+// Protocol constants, not settings: what a peer may send whatever its own limits are.
+inline constexpr std::size_t kMaxKeyBytes = 32 * 1024;
+inline constexpr std::size_t kMaxValueBytes = 48 * 1024 * 1024;
+
+// Hybrid logical clock (48 bits of wall milliseconds, 16 bits of counter) and the origin that made
+// it: a total order, the same everywhere. Greater is newer. {0,0} is older than any entry.
+struct Version {
+  std::uint64_t hlc = 0;
+  std::uint64_t origin = 0;
+
+  friend auto operator<=>(const Version&, const Version&) = default;  // NOLINT: no literal 0 here
+  // "<hlc>-<origin>", lower-case hex, 16 digits each.
+  std::string ToString() const;
+};
+
+// The wall time in an hlc, in milliseconds since 1970.
+constexpr WallMs WallOf(std::uint64_t hlc) { return static_cast<WallMs>(hlc >> 16); }
+constexpr std::uint64_t HlcOf(WallMs wall) { return static_cast<std::uint64_t>(wall) << 16; }
+
+// True for UTF-8 without NUL of 1..kMaxKeyBytes bytes.
+bool IsValidKey(std::string_view key);
+bool IsUtf8(std::string_view text);
+
+// Hash of (type, key): XXH3, fixed by the protocol, the same on every machine.
+// Its top 16 bits are the entry's bucket.
+std::uint64_t KeyHash(std::int32_t type, std::string_view key);
+
+// The version of a value that came from a peer without versions: {1, XXH3 of the value, or 1 if
+// that is 0}. It loses to every version of ours and is the same on all daemons.
+Version LegacyVersion(std::string_view value);
+
+class Entry;
+
+// Shared ownership of an Entry; one pointer wide. Null when default-made.
+class EntryRef {
+ public:
+  EntryRef() = default;
+  EntryRef(const EntryRef& other);
+  EntryRef(EntryRef&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
+  EntryRef& operator=(EntryRef other) noexcept {
+    std::swap(entry_, other.entry_);
+    return *this;
+  }
+  ~EntryRef();
+
+  explicit operator bool() const { return entry_ != nullptr; }
+  const Entry* get() const { return entry_; }
+  const Entry& operator*() const { return *entry_; }
+  const Entry* operator->() const { return entry_; }
+
+  // One more reference to an entry that somebody else holds. Null gives null.
+  static EntryRef Share(const Entry* entry);
+
+  // Takes over one reference, and gives it up: for containers that keep bare pointers.
+  static EntryRef Adopt(const Entry* entry);
+  const Entry* Release() { return std::exchange(entry_, nullptr); }
+
+ private:
+  const Entry* entry_ = nullptr;
+};
+
+class Entry {
+ public:
+  Entry(const Entry&) = delete;
+  Entry& operator=(const Entry&) = delete;
+
+  // expires_at: absolute wall time, 0 = never. Requires: IsValidKey(key), value within
+  // kMaxValueBytes, expires_at >= 0; anything else is a broken caller and aborts.
+  static EntryRef Make(std::int32_t type, std::string_view key, std::string_view value,
+                       Version version, WallMs expires_at = 0);
+  static EntryRef MakeTombstone(std::int32_t type, std::string_view key, Version version);
+
+  // Reads one packed entry off the front of `bytes` and moves `bytes` behind it. Null when it is
+  // cut off or breaks an invariant; `bytes` is then unspecified.
+  static EntryRef Unpack(std::string_view& bytes);
+
+  std::int32_t type() const;
+  std::string_view key() const;
+  std::string_view value() const;
+  Version version() const;
+  bool tombstone() const;
+  WallMs expires_at() const;  // 0 = never
+  bool expired(WallMs now) const {
+    const WallMs at = expires_at();
+    return at != 0 && at <= now;
+  }
+  std::uint64_t key_hash() const { return KeyHash(type(), key()); }
+
+  // The wire form, valid as long as the entry. Little-endian, without padding:
+  //   u64 hlc | u64 origin | i32 type | u32 value size and flags | u16 key size
+  //   [i64 expires_at, if flag kExpires] | key | value
+  std::string_view packed() const;
+
+  // Bytes that this entry occupies in memory beside the cache's slot for it, malloc's own included.
+  std::size_t memory_bytes() const;
+
+ private:
+  friend class EntryRef;
+  Entry() = default;
+  ~Entry() = default;
+
+  // A block with room for `packed_size` bytes at `packed`, to be filled before anybody sees it.
+  static EntryRef Allocate(std::size_t packed_size, char*& packed);
+  static EntryRef Build(std::int32_t type, std::string_view key, std::string_view value,
+                        Version version, std::uint32_t flags, WallMs expires_at);
+  const char* bytes() const;
+
+  mutable std::atomic<std::uint32_t> refs_{1};
+  // The packed form follows at once, unaligned.
+};
+
+}  // namespace podmirror
