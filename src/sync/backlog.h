@@ -1,0 +1,45 @@
+// Backlog is the ring of our own recent writes, numbered 1, 2, 3 ... without gaps; every link is a
+// cursor in it, so a slow peer costs no memory of its own.
+// Thread safety: none; belongs to the Node.
+// Invariants: (1) it holds the writes first()..last().
+//             (2) bytes() <= limit, unless it holds a single write.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+
+#include "cache/entry.h"
+
+namespace podmirror::sync {
+
+class Backlog {
+ public:
+  explicit Backlog(std::uint64_t limit_bytes) : limit_bytes_(limit_bytes) {}
+
+  // Appends the next write and returns its number; the oldest writes fall out over the limit.
+  std::uint64_t Append(EntryRef entry);
+
+  std::uint64_t first() const { return last_ - slots_.size() + 1; }  // last() + 1 when empty
+  std::uint64_t last() const { return last_; }
+  std::uint64_t bytes() const { return bytes_; }
+
+  // Requires: first() <= seq <= last().
+  const EntryRef& at(std::uint64_t seq) const { return slots_[seq - first()].entry; }
+
+  // Memory of the writes that are kept and numbered above seq.
+  std::uint64_t BytesAfter(std::uint64_t seq) const;
+
+ private:
+  struct Slot {
+    EntryRef entry;
+    std::uint64_t end = 0;  // bytes ever appended up to and with this write
+  };
+
+  std::uint64_t limit_bytes_;
+  std::deque<Slot> slots_;
+  std::uint64_t last_ = 0;
+  std::uint64_t bytes_ = 0;
+  std::uint64_t appended_ = 0;
+};
+
+}  // namespace podmirror::sync

@@ -1,0 +1,131 @@
+#include "sync/driver.h"
+
+#include <utility>
+
+namespace podmirror::sync {
+namespace {
+
+constexpr std::int64_t kSweepMs = 250;
+
+// Merges what a message brought; without the driver's lock.
+void MergeEntries(Cache& cache, const Message& message, WallMs now) {
+  const auto merge = [&](const std::vector<EntryRef>& entries) {
+    for (const EntryRef& entry : entries) cache.Merge(entry, now);
+  };
+  if (const auto* batch = std::get_if<Batch>(&message)) merge(batch->entries);
+  if (const auto* push = std::get_if<Push>(&message)) merge(push->entries);
+  if (const auto* reply = std::get_if<OfferReply>(&message)) merge(reply->entries);
+  if (const auto* reply = std::get_if<FetchReply>(&message)) merge(reply->entries);
+}
+
+}  // namespace
+
+Driver::Driver(NodeOptions options, Cache& cache, Env& env, Transport& transport, Observer observer)
+    : cache_(cache),
+      env_(env),
+      transport_(transport),
+      observer_(std::move(observer)),
+      node_(
+          std::move(options), cache, [&env] { return env.Random(); }, env.now()) {}
+
+// Steps the node and carries out what it wants done.
+void Driver::Pump(absl::FunctionRef<void(Node&, Now)> step) {
+  Ready ready;
+  {
+    absl::MutexLock lock(&mu_);
+    step(node_, env_.now());
+    ready = node_.TakeReady();
+    ready_.store(node_.serving(), std::memory_order_relaxed);
+  }
+  for (const ConnId conn : ready.closes) transport_.Close(conn);
+  for (const Ready::DialRequest& dial : ready.dials) {
+    transport_.Dial(dial.conn, dial.peer, dial.legacy);
+  }
+  for (const ConnId conn : ready.wakes) transport_.Wake(conn);
+  for (auto& [done, outcome] : ready.completions) done(outcome);
+  if (observer_) {
+    for (const Event& event : ready.events) observer_(event);
+  }
+  if (ready.unknown_peer && on_unknown_peer_) on_unknown_peer_();
+}
+
+WriteRefusal Driver::Write(std::span<const WriteItem> items, const WriteOptions& options,
+                           WriteDone done) {
+  WriteRefusal refusal = WriteRefusal::kNone;
+  Pump([&](Node& node, Now now) { refusal = node.Write(now, items, options, std::move(done)); });
+  return refusal;
+}
+
+WriteRefusal Driver::WriteLocal(std::span<const WriteItem> items) {
+  WriteRefusal refusal = WriteRefusal::kNone;
+  Pump([&](Node& node, Now now) { refusal = node.WriteLocal(now, items); });
+  return refusal;
+}
+
+NodeStatus Driver::Status() const {
+  absl::MutexLock lock(&mu_);
+  return node_.Status(env_.now());
+}
+
+std::vector<PeerStatus> Driver::Peers() const {
+  absl::MutexLock lock(&mu_);
+  return node_.Peers(env_.now());
+}
+
+void Driver::SetPeers(const PeerSet& set) {
+  Pump([&](Node& node, Now now) { node.SetPeers(now, set); });
+}
+
+void Driver::DiscoveryFailed(const std::string& error) {
+  Pump([&](Node& node, Now) { node.DiscoveryFailed(error); });
+}
+
+ConnId Driver::Accept() {
+  ConnId conn = 0;
+  Pump([&](Node& node, Now now) { conn = node.Accept(now); });
+  return conn;
+}
+
+void Driver::Opened(ConnId conn) {
+  Pump([&](Node& node, Now now) { node.Opened(now, conn); });
+}
+
+void Driver::Receive(ConnId conn, Message message) {
+  Node::Admission admission = Node::Admission::kRefused;
+  Pump([&](Node& node, Now now) { admission = node.Admit(now, conn, message); });
+  if (admission == Node::Admission::kRefused) return;
+  if (admission == Node::Admission::kMerge) MergeEntries(cache_, message, env_.now().wall);
+  Pump([&](Node& node, Now now) { node.Received(now, conn, message); });
+}
+
+std::optional<Message> Driver::Next(ConnId conn) {
+  Node::Outgoing outgoing;
+  Pump([&](Node& node, Now now) { outgoing = node.Next(now, conn); });
+  if (auto* message = std::get_if<Message>(&outgoing)) return std::move(*message);
+  if (const auto* question = std::get_if<Question>(&outgoing)) return Answer(cache_, *question);
+  return std::nullopt;
+}
+
+void Driver::Closed(ConnId conn, const podmirror::Status& status) {
+  Pump([&](Node& node, Now now) { node.Closed(now, conn, status); });
+}
+
+void Driver::Tick() {
+  const Now now = env_.now();
+  if (now.steady >= sweep_at_) {
+    sweep_at_ = now.steady + kSweepMs;
+    cache_.Sweep(now.wall);
+  }
+  Pump([](Node& node, Now at) { node.Tick(at); });
+}
+
+void Driver::BeginDrain() {
+  Pump([](Node& node, Now now) { node.BeginDrain(now); });
+}
+
+bool Driver::drained() const {
+  absl::MutexLock lock(&mu_);
+  return node_.drained();
+}
+
+}  // namespace podmirror::sync

@@ -1,0 +1,106 @@
+// Driver runs the sans-IO Node: one mutex around it, and the pump. Whichever thread brings an event
+// steps the node, unlocks, then carries out the effects. It is all that rest, rpc and app see of
+// the sync core, and the simulation runs the very same code.
+//
+// A stream is pulled: Transport::Wake(conn) says that the node may have something to send. When no
+// write is in flight the transport calls Next(conn), writes the message, and calls Next again when
+// the write is done, until Next returns nothing; then it waits for the next Wake.
+//
+// Thread safety: all calls from any thread. Nothing is called back under a lock, so Transport,
+// observer and WriteDone may call the driver again.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/synchronization/mutex.h"
+#include "base/env.h"
+#include "base/peer.h"
+#include "base/status.h"
+#include "cache/cache.h"
+#include "sync/message.h"
+#include "sync/node.h"
+#include "sync/types.h"
+
+namespace podmirror::sync {
+
+// Carries messages between daemons. No call may block or throw.
+class Transport {
+ public:
+  virtual ~Transport() = default;
+  // Opens a stream to `peer`; answered by Driver::Opened or Driver::Closed for the same id. With
+  // `legacy` the peer speaks hellorpc.Sync only, and the transport translates
+  // (rpc/legacy_stream.h).
+  virtual void Dial(ConnId conn, const PodRecord& peer, bool legacy) = 0;
+  // The node may have something to send on this stream. Unknown ids are ignored.
+  virtual void Wake(ConnId conn) = 0;
+  // Ends the stream; Driver::Closed may follow or not. Unknown ids are ignored.
+  virtual void Close(ConnId conn) = 0;
+};
+
+class Driver {
+ public:
+  using Observer = std::function<void(const Event&)>;
+
+  // `cache`, `env` and `transport` must outlive the driver. The observer may be empty.
+  Driver(NodeOptions options, Cache& cache, Env& env, Transport& transport, Observer observer);
+
+  // --- for rest and rpc: writes and what is to be seen ---
+
+  // Applies all items in order, then waits as `options` say and calls `done`. Refused: nothing
+  // applied, `done` is dropped. Requires: items checked (key, value size, ttl).
+  WriteRefusal Write(std::span<const WriteItem> items, const WriteOptions& options, WriteDone done);
+  // Applies the items here only, without sending them on: their writer tells the others itself
+  // (hellorpc.Sync.Set).
+  WriteRefusal WriteLocal(std::span<const WriteItem> items);
+
+  bool ready() const { return ready_.load(std::memory_order_relaxed); }
+  NodeStatus Status() const;
+  std::vector<PeerStatus> Peers() const;  // oldest first
+
+  // --- for discovery ---
+  void SetPeers(const PeerSet& set);
+  // Why there has been no good answer yet, shown as the reason while not ready.
+  void DiscoveryFailed(const std::string& error);
+  // Called when a peer that no record names says hello: time to list again.
+  void set_on_unknown_peer(std::function<void()> callback) {
+    on_unknown_peer_ = std::move(callback);
+  }
+
+  // --- for the transport ---
+  ConnId Accept();                             // an inbound stream was opened
+  void Opened(ConnId conn);                    // a dialled stream is open
+  void Receive(ConnId conn, Message message);  // calls for one stream must not overlap
+  std::optional<Message> Next(ConnId conn);    // calls for one stream must not overlap
+  void Closed(ConnId conn, const podmirror::Status& status);
+
+  // --- for app ---
+  // Moves time on: call it every kTickMs or so, from one thread.
+  static constexpr std::int64_t kTickMs = 25;
+  void Tick();
+  void BeginDrain();
+  bool drained() const;  // peers have what they lacked, or cannot be reached
+
+ private:
+  void Pump(absl::FunctionRef<void(Node&, Now)> step);
+
+  Cache& cache_;
+  Env& env_;
+  Transport& transport_;
+  const Observer observer_;
+  std::function<void()> on_unknown_peer_;  // set before threads start
+  SteadyMs sweep_at_ = 0;                  // Tick's own
+  std::atomic<bool> ready_{false};
+  mutable absl::Mutex mu_;
+  Node node_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace podmirror::sync

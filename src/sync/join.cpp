@@ -1,0 +1,91 @@
+#include "sync/join.h"
+
+#include <algorithm>
+
+namespace podmirror::sync {
+namespace {
+
+using Kind = JoinDecision::Kind;
+
+JoinDecision Wait(std::string reason) { return {Kind::kWait, {}, {}, std::move(reason)}; }
+
+// A peer that was not reached and may hold data that we would start without.
+bool Blocks(const JoinPeer& peer, const JoinView& view, const JoinLimits& limits) {
+  if (peer.reached) return false;
+  if (!peer.record_ready) return view.elapsed_ms < limits.bootstrap_timeout_ms;
+  if (!limits.bootstrap_alone) return true;
+  return view.elapsed_ms < std::min(kAloneMs, limits.bootstrap_timeout_ms);
+}
+
+// "waiting for a (Ready, not reached: connection refused), b (not reached)"; empty when none
+// blocks.
+std::string Missing(const JoinView& view, const JoinLimits& limits) {
+  std::string names;
+  for (const JoinPeer& peer : view.peers) {
+    if (!Blocks(peer, view, limits)) continue;
+    names += names.empty() ? "" : ", ";
+    names += peer.name + (peer.record_ready ? " (Ready, not reached" : " (not reached");
+    names += (peer.error.empty() ? "" : ": " + peer.error) + ")";
+  }
+  return names.empty() ? "" : "waiting for " + names;
+}
+
+// The oldest peer that can give the copy; null when there is none now.
+const JoinPeer* Donor(const JoinView& view) {
+  for (const JoinPeer& peer : view.peers) {
+    if (peer.synced && !peer.busy) return &peer;
+    const bool may_come = !peer.reached && !peer.failed;
+    if (may_come && view.elapsed_ms < kGatherMs) return nullptr;
+  }
+  return nullptr;
+}
+
+JoinDecision Verify(const JoinView& view, const JoinLimits& limits) {
+  JoinDecision decision{Kind::kVerify, {}, {}, {}};
+  std::string unaware;
+  for (const JoinPeer& peer : view.peers) {
+    if (!peer.synced || peer.passed) continue;
+    if (peer.link_open || view.elapsed_ms >= limits.bootstrap_timeout_ms) {
+      decision.verify.push_back(peer.id);
+      decision.reason += (decision.reason.empty() ? "checking the copy with " : ", ") + peer.name;
+    } else {
+      unaware += (unaware.empty() ? "waiting for the link of " : ", ") + peer.name;
+    }
+  }
+  if (!decision.verify.empty()) return decision;
+  if (!unaware.empty()) return Wait(unaware);
+  if (std::string missing = Missing(view, limits); !missing.empty()) return Wait(missing);
+  return {Kind::kSynced, {}, {}, {}};
+}
+
+}  // namespace
+
+JoinDecision DecideJoin(const JoinView& view, const JoinLimits& limits) {
+  if (!view.set_known) return Wait(view.unknown_reason);
+  const bool any_synced = std::any_of(view.peers.begin(), view.peers.end(),
+                                      [](const JoinPeer& peer) { return peer.synced; });
+  if (any_synced) {
+    if (view.copied) return Verify(view, limits);
+    if (const JoinPeer* donor = Donor(view)) return {Kind::kCopy, donor->id, {}, {}};
+    return Wait("waiting for a donor");
+  }
+  // Nobody reached is synced: the oldest of those reached is first, with what it has.
+  if (std::string missing = Missing(view, limits); !missing.empty()) return Wait(missing);
+  for (const JoinPeer& peer : view.peers) {
+    if (peer.reached && !peer.legacy && peer.elder) {
+      return Wait("waiting for " + peer.name + ", which is older, to be first");
+    }
+  }
+  bool slow_legacy = false;
+  for (const JoinPeer& peer : view.peers) {
+    if (view.legacy_copied || !peer.reached || !peer.legacy) continue;
+    if (!peer.busy) return {Kind::kCopy, peer.id, {}, {}};
+    slow_legacy = true;
+  }
+  if (slow_legacy && view.elapsed_ms < limits.bootstrap_timeout_ms) {
+    return Wait("waiting for a donor");
+  }
+  return {Kind::kFirst, {}, {}, {}};
+}
+
+}  // namespace podmirror::sync

@@ -1,0 +1,65 @@
+// Join decides how a starting node gets its copy and when it may call itself synced. It is a pure
+// decision over what is known of the peers; the Node carries it out.
+// Thread safety: plain values and pure functions.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+
+namespace podmirror::sync {
+
+// One peer of the set, as the joiner sees it now.
+struct JoinPeer {
+  std::string id;
+  std::string name;
+  bool reached = false;       // there is a stream, the handshake succeeded
+  bool failed = false;        // at least one attempt was in vain
+  bool record_ready = false;  // its pod record says Ready=True
+  bool legacy = false;
+  bool synced = false;
+  bool elder = false;      // its process is older than ours (ties: smaller UID)
+  bool busy = false;       // said so a moment ago
+  bool link_open = false;  // says that its own link to us is open
+  bool passed = false;     // a pass with it has completed that began after it said so
+  std::string error;
+};
+
+struct JoinView {
+  bool set_known = false;       // there has been a good answer that lists ourselves
+  std::string unknown_reason;   // why not
+  std::int64_t elapsed_ms = 0;  // since the set is known
+  bool copied = false;          // a copy from a donor is complete
+  bool legacy_copied = false;   // a legacy donor's GetAll was merged
+  std::vector<JoinPeer> peers;  // oldest first, without ourselves
+};
+
+struct JoinLimits {
+  std::int64_t bootstrap_timeout_ms = 30'000;
+  bool bootstrap_alone = false;
+};
+
+struct JoinDecision {
+  enum class Kind {
+    kWait,    // for what `reason` says
+    kCopy,    // from `peer`
+    kVerify,  // a pass with each of `verify`
+    kFirst,   // synced with what we have: nobody else holds the data
+    kSynced,  // the copy is complete and checked
+  };
+  Kind kind = Kind::kWait;
+  std::string peer;
+  std::vector<std::string> verify;
+  std::string reason;
+};
+
+// How long a younger donor is passed over in favour of an older peer not heard of yet.
+inline constexpr std::int64_t kGatherMs = 1000;
+// With bootstrap_alone: for how long an unreachable Ready peer still holds up the start.
+inline constexpr std::int64_t kAloneMs = 5000;
+
+JoinDecision DecideJoin(const JoinView& view, const JoinLimits& limits);
+
+}  // namespace podmirror::sync

@@ -1,0 +1,153 @@
+#include "sync/link.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace podmirror::sync {
+
+void Link::Dialled(ConnId conn, SteadyMs now) {
+  conn_ = conn;
+  phase_ = Phase::kDialling;
+  phase_since_ = now;
+  hello_sent_ = false;
+}
+
+void Link::Opened(SteadyMs now) {
+  phase_ = Phase::kHandshake;
+  phase_since_ = now;
+}
+
+bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now) {
+  phase_ = Phase::kOpen;
+  refusal_ = RefusalReason::kNone;
+  duplicate_ = false;
+  uid_ = reply.self.uid;
+  error_.clear();
+  failures_ = 0;
+  legacy_ = reply.legacy;
+  synced_ = reply.self.synced;
+  link_open_ = reply.link_open;
+  process_started_ms_ = reply.self.process_started_ms;
+  heard_at_ = now;
+  heartbeat_at_ = now;
+  in_flight_ = in_flight_bytes_ = 0;
+  pass_.reset();
+  pass_wanted_ = true;
+  // A legacy service does not tell one run of it from the next.
+  const bool same = !legacy_ && incarnation_ == reply.self.incarnation;
+  incarnation_ = reply.self.incarnation;
+  cursor_ = acked_ + 1;
+  if (same && cursor_ >= backlog.first()) return false;
+  if (!same) {
+    covered_ = 0;
+    passed_ = 0;
+  }
+  Restart(backlog);
+  return true;
+}
+
+void Link::Restart(const Backlog& backlog) {
+  run_start_ = cursor_ = backlog.last() + 1;
+  acked_ = backlog.last();
+  in_flight_ = in_flight_bytes_ = 0;
+  restart_pending_ = true;
+  pass_heals_ = false;
+  pass_wanted_ = true;
+}
+
+void Link::Refuse(RefusalReason reason, std::string detail) {
+  refusal_ = reason;
+  error_ = std::move(detail);
+}
+
+void Link::Lost(Code code, std::string error, SteadyMs now, std::uint64_t jitter) {
+  const bool was_open = open();
+  // A pod that does not know our service may know the old one; a lost old one may have been
+  // replaced by one that knows ours.
+  legacy_ = code == Code::kUnimplemented && !was_open && !legacy_;
+  if (!refused()) error_ = std::move(error);
+  phase_ = Phase::kWaiting;
+  conn_ = 0;
+  pass_.reset();
+  in_flight_ = in_flight_bytes_ = 0;
+  link_open_ = false;
+  if (legacy_) {
+    retry_at_ = now;
+    return;
+  }
+  const std::int64_t step = std::min(kMaxBackoffMs, kMinBackoffMs << std::min(failures_, 8));
+  const std::int64_t wait = duplicate_ ? kDuplicateBackoffMs : refused() ? kRefusedBackoffMs : step;
+  retry_at_ = now + wait / 2 + static_cast<std::int64_t>(jitter % static_cast<std::uint64_t>(wait));
+  ++failures_;
+}
+
+std::int64_t Link::AllowedSilence(bool copying) const {
+  if (copying) return kCopySilenceMs;
+  const auto batch = static_cast<std::int64_t>(in_flight_bytes_ / kSlowestBytesPerMs);
+  return std::max(kSilenceMs + batch, pass_ ? kAnswerSilenceMs : 0);
+}
+
+bool Link::TimedOut(SteadyMs now, bool copying) const {
+  switch (phase_) {
+    case Phase::kWaiting:
+      return false;
+    case Phase::kDialling:
+    case Phase::kHandshake:
+      return now - phase_since_ > kHandshakeMs;
+    case Phase::kOpen:
+      return now - heard_at_ > AllowedSilence(copying);
+  }
+  return false;
+}
+
+void Link::OnHeartbeat(const Heartbeat& heartbeat) {
+  synced_ = heartbeat.synced;
+  link_open_ = heartbeat.link_open;
+}
+
+Batch Link::NextBatch(const Backlog& backlog) {
+  Batch batch;
+  batch.first_seq = cursor_;
+  std::size_t bytes = 0;
+  while (cursor_ <= backlog.last() && batch.entries.size() < kBatchEntries && bytes < kChunkBytes) {
+    const EntryRef& entry = backlog.at(cursor_);
+    bytes += entry->packed().size();
+    batch.entries.push_back(entry);
+    ++cursor_;
+  }
+  batch.last_seq = in_flight_ = cursor_ - 1;
+  in_flight_bytes_ = bytes;
+  return batch;
+}
+
+bool Link::RestartIfBehind(const Backlog& backlog) {
+  if (!open() || cursor_ >= backlog.first()) return false;
+  Restart(backlog);
+  return true;
+}
+
+void Link::OnAck(std::uint64_t seq, SteadyMs now) {
+  // Only the answer to the batch in flight counts: after a restart an older one may still arrive.
+  if (in_flight_ == 0 || seq != in_flight_) return;
+  acked_ = seq;
+  in_flight_ = in_flight_bytes_ = 0;
+  last_ack_at_ = now;
+}
+
+void Link::BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog, SteadyMs now) {
+  pass_.emplace(id, hlc, backlog.last());
+  pass_heals_ = true;
+  pass_wanted_ = false;
+  pass_progress_at_ = now;
+}
+
+void Link::EndPass(SteadyMs next_at) {
+  covered_ = std::max(covered_, pass_->begun_seq());
+  contact_ = std::max(contact_, pass_->begun_hlc());
+  passed_ = pass_->begun_hlc();
+  if (pass_heals_) restart_pending_ = false;
+  pass_.reset();
+  pass_at_ = next_at;
+}
+
+}  // namespace podmirror::sync

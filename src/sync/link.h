@@ -1,0 +1,191 @@
+// A Link carries our writes to one peer: dialling and handshake, the cursor in our backlog, the one
+// batch in flight, heartbeats, and the repair pass with this peer. It never does I/O.
+// Thread safety: none; belongs to the Node, under the driver's mutex.
+// Invariants: (1) the peer's present incarnation holds a write m if run_start() <= m <= acked(),
+// the
+//                 unbroken run of acknowledged batches, or m <= covered(): a completed pass began
+//                 when m was in our cache.
+//             (2) at most one batch is in flight.
+//             (3) open() implies that the handshake succeeded on the stream conn().
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "base/env.h"
+#include "base/peer.h"
+#include "base/status.h"
+#include "sync/backlog.h"
+#include "sync/message.h"
+#include "sync/repair.h"
+#include "sync/types.h"
+
+namespace podmirror::sync {
+
+inline constexpr std::int64_t kHeartbeatMs = 1000;
+inline constexpr std::int64_t kSilenceMs = 3000;  // without a message for so long: out of reach
+// Longer while an answer with entries is under way: nothing else comes before its last byte.
+inline constexpr std::int64_t kAnswerSilenceMs = 5000;
+inline constexpr std::int64_t kCopySilenceMs = 10'000;
+// And while a batch of ours is: this rate at least is expected of the network.
+inline constexpr std::uint64_t kSlowestBytesPerMs = 1024;
+inline constexpr std::int64_t kHandshakeMs = 2000;
+inline constexpr std::int64_t kMinBackoffMs = 100;
+inline constexpr std::int64_t kMaxBackoffMs = 2000;
+inline constexpr std::int64_t kRefusedBackoffMs = 5000;
+inline constexpr std::int64_t kDuplicateBackoffMs = 30'000;
+inline constexpr std::size_t kBatchEntries = 4096;
+
+class Link {
+ public:
+  enum class Phase { kWaiting, kDialling, kHandshake, kOpen };
+
+  // appeared: our hlc now. contact: our hlc at the start of the last completed pass with this pod,
+  // 0 = none.
+  Link(PodRecord record, std::uint64_t appeared, std::uint64_t contact)
+      : id_(record.id()), record_(std::move(record)), appeared_(appeared), contact_(contact) {}
+
+  // --- the stream ---
+  const std::string& id() const { return id_; }  // of its record
+  const PodRecord& record() const { return record_; }
+  void set_record(PodRecord record) { record_ = std::move(record); }
+  Phase phase() const { return phase_; }
+  bool open() const { return phase_ == Phase::kOpen; }
+  ConnId conn() const { return conn_; }  // 0 while kWaiting
+  bool legacy() const { return legacy_; }
+  // Met through another address, this is our own process or a peer that another link serves: not a
+  // peer of its own.
+  bool duplicate() const { return duplicate_; }
+  bool refused() const { return refusal_ != RefusalReason::kNone; }
+  RefusalReason refusal() const { return refusal_; }
+  const std::string& error() const { return error_; }
+  // A writer may wait for this peer: there is a stream, or the first attempt is still under way.
+  bool reachable() const { return open() || (failures_ == 0 && !refused()); }
+  // Tried at least once in vain since it was last open.
+  bool failed() const { return failures_ > 0; }
+  int failures() const { return failures_; }
+
+  bool DialDue(SteadyMs now) const { return phase_ == Phase::kWaiting && now >= retry_at_; }
+  void Dialled(ConnId conn, SteadyMs now);
+  void Opened(SteadyMs now);
+  // The handshake succeeded. Returns true when the run restarted at the head of the backlog: the
+  // peer is a new incarnation, or its cursor has fallen out.
+  bool Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now);
+  void Refuse(RefusalReason reason, std::string detail);
+  void MarkDuplicate() { duplicate_ = true; }
+  // The peer is alive: no reason to wait, unless it refused us.
+  void RetryNow() {
+    if (!refused() && !duplicate_) retry_at_ = 0;
+  }
+  // The stream is gone. jitter: any random number.
+  void Lost(Code code, std::string error, SteadyMs now, std::uint64_t jitter);
+  // Silent or stuck in the handshake for too long. copying: a chunk of the copy is awaited.
+  bool TimedOut(SteadyMs now, bool copying) const;
+  void Heard(SteadyMs now) { heard_at_ = now; }
+
+  // --- the peer, as it last told ---
+  Incarnation incarnation() const { return incarnation_; }
+  bool synced() const { return open() && !legacy_ && synced_; }
+  bool link_open() const { return link_open_; }
+  WallMs process_started_ms() const { return process_started_ms_; }
+  const std::string& uid() const { return uid_; }  // as the peer told, empty before
+  void OnHeartbeat(const Heartbeat& heartbeat);
+  void set_synced(bool synced) { synced_ = synced; }
+
+  // --- our writes ---
+  std::uint64_t run_start() const { return run_start_; }
+  std::uint64_t acked() const { return acked_; }
+  std::uint64_t covered() const { return covered_; }
+  SteadyMs last_ack_at() const { return last_ack_at_; }
+  bool BatchDue(const Backlog& backlog) const {
+    return open() && in_flight_ == 0 && cursor_ <= backlog.last();
+  }
+  // The next batch. Requires: BatchDue(), and no restart due.
+  Batch NextBatch(const Backlog& backlog);
+  // The backlog does not hold the cursor any more. True: the run was restarted at the head.
+  bool RestartIfBehind(const Backlog& backlog);
+  void OnAck(std::uint64_t seq, SteadyMs now);
+
+  // --- heartbeat ---
+  bool HeartbeatDue(SteadyMs now) const { return open() && now >= heartbeat_at_; }
+  void HeartbeatSent(SteadyMs next_at) { heartbeat_at_ = next_at; }
+  void HeartbeatNow() { heartbeat_at_ = 0; }
+  bool HelloDue() const { return phase_ == Phase::kHandshake && !hello_sent_; }
+  void HelloSent() { hello_sent_ = true; }
+
+  // --- repair ---
+  std::optional<Pass>& pass() { return pass_; }
+  const std::optional<Pass>& pass() const { return pass_; }
+  bool restart_pending() const { return restart_pending_; }
+  // What the peer is told and staleness is judged by; 0 = no pass was ever completed with it.
+  std::uint64_t contact() const { return contact_; }
+  // What the purge floor waits for: a peer never contacted counts from when it appeared.
+  std::uint64_t floor_contact() const { return contact_ != 0 ? contact_ : appeared_; }
+  // What our donor knew of this pod counts for us while we know nothing ourselves.
+  void InheritContact(std::uint64_t hlc) {
+    if (contact_ == 0) contact_ = hlc;
+  }
+  bool PassDue(SteadyMs now) const { return pass_wanted_ || now >= pass_at_; }
+  // A pass is to begin as soon as may be, after the present one if there is one.
+  void PassNow() { pass_wanted_ = true; }
+  void BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog, SteadyMs now);
+  // The pass is done: its coverage counts from now on. next_at: when the next one is due.
+  void EndPass(SteadyMs next_at);
+  // hlc at which the last pass that this incarnation of ours completed with it began; 0 = none.
+  std::uint64_t passed() const { return passed_; }
+  bool PassStuck(SteadyMs now) const { return pass_ && now - pass_progress_at_ > kPassStuckMs; }
+  void PassProgress(SteadyMs now) { pass_progress_at_ = now; }
+  void AbandonPass(SteadyMs next_at) {
+    pass_.reset();
+    pass_at_ = next_at;
+  }
+
+ private:
+  static constexpr std::int64_t kPassStuckMs = 10'000;
+
+  void Restart(const Backlog& backlog);
+  std::int64_t AllowedSilence(bool copying) const;
+
+  std::string id_;
+  PodRecord record_;
+  Phase phase_ = Phase::kWaiting;
+  ConnId conn_ = 0;
+  bool legacy_ = false;
+  bool duplicate_ = false;
+  RefusalReason refusal_ = RefusalReason::kNone;
+  std::string error_;
+  int failures_ = 0;
+  SteadyMs retry_at_ = 0;
+  SteadyMs phase_since_ = 0;
+  SteadyMs heard_at_ = 0;
+  bool hello_sent_ = false;
+
+  Incarnation incarnation_ = 0;  // the last one met, 0 = none yet
+  std::string uid_;
+  bool synced_ = false;
+  bool link_open_ = false;
+  WallMs process_started_ms_ = 0;
+
+  std::uint64_t run_start_ = 1;
+  std::uint64_t cursor_ = 1;  // the next write to send
+  std::uint64_t acked_ = 0;
+  std::uint64_t covered_ = 0;
+  std::uint64_t in_flight_ = 0;  // last number of the batch in flight, 0 = none
+  std::uint64_t in_flight_bytes_ = 0;
+  SteadyMs last_ack_at_ = -1;
+  SteadyMs heartbeat_at_ = 0;
+
+  std::optional<Pass> pass_;
+  bool restart_pending_ = false;  // the run restarted; no pass has healed that yet
+  bool pass_heals_ = false;       // the present pass began after the last restart
+  bool pass_wanted_ = false;
+  SteadyMs pass_at_ = 0;
+  SteadyMs pass_progress_at_ = 0;
+  std::uint64_t appeared_;
+  std::uint64_t contact_;
+  std::uint64_t passed_ = 0;
+};
+
+}  // namespace podmirror::sync

@@ -1,0 +1,164 @@
+// What two daemons say to each other on one stream, as plain structs; rpc/codec turns them into
+// podmirror.v1.Peer frames and back, and refuses what breaks a bound.
+//
+// A stream is opened by the dialler to carry its own writes; the acceptor only answers:
+//   dialler:  Hello      Batch  Heartbeat  SumsRequest  Offer       Push       Fetch
+//   acceptor: HelloReply Ack    Heartbeat  Sums         OfferReply  PushReply  FetchReply
+// The acceptor keeps no state per request, so every request may be repeated.
+// Thread safety: plain values.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "cache/digest.h"
+#include "cache/entry.h"
+
+namespace podmirror::sync {
+
+// The protocol version we speak; we talk with those of one before and after.
+inline constexpr std::uint32_t kProtocolVersion = 1;
+// No message is larger on the wire. A constant: it must not differ between peers.
+inline constexpr std::size_t kMaxMessageBytes = 64 * 1024 * 1024;
+// Messages that carry entries are filled up to this, and hold at least one entry.
+inline constexpr std::size_t kChunkBytes = 1024 * 1024;
+// Key listings in one Offer, wants in one reply.
+inline constexpr std::size_t kMaxListed = 16384;
+
+// One run of one daemon: a random id, never 0. Its writes carry it as their origin.
+using Incarnation = std::uint64_t;
+
+// Who speaks, in both directions of a handshake.
+struct Introduction {
+  std::string name;
+  std::string uid;
+  std::string cluster;
+  std::uint32_t protocol = kProtocolVersion;
+  std::uint64_t features = 0;  // bits; unknown ones are ignored
+  Incarnation incarnation = 0;
+  WallMs process_started_ms = 0;
+  bool synced = false;
+  std::uint64_t entries = 0;
+  std::uint64_t hlc = 0;
+  std::uint64_t purge_floor = 0;
+  std::uint64_t contact = 0;  // hlc at which our last completed pass with you began, 0 = none
+};
+
+struct Hello {
+  Introduction self;
+  std::string expected_uid;  // whom the dialler believes to reach; empty = it cannot know
+};
+
+enum class RefusalReason : std::uint8_t {
+  kNone,
+  kOtherCluster,
+  kOtherUid,
+  kProtocol,
+  kClockSkew,
+  kSelf,   // the dialler reached itself
+  kStale,  // the dialler must drop its copy and join anew
+};
+
+struct HelloReply {
+  RefusalReason refusal = RefusalReason::kNone;
+  std::string detail;  // for people; empty when accepted
+  Introduction self;
+  bool legacy = false;  // set by the transport for a peer that speaks hellorpc.Sync only
+  // The acceptor's own link to the dialler is open: its writes reach the dialler.
+  bool link_open = false;
+};
+
+// The dialler's writes first_seq..last_seq, all of them, in order.
+struct Batch {
+  std::uint64_t first_seq = 0;
+  std::uint64_t last_seq = 0;
+  std::vector<EntryRef> entries;
+};
+
+// Everything up to seq has been merged.
+struct Ack {
+  std::uint64_t seq = 0;
+};
+
+struct Heartbeat {
+  std::uint64_t hlc = 0;
+  std::uint64_t digest = 0;
+  std::uint64_t purge_floor = 0;
+  bool synced = false;
+  bool link_open = false;  // as in HelloReply; set by the acceptor
+};
+
+// Asks for the 256 group sums (no group named), or for the bucket sums of the named groups.
+struct SumsRequest {
+  std::uint64_t pass = 0;
+  std::vector<std::uint32_t> groups;
+};
+
+struct Sums {
+  std::uint64_t pass = 0;
+  std::vector<std::uint32_t> groups;  // echoed
+  std::vector<std::uint64_t> sums;    // kGroups group sums, or kBucketsPerGroup for each group
+};
+
+struct Listed {
+  std::uint64_t key_hash = 0;
+  Version version;
+};
+
+// All that the dialler holds in some buckets.
+struct Offer {
+  std::uint64_t pass = 0;
+  std::vector<std::uint32_t> buckets;
+  std::vector<Listed> listed;
+};
+
+struct OfferReply {
+  std::uint64_t pass = 0;
+  std::vector<EntryRef> entries;     // newer at the acceptor, or unknown to the dialler
+  std::vector<std::uint64_t> wants;  // key hashes of what is newer at the dialler
+  bool more = false;                 // did not fit: offer the same buckets again
+};
+
+struct Push {
+  std::uint64_t pass = 0;
+  std::vector<EntryRef> entries;
+};
+
+struct PushReply {
+  std::uint64_t pass = 0;
+};
+
+// A place in the order of all buckets, between entries of one bucket where a bucket is large.
+struct Position {
+  std::uint32_t bucket = 0;
+  std::uint64_t after_key_hash = 0;  // 0 = from the bucket's start
+  friend bool operator==(const Position&, const Position&) = default;
+};
+
+// Asks for the copy (GetAll), from a position on.
+struct Fetch {
+  Position from;
+};
+
+struct Contact {
+  std::string uid;
+  std::uint64_t hlc = 0;
+};
+
+struct FetchReply {
+  bool busy = false;  // serves enough joiners now; ask another or later
+  std::vector<EntryRef> entries;
+  Position next;
+  bool done = false;
+  // With done: what the joiner takes over from its donor.
+  std::uint64_t purge_floor = 0;
+  std::vector<Contact> contacts;
+};
+
+using Message = std::variant<Hello, HelloReply, Batch, Ack, Heartbeat, SumsRequest, Sums, Offer,
+                             OfferReply, Push, PushReply, Fetch, FetchReply>;
+
+}  // namespace podmirror::sync

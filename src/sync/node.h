@@ -1,0 +1,192 @@
+// Node is the sync core of one daemon: it knows the peers, carries our writes to them, answers
+// theirs, joins, repairs and drains. It does no I/O: events come in as calls, effects go out as one
+// Ready value, and entries that arrive are merged into the cache by the Driver between Admit and
+// Received.
+// Thread safety: none; the Driver's mutex protects it. The cache is shared with readers.
+// Invariants: (1) a write is in the cache before it is in the backlog, and its version is seen by
+//                 the clock before it is visible.
+//             (2) synced_ implies a verified copy, or that we were knowingly first.
+//             (3) every stream that is open or being opened belongs to one link or one session.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "base/env.h"
+#include "base/peer.h"
+#include "base/status.h"
+#include "cache/cache.h"
+#include "sync/backlog.h"
+#include "sync/hlc.h"
+#include "sync/join.h"
+#include "sync/legacy_pass.h"
+#include "sync/link.h"
+#include "sync/message.h"
+#include "sync/node_options.h"
+#include "sync/session.h"
+#include "sync/types.h"
+#include "sync/waiters.h"
+
+namespace podmirror::sync {
+
+// What the node wants done; carried out by the driver after unlocking.
+struct Ready {
+  struct DialRequest {
+    ConnId conn = 0;
+    PodRecord peer;
+    bool legacy = false;
+  };
+  std::vector<DialRequest> dials;
+  std::vector<ConnId> wakes;
+  std::vector<ConnId> closes;
+  Waiters::Completions completions;
+  std::vector<Event> events;
+  bool unknown_peer = false;  // somebody of our cluster said hello whom no record names
+};
+
+class Node {
+ public:
+  // random: uniform 64-bit numbers, for incarnations and jitter.
+  Node(NodeOptions options, Cache& cache, std::function<std::uint64_t()> random, Now now);
+
+  WriteRefusal Write(Now now, std::span<const WriteItem> items, const WriteOptions& options,
+                     WriteDone done);
+  WriteRefusal WriteLocal(Now now, std::span<const WriteItem> items);
+
+  void SetPeers(Now now, const PeerSet& set);
+  void DiscoveryFailed(const std::string& error);
+
+  ConnId Accept(Now now);
+  void Opened(Now now, ConnId conn);
+  enum class Admission { kRefused, kMessageOnly, kMerge };
+  // Must be called before every Received: may this message be taken, and are its entries to be
+  // merged? Notes their greatest hlc. A refused one closes its stream; do not call Received then.
+  Admission Admit(Now now, ConnId conn, const Message& message);
+  // The message, its entries merged if they are to be.
+  void Received(Now now, ConnId conn, const Message& message);
+  void Closed(Now now, ConnId conn, const podmirror::Status& status);
+
+  // What is to be sent next on this stream: a message, a question to be answered from the cache, or
+  // nothing.
+  using Outgoing = std::variant<std::monostate, Message, Question>;
+  Outgoing Next(Now now, ConnId conn);
+
+  void Tick(Now now);
+  void BeginDrain(Now now);
+  bool drained() const;
+
+  Ready TakeReady() { return std::exchange(ready_, {}); }
+
+  bool serving() const { return synced_ && !draining_; }
+  bool synced() const { return synced_; }
+  NodeStatus Status(Now now) const;
+  std::vector<PeerStatus> Peers(Now now) const;
+  const Backlog& backlog() const { return backlog_; }
+  const std::map<std::string, Link>& links() const { return links_; }
+
+ private:
+  struct Copy {  // valid while a donor is being copied from
+    std::string donor;
+    bool in_flight = false;
+    bool finishing = false;  // the last chunk has come and is being merged
+    SteadyMs asked_at = 0;
+  };
+  struct Bootstrap {
+    SteadyMs since = 0;      // of this incarnation
+    SteadyMs set_since = 0;  // since a good set is known
+    Position position;       // where the copy goes on, whoever the donor
+    std::optional<Copy> copy;
+    bool copied = false;
+    bool legacy_copied = false;
+    std::uint64_t verify_hlc = 0;  // passes that began at or after it check the copy
+    BootstrapReport report;
+    std::string reason;
+    std::map<std::string, SteadyMs> busy_until;
+  };
+
+  // node.cpp: peers, writes, status
+  std::uint64_t Grows(const WriteItem& item) const;
+  WriteRefusal Refusal(std::span<const WriteItem> items) const;
+  EntryRef Apply(Now now, const WriteItem& item);
+  std::vector<Waiters::Peer> CountedPeers(std::span<const WriteItem> items) const;
+  void RemoveLink(std::map<std::string, Link>::iterator it);
+  void SortLinks();
+
+  // node_handshake.cpp: who may talk to us
+  Introduction Introduce(Now now, std::uint64_t contact) const;
+  RefusalReason Check(Now now, const Introduction& peer, std::string* detail) const;
+  enum class Staleness { kNone, kPeer, kUs };
+  Staleness CheckStale(const Introduction& peer, std::uint64_t our_contact) const;
+  std::uint64_t ContactOf(const Introduction& peer) const;
+  void OnHello(Now now, ConnId conn, Session& session, const Hello& hello);
+  void OnHelloReply(Now now, Link& link, const HelloReply& reply);
+
+  // node_streams.cpp: what comes and goes on the streams
+  Link* LinkOf(ConnId conn);
+  Link* LinkTo(const Introduction& peer);
+  void OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message);
+  void OnLinkMessage(Now now, Link& link, const Message& message);
+  void OnFetchReply(Now now, Link& link, const FetchReply& reply);
+  void RefuseLink(Now now, Link& link, RefusalReason reason, std::string detail);
+  void DropLink(Now now, Link& link, Code code, const std::string& error);
+  Outgoing NextForSession(Now now, Session& session);
+  Outgoing NextForLink(Now now, Link& link);
+  bool LinkHasNext(Now now, const Link& link) const;
+  void CreditAcks(const Link& link, std::uint64_t first, std::uint64_t last);
+
+  // node_upkeep.cpp: what happens as time passes
+  void StepLink(Now now, Link& link);
+  void StepPass(Now now, Link& link);
+  void StepLegacyPass(Now now, Link& link);
+  SteadyMs NextPassAt(Now now);
+  bool MayPass(const Link& link) const;
+  void StepSessions(Now now);
+  void StepJoin(Now now);
+  JoinView ViewForJoin(Now now) const;
+  void BeginCopy(Now now, const std::string& donor);
+  void EndCopy(Now now, const FetchReply& reply);
+  void BecomeSynced(Now now);
+  void Rejoin(Now now, const std::string& why);
+  void AdvanceFloor(Now now);
+  bool Elder(const Link& link) const;
+  bool OldestSynced() const;
+  void Emit(EventKind kind, std::string peer, std::string detail = {},
+            std::vector<std::pair<std::string_view, std::uint64_t>> numbers = {});
+
+  const NodeOptions options_;
+  Cache& cache_;
+  const std::function<std::uint64_t()> random_;
+
+  Incarnation incarnation_;
+  Hlc hlc_;
+  Backlog backlog_;
+  Waiters waiters_;
+  std::map<std::string, Link> links_;                // by PodRecord::id
+  std::vector<Link*> by_age_;                        // the same, oldest first
+  std::map<ConnId, std::string> link_by_conn_;       // dialled streams
+  std::map<ConnId, Session> sessions_;               // inbound streams
+  std::map<std::string, LegacyPass> legacy_passes_;  // by link id, while one is under way
+  // hlc at which our last completed pass with a pod began, by UID; outlives its link, so that a pod
+  // that comes back after too long is found out. Bounded: the oldest go first.
+  std::map<std::string, std::uint64_t> contacts_;
+  ConnId next_conn_ = 1;
+  std::uint64_t next_pass_ = 1;
+
+  bool synced_ = false;
+  bool draining_ = false;
+  std::uint64_t drain_hlc_ = 0;
+  std::optional<PeerSet> set_;  // the last good answer
+  std::string discovery_error_ = "no answer from discovery yet";
+  Bootstrap bootstrap_;
+  SteadyMs floor_at_ = 0;
+  Ready ready_;
+};
+
+}  // namespace podmirror::sync

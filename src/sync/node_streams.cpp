@@ -1,0 +1,329 @@
+// The part of Node that deals with messages: what arrives on the streams, what goes out.
+#include <algorithm>
+
+#include "sync/node.h"
+
+namespace podmirror::sync {
+namespace {
+
+// The entries that a message brings, or null.
+const std::vector<EntryRef>* EntriesOf(const Message& message) {
+  if (const auto* batch = std::get_if<Batch>(&message)) return &batch->entries;
+  if (const auto* push = std::get_if<Push>(&message)) return &push->entries;
+  if (const auto* reply = std::get_if<OfferReply>(&message)) return &reply->entries;
+  if (const auto* reply = std::get_if<FetchReply>(&message)) return &reply->entries;
+  return nullptr;
+}
+
+bool FromDialler(const Message& message) {
+  return std::holds_alternative<Batch>(message) || std::holds_alternative<Push>(message);
+}
+
+}  // namespace
+
+Link* Node::LinkOf(ConnId conn) {
+  const auto found = link_by_conn_.find(conn);
+  return found == link_by_conn_.end() ? nullptr : &links_.at(found->second);
+}
+
+// Our own link to a daemon that introduced itself, or null.
+Link* Node::LinkTo(const Introduction& peer) {
+  if (!peer.uid.empty()) {
+    const auto found = links_.find(peer.uid);
+    if (found != links_.end()) return &found->second;
+  }
+  for (Link* link : by_age_) {
+    if (link->incarnation() == peer.incarnation && !link->duplicate()) return link;
+  }
+  return nullptr;
+}
+
+ConnId Node::Accept(Now now) {
+  const ConnId conn = next_conn_++;
+  Session& session = sessions_[conn];
+  session.opened_at = session.heard_at = now.steady;
+  return conn;
+}
+
+void Node::Opened(Now now, ConnId conn) {
+  Link* link = LinkOf(conn);
+  if (link == nullptr || link->phase() != Link::Phase::kDialling) {
+    ready_.closes.push_back(conn);  // given up before the transport had opened it
+    return;
+  }
+  link->Opened(now.steady);
+  ready_.wakes.push_back(conn);
+}
+
+void Node::Closed(Now now, ConnId conn, const podmirror::Status& status) {
+  if (sessions_.erase(conn) != 0) return;
+  Link* link = LinkOf(conn);
+  if (link == nullptr) return;
+  DropLink(now, *link, status.code(), status.message());
+}
+
+void Node::DropLink(Now now, Link& link, Code code, const std::string& error) {
+  const bool was_open = link.open();
+  link_by_conn_.erase(link.conn());
+  legacy_passes_.erase(link.id());
+  link.Lost(code, error, now.steady, random_());
+  if (bootstrap_.copy && bootstrap_.copy->donor == link.id()) bootstrap_.copy.reset();
+  if (!link.reachable()) waiters_.Unreachable(link.id(), ready_.completions);
+  if (!link.duplicate() && !link.refused() && (was_open || link.failures() == 1)) {
+    Emit(EventKind::kPeerLost, link.record().name, error);
+  }
+  StepLink(now, link);
+  StepJoin(now);
+}
+
+void Node::RefuseLink(Now now, Link& link, RefusalReason reason, std::string detail) {
+  const bool news = link.refusal() != reason;
+  const ConnId conn = link.conn();
+  if (reason == RefusalReason::kSelf) {
+    link.MarkDuplicate();
+  } else {
+    link.Refuse(reason, detail);
+    if (news) Emit(EventKind::kPeerRefused, link.record().name, detail);
+  }
+  ready_.closes.push_back(conn);
+  if (link.duplicate()) waiters_.Removed(link.id(), ready_.completions);
+  DropLink(now, link, Code::kRefused, detail);
+}
+
+// --- what arrives ---
+
+Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
+  Link* link = LinkOf(conn);
+  const auto found = sessions_.find(conn);
+  Session* session = found == sessions_.end() ? nullptr : &found->second;
+  if (link == nullptr && session == nullptr) {
+    ready_.closes.push_back(conn);
+    return Admission::kRefused;
+  }
+  if (link != nullptr) link->Heard(now.steady);
+  if (session != nullptr) session->heard_at = now.steady;
+  const std::vector<EntryRef>* entries = EntriesOf(message);
+  if (entries == nullptr) return Admission::kMessageOnly;
+
+  const bool allowed = session != nullptr ? session->accepted && FromDialler(message)
+                                          : link->open() && !FromDialler(message);
+  std::uint64_t hlc = 0;
+  for (const EntryRef& entry : *entries) hlc = std::max(hlc, entry->version().hlc);
+  const bool sane = Hlc::Acceptable(hlc, now.wall);
+  if (!allowed || !sane) {
+    if (link != nullptr) {
+      RefuseLink(now, *link, sane ? RefusalReason::kProtocol : RefusalReason::kClockSkew,
+                 sane ? "it broke the protocol" : "it sent a version more than 24 h ahead");
+    } else {
+      sessions_.erase(found);
+      ready_.closes.push_back(conn);
+    }
+    return Admission::kRefused;
+  }
+  hlc_.Observe(hlc);
+  const auto* fetched = std::get_if<FetchReply>(&message);
+  if (fetched == nullptr) return Admission::kMerge;
+  // The next chunk is asked for before this one is merged: both sides work at the same time.
+  std::optional<Copy>& copy = bootstrap_.copy;
+  if (!copy || copy->donor != link->id() || !copy->in_flight || fetched->busy) {
+    return Admission::kMessageOnly;
+  }
+  bootstrap_.position = fetched->next;
+  if (fetched->done) {
+    copy->finishing = true;
+  } else {
+    copy->in_flight = false;
+    ready_.wakes.push_back(conn);
+  }
+  return Admission::kMerge;
+}
+
+void Node::Received(Now now, ConnId conn, const Message& message) {
+  if (Link* link = LinkOf(conn); link != nullptr) {
+    OnLinkMessage(now, *link, message);
+    return;
+  }
+  const auto found = sessions_.find(conn);
+  if (found != sessions_.end()) OnSessionMessage(now, conn, found->second, message);
+}
+
+void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message) {
+  if (const auto* hello = std::get_if<Hello>(&message)) {
+    OnHello(now, conn, session, *hello);
+    return;
+  }
+  bool fine = session.accepted && session.answers_due.size() < kMaxQuestions;
+  if (fine) {
+    if (const auto* batch = std::get_if<Batch>(&message)) {
+      session.ack_due = batch->last_seq;
+    } else if (const auto* heartbeat = std::get_if<Heartbeat>(&message)) {
+      fine = Hlc::Acceptable(heartbeat->hlc, now.wall);
+      if (fine) hlc_.Observe(heartbeat->hlc);
+      session.peer_floor = heartbeat->purge_floor;
+      session.heartbeat_due = true;
+      Link* link = LinkTo(session.peer);
+      if (link != nullptr && link->incarnation() == session.peer.incarnation) {
+        link->set_synced(heartbeat->synced);
+        StepLink(now, *link);
+        StepJoin(now);
+      }
+    } else if (const auto* sums = std::get_if<SumsRequest>(&message)) {
+      session.answers_due.push_back(*sums);
+    } else if (const auto* offer = std::get_if<Offer>(&message)) {
+      session.answers_due.push_back(*offer);
+    } else if (const auto* fetch = std::get_if<Fetch>(&message)) {
+      session.answers_due.push_back(*fetch);
+    } else if (const auto* push = std::get_if<Push>(&message)) {
+      session.answers_due.push_back(PushReply{push->pass});
+    } else {
+      fine = false;
+    }
+  }
+  if (fine) {
+    ready_.wakes.push_back(conn);
+  } else {
+    sessions_.erase(conn);
+    ready_.closes.push_back(conn);
+  }
+}
+
+void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
+  if (const auto* reply = std::get_if<HelloReply>(&message)) {
+    if (link.phase() == Link::Phase::kHandshake) OnHelloReply(now, link, *reply);
+    return;
+  }
+  if (!link.open()) return;
+  if (const auto* ack = std::get_if<Ack>(&message)) {
+    const std::uint64_t before = link.acked();
+    link.OnAck(ack->seq, now.steady);
+    CreditAcks(link, before + 1, link.acked());
+  } else if (const auto* heartbeat = std::get_if<Heartbeat>(&message)) {
+    if (!Hlc::Acceptable(heartbeat->hlc, now.wall)) {
+      RefuseLink(now, link, RefusalReason::kClockSkew, "its clock is more than 24 h ahead of ours");
+      return;
+    }
+    hlc_.Observe(heartbeat->hlc);
+    link.OnHeartbeat(*heartbeat);
+  } else if (const auto* fetched = std::get_if<FetchReply>(&message)) {
+    OnFetchReply(now, link, *fetched);
+  } else if (const auto legacy = legacy_passes_.find(link.id()); legacy != legacy_passes_.end()) {
+    if (const auto* pushed = std::get_if<PushReply>(&message)) legacy->second.OnPushReply(*pushed);
+  } else if (link.pass()) {
+    link.PassProgress(now.steady);
+    if (const auto* sums = std::get_if<Sums>(&message)) link.pass()->OnSums(*sums, cache_);
+    if (const auto* reply = std::get_if<OfferReply>(&message)) link.pass()->OnOfferReply(*reply);
+    if (const auto* pushed = std::get_if<PushReply>(&message)) link.pass()->OnPushReply(*pushed);
+  }
+  StepLink(now, link);
+  StepJoin(now);
+}
+
+void Node::OnFetchReply(Now now, Link& link, const FetchReply& reply) {
+  const std::string id = link.id();
+  std::optional<Copy>& copy = bootstrap_.copy;
+  if (copy && copy->donor == id) {
+    if (reply.busy) {
+      bootstrap_.busy_until[id] = now.steady + 100 + static_cast<std::int64_t>(random_() % 200);
+      copy.reset();
+    } else {
+      bootstrap_.report.entries += reply.entries.size();
+      for (const EntryRef& entry : reply.entries) {
+        bootstrap_.report.bytes += entry->key().size() + entry->value().size();
+      }
+      if (reply.done && copy->finishing) EndCopy(now, reply);
+    }
+    return;
+  }
+  const auto legacy = legacy_passes_.find(id);
+  if (legacy != legacy_passes_.end()) legacy->second.OnFetchReply(reply);
+}
+
+// --- what goes out ---
+
+Node::Outgoing Node::Next(Now now, ConnId conn) {
+  if (Link* link = LinkOf(conn); link != nullptr) return NextForLink(now, *link);
+  const auto found = sessions_.find(conn);
+  if (found == sessions_.end()) return {};
+  return NextForSession(now, found->second);
+}
+
+Node::Outgoing Node::NextForSession(Now now, Session& session) {
+  if (session.hello_reply) {
+    Message reply = *std::exchange(session.hello_reply, std::nullopt);
+    return reply;
+  }
+  if (session.ack_due != 0) return Message(Ack{std::exchange(session.ack_due, 0)});
+  if (std::exchange(session.heartbeat_due, false)) {
+    const Link* link = LinkTo(session.peer);
+    const bool link_open =
+        link != nullptr && link->open() && link->incarnation() == session.peer.incarnation;
+    return Message(Heartbeat{hlc_.Current(now.wall), cache_.digest(), cache_.purge_floor(), synced_,
+                             link_open});
+  }
+  if (session.answers_due.empty()) return {};
+  auto request = std::move(session.answers_due.front());
+  session.answers_due.pop_front();
+  if (const auto* pushed = std::get_if<PushReply>(&request)) return Message(*pushed);
+  Question question;
+  question.asker_floor = session.peer_floor;
+  if (const auto* sums = std::get_if<SumsRequest>(&request)) question.request = *sums;
+  if (auto* offer = std::get_if<Offer>(&request)) question.request = std::move(*offer);
+  if (const auto* fetch = std::get_if<Fetch>(&request)) {
+    const auto joiners = std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& other) {
+      return &other.second != &session && now.steady - other.second.fetched_at < kJoinerMs;
+    });
+    if (!synced_ || static_cast<std::size_t>(joiners) >= kMaxJoiners) {
+      FetchReply busy;
+      busy.busy = true;
+      return Message(std::move(busy));
+    }
+    session.fetched_at = now.steady;
+    question.request = *fetch;
+    question.purge_floor = cache_.purge_floor();
+    for (const auto& [uid, hlc] : contacts_) question.contacts.push_back({uid, hlc});
+  }
+  return question;
+}
+
+bool Node::LinkHasNext(Now now, const Link& link) const {
+  if (link.HelloDue()) return true;
+  if (!link.open()) return false;
+  if (link.HeartbeatDue(now.steady) || link.BatchDue(backlog_)) return true;
+  const std::optional<Copy>& copy = bootstrap_.copy;
+  if (copy && copy->donor == link.id() && !copy->in_flight) return true;
+  if (!link.legacy()) return link.pass() && link.pass()->HasNext();
+  const auto legacy = legacy_passes_.find(link.id());
+  return legacy != legacy_passes_.end() && legacy->second.HasNext();
+}
+
+Node::Outgoing Node::NextForLink(Now now, Link& link) {
+  if (link.HelloDue()) {
+    link.HelloSent();
+    return Message(Hello{Introduce(now, link.contact()), link.record().uid});
+  }
+  if (!link.open()) return {};
+  if (link.HeartbeatDue(now.steady)) {
+    // A joiner waits for what heartbeats tell: whose link to it is open, who became synced.
+    link.HeartbeatSent(now.steady + (synced_ ? kHeartbeatMs : kHeartbeatMs / 10));
+    return Message(
+        Heartbeat{hlc_.Current(now.wall), cache_.digest(), cache_.purge_floor(), synced_, false});
+  }
+  if (link.RestartIfBehind(backlog_)) StepLink(now, link);
+  if (link.BatchDue(backlog_)) return Message(link.NextBatch(backlog_));
+  std::optional<Copy>& copy = bootstrap_.copy;
+  if (copy && copy->donor == link.id() && !copy->in_flight) {
+    copy->in_flight = true;
+    copy->asked_at = now.steady;
+    return Message(Fetch{bootstrap_.position});
+  }
+  std::optional<Message> request;
+  if (const auto legacy = legacy_passes_.find(link.id()); legacy != legacy_passes_.end()) {
+    request = legacy->second.Next(cache_, now.wall);
+  } else if (link.pass()) {
+    request = link.pass()->Next(cache_);
+  }
+  if (request) return Message(std::move(*request));
+  return {};
+}
+
+}  // namespace podmirror::sync

@@ -1,0 +1,311 @@
+// The part of Node that moves things on as time passes: links, repair, joining, purge floor, drain.
+#include <algorithm>
+#include <tuple>
+
+#include "sync/node.h"
+
+namespace podmirror::sync {
+namespace {
+
+// A peer that was not contacted for so long does not hold the purge floor any more.
+constexpr std::int64_t kForgetMs = 24 * 3'600'000;
+constexpr std::int64_t kFloorStepMs = 1000;  // how often the floor is looked at
+constexpr std::int64_t kFloorSteps = 16;     // it advances in steps of tombstone-ttl / 16
+constexpr std::int64_t kFetchStuckMs = 10'000;
+constexpr std::size_t kMaxContacts = 16384;
+
+}  // namespace
+
+void Node::Tick(Now now) {
+  for (Link* link : by_age_) StepLink(now, *link);
+  StepSessions(now);
+  waiters_.Tick(now.steady, ready_.completions);
+  StepJoin(now);
+  if (now.steady >= floor_at_) {
+    floor_at_ = now.steady + kFloorStepMs;
+    AdvanceFloor(now);
+  }
+}
+
+// Does whatever is due on a link and wakes its stream if there is something to send.
+void Node::StepLink(Now now, Link& link) {
+  if (link.DialDue(now.steady)) {
+    const ConnId conn = next_conn_++;
+    link.Dialled(conn, now.steady);
+    link_by_conn_[conn] = link.id();
+    ready_.dials.push_back({conn, link.record(), link.legacy()});
+    return;
+  }
+  const std::optional<Copy>& copy = bootstrap_.copy;
+  if (link.TimedOut(now.steady, copy && copy->in_flight && copy->donor == link.id())) {
+    ready_.closes.push_back(link.conn());
+    const bool silent = link.open();
+    DropLink(now, link, Code::kDeadline,
+             silent ? "nothing heard from it for 3 s" : "no answer within 2 s");
+    return;
+  }
+  if (!link.open()) return;
+  StepPass(now, link);
+  if (LinkHasNext(now, link)) ready_.wakes.push_back(link.conn());
+}
+
+bool Node::MayPass(const Link& link) const { return synced_ && link.synced(); }
+
+// Every link its own moment within the last tenth of the interval, so that they do not all fall on
+// the same one.
+SteadyMs Node::NextPassAt(Now now) {
+  const std::int64_t interval = options_.repair_interval_ms;
+  const auto jitter = random_() % static_cast<std::uint64_t>(interval / 10 + 1);
+  return now.steady + interval - static_cast<std::int64_t>(jitter);
+}
+
+void Node::StepLegacyPass(Now now, Link& link) {
+  const auto legacy = legacy_passes_.find(link.id());
+  if (legacy == legacy_passes_.end()) {
+    if (link.PassDue(now.steady) && OldestSynced()) {
+      legacy_passes_.emplace(link.id(), LegacyPass(next_pass_++));
+    }
+    return;
+  }
+  if (!legacy->second.done()) return;
+  const std::uint64_t sent = legacy->second.sent();
+  legacy_passes_.erase(legacy);
+  link.AbandonPass(NextPassAt(now));
+  if (sent > 0) Emit(EventKind::kRepairDone, link.record().name, "hellorpc", {{"sent", sent}});
+}
+
+void Node::StepPass(Now now, Link& link) {
+  if (link.legacy()) {
+    StepLegacyPass(now, link);
+    return;
+  }
+  if (link.pass() && link.pass()->done()) {
+    const Pass& pass = *link.pass();
+    const bool restart = link.restart_pending();
+    const std::uint64_t received = pass.received();
+    const std::uint64_t sent = pass.sent();
+    link.EndPass(NextPassAt(now));
+    CreditAcks(link, 1, link.covered());
+    if (!link.record().uid.empty()) contacts_[link.record().uid] = link.contact();
+    if (received + sent > 0) {
+      Emit(EventKind::kRepairDone, link.record().name, restart ? "connect" : "periodic",
+           {{"received", received}, {"sent", sent}});
+    }
+  } else if (link.PassStuck(now.steady)) {
+    link.AbandonPass(now.steady);
+  }
+  if (!link.pass() && link.PassDue(now.steady) && MayPass(link)) {
+    link.BeginPass(next_pass_++, hlc_.Current(now.wall), backlog_, now.steady);
+  }
+}
+
+bool Node::OldestSynced() const {
+  if (!synced_) return false;
+  return std::none_of(by_age_.begin(), by_age_.end(), [this](const Link* link) {
+    return link->synced() && !link->duplicate() && Elder(*link);
+  });
+}
+
+void Node::StepSessions(Now now) {
+  for (auto it = sessions_.begin(); it != sessions_.end();) {
+    const Session& session = it->second;
+    const bool mute = !session.accepted && now.steady - session.opened_at > kSessionHelloMs;
+    if (mute || now.steady - session.heard_at > kSessionSilenceMs) {
+      ready_.closes.push_back(it->first);
+      it = sessions_.erase(it);
+    } else {
+      ++it;
+    }
+  }
+}
+
+// --- joining ---
+
+bool Node::Elder(const Link& link) const {
+  return std::make_tuple(link.process_started_ms(), std::cref(link.uid()), link.incarnation()) <
+         std::make_tuple(options_.process_started_ms, std::cref(options_.self.uid), incarnation_);
+}
+
+JoinView Node::ViewForJoin(Now now) const {
+  JoinView view;
+  view.set_known = set_.has_value();
+  view.unknown_reason = discovery_error_;
+  view.elapsed_ms = now.steady - bootstrap_.set_since;
+  view.copied = bootstrap_.copied;
+  view.legacy_copied = bootstrap_.legacy_copied;
+  for (const Link* link : by_age_) {
+    if (link->duplicate()) continue;
+    JoinPeer peer;
+    peer.id = link->id();
+    peer.name = link->record().name;
+    peer.reached = link->open();
+    peer.failed = link->failed();
+    peer.record_ready = link->record().ready;
+    peer.legacy = link->legacy();
+    peer.synced = link->synced();
+    peer.elder = Elder(*link);
+    const auto busy = bootstrap_.busy_until.find(peer.id);
+    peer.busy = busy != bootstrap_.busy_until.end() && now.steady < busy->second;
+    peer.link_open = link->link_open();
+    peer.passed = bootstrap_.copied && link->passed() >= bootstrap_.verify_hlc;
+    peer.error = link->error();
+    view.peers.push_back(std::move(peer));
+  }
+  return view;
+}
+
+void Node::StepJoin(Now now) {
+  if (synced_) return;
+  if (bootstrap_.copy) {
+    const Copy& copy = *bootstrap_.copy;
+    if (!copy.in_flight || now.steady - copy.asked_at <= kFetchStuckMs) return;
+    bootstrap_.busy_until[copy.donor] = now.steady + kFetchStuckMs;
+    bootstrap_.copy.reset();
+  }
+  const JoinDecision decision =
+      DecideJoin(ViewForJoin(now), {options_.bootstrap_timeout_ms, options_.bootstrap_alone});
+  switch (decision.kind) {
+    case JoinDecision::Kind::kWait:
+      break;
+    case JoinDecision::Kind::kCopy:
+      BeginCopy(now, decision.peer);
+      return;
+    case JoinDecision::Kind::kVerify:
+      for (const std::string& id : decision.verify) {
+        Link& link = links_.at(id);
+        if (link.pass()) continue;
+        link.BeginPass(next_pass_++, hlc_.Current(now.wall), backlog_, now.steady);
+        ready_.wakes.push_back(link.conn());
+      }
+      break;
+    case JoinDecision::Kind::kFirst:
+    case JoinDecision::Kind::kSynced:
+      BecomeSynced(now);
+      return;
+  }
+  if (decision.reason != bootstrap_.reason) {
+    bootstrap_.reason = decision.reason;
+    Emit(EventKind::kNotReady, {}, decision.reason);
+  }
+}
+
+void Node::BeginCopy(Now now, const std::string& donor) {
+  const Link& link = links_.at(donor);
+  bootstrap_.copy = Copy{donor, false, false, now.steady};
+  const std::string& name = link.record().name;
+  bootstrap_.reason = "copying from " + name;
+  if (bootstrap_.report.donor != name) {
+    bootstrap_.report.donor = name;
+    Emit(EventKind::kBootstrapStarted, name, link.legacy() ? "hellorpc" : "podmirror.v1",
+         {{"from_bucket", bootstrap_.position.bucket}});
+  }
+  ready_.wakes.push_back(link.conn());
+}
+
+void Node::EndCopy(Now now, const FetchReply& reply) {
+  const Link& donor = links_.at(bootstrap_.copy->donor);
+  if (donor.legacy()) {
+    bootstrap_.legacy_copied = true;
+  } else {
+    bootstrap_.copied = true;
+    cache_.Purge(reply.purge_floor);
+    for (const Contact& contact : reply.contacts) {
+      const auto found = links_.find(contact.uid);
+      if (found != links_.end()) found->second.InheritContact(contact.hlc);
+      contacts_.try_emplace(contact.uid, contact.hlc);
+    }
+  }
+  bootstrap_.verify_hlc = hlc_.Next(now.wall);
+  bootstrap_.copy.reset();
+}
+
+void Node::BecomeSynced(Now now) {
+  synced_ = true;
+  bootstrap_.reason.clear();
+  bootstrap_.report.ms = now.steady - bootstrap_.since;
+  const BootstrapReport& report = bootstrap_.report;
+  Emit(EventKind::kBootstrapDone, report.donor, report.donor.empty() ? "first" : "copied",
+       {{"entries", report.entries},
+        {"bytes", report.bytes},
+        {"ms", static_cast<std::uint64_t>(report.ms)}});
+  if (!draining_) Emit(EventKind::kReady, {});
+  for (Link* link : by_age_) {
+    link->HeartbeatNow();  // joiners wait for somebody who is synced
+    StepLink(now, *link);
+  }
+}
+
+// Gives up this copy and joins anew as another incarnation: tombstones that we never saw may have
+// been forgotten elsewhere.
+void Node::Rejoin(Now now, const std::string& why) {
+  Emit(EventKind::kCopyDropped, {}, why, {{"entries", cache_.Stats().entries}});
+  cache_.Clear();
+  incarnation_ = random_() | 1;
+  backlog_ = Backlog(options_.backlog_bytes);
+  for (const auto& [conn, session] : sessions_) ready_.closes.push_back(conn);
+  sessions_.clear();
+  link_by_conn_.clear();
+  legacy_passes_.clear();
+  contacts_.clear();
+  synced_ = false;
+  bootstrap_ = Bootstrap{};
+  bootstrap_.since = bootstrap_.set_since = now.steady;
+  for (auto& [id, link] : links_) {
+    if (link.conn() != 0) ready_.closes.push_back(link.conn());
+    waiters_.Unreachable(id, ready_.completions);
+    link = Link(link.record(), hlc_.Current(now.wall), 0);
+    StepLink(now, link);
+  }
+}
+
+// --- purge floor ---
+
+void Node::AdvanceFloor(Now now) {
+  if (!synced_) return;
+  const std::uint64_t present = hlc_.Current(now.wall);
+  std::uint64_t reached = present;
+  for (const Link* link : by_age_) {
+    if (link->duplicate() || link->legacy()) continue;
+    const std::uint64_t contact = link->floor_contact();
+    if (WallOf(present) - WallOf(contact) <= kForgetMs) reached = std::min(reached, contact);
+  }
+  const std::int64_t step = std::max<std::int64_t>(options_.tombstone_ttl_ms / kFloorSteps, 1);
+  const std::int64_t wall = (WallOf(reached) - options_.tombstone_ttl_ms) / step * step;
+  if (wall > 0) cache_.Purge(HlcOf(wall));
+  while (contacts_.size() > kMaxContacts) {
+    contacts_.erase(
+        std::min_element(contacts_.begin(), contacts_.end(),
+                         [](const auto& a, const auto& b) { return a.second < b.second; }));
+  }
+}
+
+// --- drain ---
+
+void Node::BeginDrain(Now now) {
+  if (draining_) return;
+  draining_ = true;
+  drain_hlc_ = hlc_.Next(now.wall);
+  Emit(EventKind::kDraining, {});
+  for (Link* link : by_age_) {
+    link->PassNow();
+    StepLink(now, *link);
+  }
+}
+
+bool Node::drained() const {
+  // An unsynced node has accepted nothing that anybody would lack.
+  if (!synced_) return true;
+  bool handed_over = true;
+  bool any_v1 = false;
+  bool passed = false;
+  for (const Link* link : by_age_) {
+    if (!link->open() || link->duplicate()) continue;
+    // What a run that restarted has left out, the pass with whoever is synced hands over.
+    handed_over = handed_over && (link->restart_pending() || link->acked() >= backlog_.last());
+    any_v1 = any_v1 || !link->legacy();
+    passed = passed || link->passed() >= drain_hlc_;
+  }
+  return handed_over && (passed || !any_v1);
+}
+
+}  // namespace podmirror::sync

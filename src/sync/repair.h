@@ -1,0 +1,87 @@
+// Repair: how two caches are made equal. A Pass is the asking side, driven by the dialler over its
+// link; the answers are pure functions of the acceptor's cache. Both ways, only what is newer
+// travels; the cost is that of the difference.
+//
+//   asker                                   answerer
+//   SumsRequest {}                       -> Sums of the 256 groups
+//   SumsRequest {some differing groups}  -> Sums of their buckets
+//   Offer {all I hold in some buckets}   -> OfferReply {what is newer here, what I want of yours}
+//   Push {what you want}                 -> PushReply
+//
+// A pass is complete when every bucket that differed was exchanged. The digests need not be equal
+// at any instant: under writes they never are.
+// Thread safety: Pass: none, belongs to its Link. The answers: any thread.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "cache/cache.h"
+#include "sync/message.h"
+
+namespace podmirror::sync {
+
+class Pass {
+ public:
+  // id: echoed in every reply, unique on its link. begun_hlc, begun_seq: our clock and the last
+  // number of our backlog at the start; all writes up to begun_seq are in the cache.
+  Pass(std::uint64_t id, std::uint64_t begun_hlc, std::uint64_t begun_seq)
+      : id_(id), begun_hlc_(begun_hlc), begun_seq_(begun_seq) {}
+
+  // The next request, once; nothing while a reply is awaited or when done.
+  std::optional<Message> Next(const Cache& cache);
+  // True when there is a request to be had from Next.
+  bool HasNext() const { return !awaiting_ && !done_; }
+
+  // Replies; those of another pass or out of turn are ignored. Entries have been merged already.
+  void OnSums(const Sums& sums, const Cache& cache);
+  void OnOfferReply(const OfferReply& reply);
+  void OnPushReply(const PushReply& reply);
+
+  bool done() const { return done_; }
+  std::uint64_t begun_hlc() const { return begun_hlc_; }
+  std::uint64_t begun_seq() const { return begun_seq_; }
+  std::uint64_t received() const { return received_; }
+  std::uint64_t sent() const { return sent_; }
+
+ private:
+  enum class Step { kGroupSums, kBucketSums, kOffer, kPush };
+
+  Offer MakeOffer(const Cache& cache);
+  Push MakePush(const Cache& cache);
+  // Chooses the step from what is left to do.
+  void Continue();
+
+  std::uint64_t id_;
+  std::uint64_t begun_hlc_;
+  std::uint64_t begun_seq_;
+  Step step_ = Step::kGroupSums;
+  bool awaiting_ = false;
+  bool done_ = false;
+  std::deque<std::uint32_t> groups_;   // differ, not looked into yet
+  std::deque<std::uint32_t> buckets_;  // differ, not exchanged yet
+  std::size_t offered_ = 0;            // buckets at the front that the last Offer held
+  std::deque<std::uint64_t> wants_;    // key hashes that the answerer wants, by bucket
+  std::uint64_t received_ = 0;
+  std::uint64_t sent_ = 0;
+};
+
+// A request with what the answer needs to know beside the cache, so that the answer can be made
+// without the driver's lock.
+struct Question {
+  std::variant<SumsRequest, Offer, Fetch> request;
+  std::uint64_t asker_floor = 0;  // tombstones at or below it are not worth sending
+  std::uint64_t purge_floor = 0;  // for the end of a copy
+  std::vector<Contact> contacts;  // for the end of a copy
+};
+Message Answer(const Cache& cache, const Question& question);
+
+Sums AnswerSums(const Cache& cache, const SumsRequest& request);
+OfferReply AnswerOffer(const Cache& cache, const Offer& offer, std::uint64_t asker_floor);
+// One chunk of the copy. Everything that is in the cache throughout the copy is in some chunk.
+FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch);
+
+}  // namespace podmirror::sync

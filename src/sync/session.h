@@ -1,0 +1,45 @@
+// A Session is an inbound stream: a peer's link to us, seen from the accepting side. It answers and
+// keeps no state per request.
+// Thread safety: none; belongs to the Node, under the driver's mutex.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <optional>
+#include <variant>
+
+#include "base/env.h"
+#include "sync/message.h"
+
+namespace podmirror::sync {
+
+// What a peer may have asked without having been answered; our own daemons ask one thing at a time
+// for each purpose (pass, copy).
+inline constexpr std::size_t kMaxQuestions = 8;
+// A session without a handshake for so long, or silent for so long, is closed.
+inline constexpr std::int64_t kSessionHelloMs = 5000;
+inline constexpr std::int64_t kSessionSilenceMs = 10'000;
+// A donor serves so many joiners at a time; one counts until it has not asked for this long.
+inline constexpr std::size_t kMaxJoiners = 4;
+inline constexpr std::int64_t kJoinerMs = 1000;
+
+struct Session {
+  bool accepted = false;
+  Introduction peer;  // valid once accepted
+  SteadyMs opened_at = 0;
+  SteadyMs heard_at = 0;
+  SteadyMs fetched_at = -kJoinerMs;  // last time it asked for a chunk of the copy
+  std::uint64_t peer_floor = 0;
+
+  // What is to be sent, in this order.
+  std::optional<HelloReply> hello_reply;
+  std::uint64_t ack_due = 0;  // 0 = none
+  bool heartbeat_due = false;
+  std::deque<std::variant<SumsRequest, Offer, Fetch, PushReply>> answers_due;
+
+  bool HasNext() const {
+    return hello_reply || ack_due != 0 || heartbeat_due || !answers_due.empty();
+  }
+};
+
+}  // namespace podmirror::sync

@@ -1,0 +1,113 @@
+// What the sync core tells its surroundings: writes and their outcome, status, events.
+// Thread safety: plain values.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/peer.h"
+#include "cache/entry.h"
+#include "sync/message.h"
+
+namespace podmirror::sync {
+
+// One stream, inbound or dialled; unique within a process's life, never 0.
+using ConnId = std::uint64_t;
+
+enum class AckLevel : std::uint8_t { kLocal, kOne, kMajority, kAll };
+std::string_view ToString(AckLevel level);  // "local", "one", "majority", "all"
+
+// One put or delete. Views need to live only until Write returns.
+struct WriteItem {
+  std::int32_t type = 0;
+  std::string_view key;
+  std::string_view value;
+  bool remove = false;
+  std::int64_t ttl_ms = 0;  // 0 = never expires; ignored for a delete
+};
+
+struct WriteOptions {
+  AckLevel ack = AckLevel::kAll;
+  std::int64_t timeout_ms = 1000;
+};
+
+struct WriteOutcome {
+  AckLevel required = AckLevel::kAll;
+  bool met = false;                  // false: the wait ended without; the write stands
+  std::uint32_t peers = 0;           // peers counted for this write
+  std::uint32_t acked = 0;           // that many of them have applied it
+  std::vector<std::string> pending;  // names of the others, oldest first
+  Version version;                   // of the last item
+};
+
+// Called exactly once, from any thread, maybe before Write returns; never under a lock of ours.
+using WriteDone = std::function<void(const WriteOutcome&)>;
+
+// Why a write was not taken; nothing of it was applied.
+enum class WriteRefusal : std::uint8_t { kNone, kNotReady, kDraining, kOutOfMemory };
+
+enum class NodeState : std::uint8_t { kBootstrapping, kReady, kDraining };
+std::string_view ToString(NodeState state);  // "bootstrapping", "ready", "draining"
+
+struct BootstrapReport {
+  std::string donor;  // name; empty: knowingly first, or not done
+  std::uint64_t entries = 0;
+  std::uint64_t bytes = 0;
+  std::int64_t ms = 0;  // so far, or in all once synced
+};
+
+struct NodeStatus {
+  NodeState state = NodeState::kBootstrapping;
+  bool ready = false;
+  std::string reason;  // why it is not ready, for people; empty when ready
+  Incarnation incarnation = 0;
+  BootstrapReport bootstrap;
+  std::uint64_t hlc = 0;
+};
+
+enum class LinkState : std::uint8_t { kConnecting, kStreaming, kRepairing, kLegacy, kRefused };
+std::string_view ToString(LinkState state);  // "connecting", "streaming", ...
+
+struct PeerStatus {
+  PodRecord record;
+  LinkState state = LinkState::kConnecting;
+  bool legacy = false;  // protocol hellorpc
+  std::uint64_t acked_seq = 0;
+  std::uint64_t behind_entries = 0;  // our writes that it has not acknowledged
+  std::uint64_t behind_bytes = 0;
+  std::int64_t lag_ms = 0;            // age of the oldest of these that we still hold
+  std::int64_t last_ack_ms_ago = -1;  // -1 = never
+  std::string error;                  // why there is no stream; empty when there is
+};
+
+enum class EventKind : std::uint8_t {
+  kPeerAdded,
+  kPeerRemoved,
+  kPeerConnected,
+  kPeerLost,
+  kPeerRefused,
+  kBootstrapStarted,
+  kBootstrapDone,
+  kReady,
+  kNotReady,  // the reason changed while bootstrapping
+  kRepairDone,
+  kCopyDropped,
+  kDraining,
+  kDrained,
+};
+std::string_view ToString(EventKind kind);  // "peer_added", ...
+
+// Something that an operator would want to read; the driver's observer logs and counts it.
+struct Event {
+  EventKind kind;
+  std::string peer;    // name; empty where no peer is concerned
+  std::string detail;  // for people
+  std::vector<std::pair<std::string_view, std::uint64_t>> numbers;  // static names
+};
+
+}  // namespace podmirror::sync

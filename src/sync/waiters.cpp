@@ -1,0 +1,100 @@
+#include "sync/waiters.h"
+
+#include <algorithm>
+
+namespace podmirror::sync {
+
+std::uint32_t NeededAcks(AckLevel level, std::uint32_t peers) {
+  switch (level) {
+    case AckLevel::kLocal:
+      return 0;
+    case AckLevel::kOne:
+      return std::min<std::uint32_t>(1, peers);
+    case AckLevel::kMajority:
+      return (peers + 1) / 2;
+    case AckLevel::kAll:
+      return peers;
+  }
+  return peers;
+}
+
+bool Waiters::Waiter::Met() const {
+  return acked >= NeededAcks(level, acked + static_cast<std::uint32_t>(pending.size()));
+}
+
+bool Waiters::Waiter::Over() const {
+  return Met() || std::none_of(pending.begin(), pending.end(),
+                               [](const Peer& peer) { return peer.reachable; });
+}
+
+WriteOutcome Waiters::Waiter::Outcome() const {
+  WriteOutcome outcome;
+  outcome.required = level;
+  outcome.met = Met();
+  outcome.peers = acked + static_cast<std::uint32_t>(pending.size());
+  outcome.acked = acked;
+  outcome.version = version;
+  outcome.pending.reserve(pending.size());
+  for (const Peer& peer : pending) outcome.pending.push_back(peer.name);
+  return outcome;
+}
+
+void Waiters::Add(std::uint64_t seq, Version version, const WriteOptions& options, SteadyMs now,
+                  std::vector<Peer> peers, WriteDone done, Completions& out) {
+  Waiter waiter{options.ack, version,          now + options.timeout_ms,
+                0,           std::move(peers), std::move(done)};
+  if (waiter.Over() || waiters_.size() >= kMaxWaiters) {
+    WriteOutcome outcome = waiter.Outcome();
+    out.emplace_back(std::move(waiter.done), std::move(outcome));
+    return;
+  }
+  waiters_.emplace(seq, std::move(waiter));
+}
+
+Waiters::Map::iterator Waiters::Settle(Map::iterator it, Completions& out) {
+  if (!it->second.Over()) return std::next(it);
+  WriteOutcome outcome = it->second.Outcome();
+  out.emplace_back(std::move(it->second.done), std::move(outcome));
+  return waiters_.erase(it);
+}
+
+void Waiters::Acked(const std::string& peer, std::uint64_t first, std::uint64_t last,
+                    Completions& out) {
+  for (auto it = waiters_.lower_bound(first); it != waiters_.end() && it->first <= last;) {
+    auto& pending = it->second.pending;
+    const auto found = std::find_if(pending.begin(), pending.end(),
+                                    [&](const Peer& candidate) { return candidate.id == peer; });
+    if (found != pending.end()) {
+      pending.erase(found);
+      ++it->second.acked;
+    }
+    it = Settle(it, out);
+  }
+}
+
+void Waiters::Unreachable(const std::string& peer, Completions& out) {
+  for (auto it = waiters_.begin(); it != waiters_.end();) {
+    for (Peer& candidate : it->second.pending) {
+      if (candidate.id == peer) candidate.reachable = false;
+    }
+    it = Settle(it, out);
+  }
+}
+
+void Waiters::Removed(const std::string& peer, Completions& out) {
+  for (auto it = waiters_.begin(); it != waiters_.end();) {
+    std::erase_if(it->second.pending, [&](const Peer& candidate) { return candidate.id == peer; });
+    it = Settle(it, out);
+  }
+}
+
+void Waiters::Tick(SteadyMs now, Completions& out) {
+  for (auto it = waiters_.begin(); it != waiters_.end();) {
+    if (now >= it->second.deadline) {
+      for (Peer& candidate : it->second.pending) candidate.reachable = false;
+    }
+    it = Settle(it, out);
+  }
+}
+
+}  // namespace podmirror::sync

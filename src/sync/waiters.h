@@ -1,0 +1,69 @@
+// Waiters are the writes whose callers wait for acknowledgements of peers.
+// Thread safety: none; belongs to the Node.
+// Invariant: a peer is counted as acknowledging a write only once it holds it (Link, invariant 1).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/env.h"
+#include "sync/types.h"
+
+namespace podmirror::sync {
+
+// How many acknowledgements of `peers` peers a level asks for; a majority counts this pod.
+std::uint32_t NeededAcks(AckLevel level, std::uint32_t peers);
+
+class Waiters {
+ public:
+  struct Peer {
+    std::string id;
+    std::string name;
+    bool reachable = true;  // false: not waited for
+  };
+  using Completions = std::vector<std::pair<WriteDone, WriteOutcome>>;
+
+  // More writes than this do not wait: they end at once as not met.
+  static constexpr std::size_t kMaxWaiters = 65536;
+
+  // A write that ended with number `seq`; `peers` are those counted, oldest first. Ends at once
+  // when nothing is to be waited for.
+  void Add(std::uint64_t seq, Version version, const WriteOptions& options, SteadyMs now,
+           std::vector<Peer> peers, WriteDone done, Completions& out);
+
+  // The peer holds every write numbered first..last.
+  void Acked(const std::string& peer, std::uint64_t first, std::uint64_t last, Completions& out);
+  // The peer is not waited for any more; it stays pending.
+  void Unreachable(const std::string& peer, Completions& out);
+  // The peer left the set: it does not count any more.
+  void Removed(const std::string& peer, Completions& out);
+  // Ends what has waited long enough.
+  void Tick(SteadyMs now, Completions& out);
+
+  std::size_t size() const { return waiters_.size(); }
+
+ private:
+  struct Waiter {
+    AckLevel level;
+    Version version;
+    SteadyMs deadline;
+    std::uint32_t acked = 0;
+    std::vector<Peer> pending;
+    WriteDone done;
+
+    bool Met() const;
+    bool Over() const;  // met, or nobody left who could change that
+    WriteOutcome Outcome() const;
+  };
+  using Map = std::multimap<std::uint64_t, Waiter>;
+
+  // Ends the waiter if it is over; returns the one behind it.
+  Map::iterator Settle(Map::iterator it, Completions& out);
+
+  Map waiters_;  // by seq
+};
+
+}  // namespace podmirror::sync

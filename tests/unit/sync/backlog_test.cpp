@@ -1,0 +1,78 @@
+#include "sync/backlog.h"
+
+#include <catch2/catch.hpp>
+#include <string>
+
+namespace podmirror::sync {
+namespace {
+
+EntryRef Write(std::uint64_t hlc, std::size_t value_bytes) {
+  return Entry::Make(1, "key", std::string(value_bytes, 'v'), {hlc, 7});
+}
+
+TEST_CASE("an empty backlog holds nothing before its first number") {
+  const Backlog backlog(1000);
+  CHECK(backlog.first() == 1);
+  CHECK(backlog.last() == 0);
+  CHECK(backlog.bytes() == 0);
+  CHECK(backlog.BytesAfter(0) == 0);
+}
+
+TEST_CASE("writes are numbered from 1 without gaps and kept in order") {
+  Backlog backlog(1'000'000);
+  for (std::uint64_t hlc = 1; hlc <= 5; ++hlc) CHECK(backlog.Append(Write(hlc, 10)) == hlc);
+  CHECK(backlog.first() == 1);
+  CHECK(backlog.last() == 5);
+  for (std::uint64_t seq = 1; seq <= 5; ++seq) CHECK(backlog.at(seq)->version().hlc == seq);
+}
+
+TEST_CASE("the oldest writes fall out over the limit, and only they") {
+  const std::size_t one = Write(1, 100)->memory_bytes();
+  Backlog backlog(3 * one);
+  for (std::uint64_t hlc = 1; hlc <= 10; ++hlc) {
+    backlog.Append(Write(hlc, 100));
+    CHECK(backlog.bytes() <= 3 * one);
+  }
+  CHECK(backlog.first() == 8);
+  CHECK(backlog.last() == 10);
+  CHECK(backlog.bytes() == 3 * one);
+  CHECK(backlog.at(8)->version().hlc == 8);
+}
+
+TEST_CASE("a write larger than the limit is kept alone, until the next") {
+  Backlog backlog(1000);
+  backlog.Append(Write(1, 10));
+  CHECK(backlog.Append(Write(2, 1'000'000)) == 2);
+  CHECK(backlog.first() == 2);
+  CHECK(backlog.bytes() > 1'000'000);
+  CHECK(backlog.Append(Write(3, 10)) == 3);
+  CHECK(backlog.first() == 3);
+  CHECK(backlog.bytes() == Write(3, 10)->memory_bytes());
+}
+
+TEST_CASE("BytesAfter is the memory of the kept writes above a number") {
+  Backlog backlog(1'000'000);
+  const std::size_t small = Write(1, 10)->memory_bytes();
+  const std::size_t large = Write(1, 5000)->memory_bytes();
+  backlog.Append(Write(1, 10));
+  backlog.Append(Write(2, 5000));
+  backlog.Append(Write(3, 10));
+  CHECK(backlog.BytesAfter(0) == 2 * small + large);
+  CHECK(backlog.BytesAfter(1) == small + large);
+  CHECK(backlog.BytesAfter(2) == small);
+  CHECK(backlog.BytesAfter(3) == 0);
+  CHECK(backlog.BytesAfter(99) == 0);
+}
+
+TEST_CASE("BytesAfter a number that has fallen out is all that is left") {
+  const std::size_t one = Write(1, 100)->memory_bytes();
+  Backlog backlog(2 * one);
+  for (std::uint64_t hlc = 1; hlc <= 6; ++hlc) backlog.Append(Write(hlc, 100));
+  CHECK(backlog.first() == 5);
+  CHECK(backlog.BytesAfter(2) == 2 * one);
+  CHECK(backlog.BytesAfter(4) == 2 * one);
+  CHECK(backlog.BytesAfter(5) == one);
+}
+
+}  // namespace
+}  // namespace podmirror::sync

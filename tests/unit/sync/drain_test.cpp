@@ -1,0 +1,118 @@
+// The drain: what is handed over before the daemon may go.
+#include <catch2/catch.hpp>
+
+#include "sync/sync_testing.h"
+
+namespace podmirror::sync {
+namespace {
+
+// A ready daemon, and a synced peer with a link to it.
+struct Fixture {
+  Fixture() : node(OptionsOf(1)), peer(2, node) { node.StartAlone(); }
+  // Returns the stream of our link, after the pass that each connection begins with.
+  ConnId Connect() {
+    node.driver.SetPeers(SetOf({2}));
+    const ConnId conn = peer.Open(node);
+    peer.Serve(node, conn);
+    return conn;
+  }
+
+  TestNode node;
+  FakePeer peer;
+};
+
+TEST_CASE("a draining daemon takes no writes of clients, but those of peers") {
+  Fixture f;
+  ConnId inbound = 0;
+  f.peer.SayHello(f.node, &inbound);
+  f.node.driver.BeginDrain();
+  CHECK(f.node.Put("k", "v") == WriteRefusal::kDraining);
+  CHECK_FALSE(f.node.driver.ready());
+  CHECK(f.node.driver.Status().state == NodeState::kDraining);
+  f.node.driver.Receive(inbound, Batch{1, 1, {Entry::Make(1, "k", "v", {HlcOf(kStartWall), 2})}});
+  CHECK(f.node.Has("k"));
+  CHECK(Find<Ack>(f.node.Pull(inbound)));
+}
+
+TEST_CASE("without a reachable peer there is nobody to hand over to") {
+  Fixture f;
+  f.node.driver.BeginDrain();
+  CHECK(f.node.driver.drained());
+  CHECK(f.node.Saw(EventKind::kDraining));
+}
+
+TEST_CASE("a drain flushes the backlog and makes one pass with a synced peer") {
+  Fixture f;
+  const ConnId conn = f.Connect();
+  f.node.Put("k", "v");
+  f.node.driver.BeginDrain();
+  CHECK_FALSE(f.node.driver.drained());
+  SECTION("both done") {
+    f.peer.Serve(f.node, conn);
+    CHECK(f.node.driver.drained());
+    CHECK(f.peer.cache.digest() == f.node.cache.digest());
+  }
+  SECTION("flushed only") {
+    f.peer.answers = false;
+    f.peer.Serve(f.node, conn);
+    CHECK(f.peer.cache.Find(1, "k", f.node.env.now().wall));
+    CHECK_FALSE(f.node.driver.drained());
+  }
+  SECTION("passed only") {
+    f.peer.acks = false;
+    f.peer.Serve(f.node, conn);
+    CHECK_FALSE(f.node.driver.drained());
+  }
+  SECTION("the peer is lost") {
+    f.node.driver.Closed(conn, {Code::kUnavailable, "reset"});
+    CHECK(f.node.driver.drained());
+  }
+}
+
+TEST_CASE("a pass that runs already when the drain begins is followed by the drain's own") {
+  Fixture f;
+  const ConnId conn = f.Connect();
+  // Heartbeats keep the link alive until the next periodic pass has sent its first request.
+  std::optional<SumsRequest> asked;
+  for (int i = 0; i < 1000 && !asked; ++i) {
+    f.node.Run(25);
+    for (Message& message : f.node.Pull(conn)) {
+      if (const auto* sums = std::get_if<SumsRequest>(&message)) {
+        asked = *sums;
+      } else if (auto reply = f.peer.Answer(f.node, message)) {
+        f.node.driver.Receive(conn, std::move(*reply));
+      }
+    }
+  }
+  REQUIRE(asked);
+  f.node.Run(25);
+  f.node.driver.BeginDrain();
+  f.node.driver.Receive(conn, AnswerSums(f.peer.cache, *asked));
+  CHECK_FALSE(f.node.driver.drained());
+  f.peer.Serve(f.node, conn);
+  CHECK(f.node.driver.drained());
+}
+
+TEST_CASE("a drain does not end while the only peer is still copying from us") {
+  Fixture f;
+  f.node.Put("k", "v");
+  f.peer.intro.synced = false;
+  f.node.driver.SetPeers(SetOf({2}));
+  const ConnId conn = f.peer.Open(f.node);
+  ConnId inbound = 0;
+  f.peer.SayHello(f.node, &inbound);
+  f.peer.Serve(f.node, conn);
+  f.node.driver.BeginDrain();
+  CHECK_FALSE(f.node.driver.drained());
+  f.node.driver.Receive(inbound, Fetch{});
+  const auto chunk = Find<FetchReply>(f.node.Pull(inbound));
+  REQUIRE(chunk);
+  f.peer.Merge(f.node, chunk->entries);
+  f.peer.intro.synced = true;
+  f.node.Run(2000);
+  f.peer.Serve(f.node, conn);
+  CHECK(f.node.driver.drained());
+}
+
+}  // namespace
+}  // namespace podmirror::sync
