@@ -114,8 +114,8 @@ TEST_CASE("a peer that joins anew is not stale, nor one with contact above the f
   CHECK(f.node.driver.ready());
 }
 
-// Each way of finding out that we are the stale one. Where both floors have passed the last contact,
-// the younger is.
+// Each way of finding out that we are the stale one. Where both floors have passed the last
+// contact, the younger is.
 TEST_CASE("a stale daemon drops its copy, says so, and joins anew as another incarnation") {
   Fixture f(2, 1);
   const Incarnation before = f.node.driver.Status().incarnation;

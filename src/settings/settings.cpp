@@ -1,0 +1,280 @@
+#include "settings/settings.h"
+
+#include <toml++/toml.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <map>
+#include <utility>
+
+#include "settings/table.h"
+
+namespace podmirror::settings {
+namespace {
+
+constexpr std::size_t kMaxFileBytes = 1u << 20;
+constexpr std::size_t kMaxShown = 100;
+
+struct Given {
+  std::string text;
+  std::string origin;  // "flag --ack", "environment PODMIRROR_ACK", "pods.toml line 3"
+};
+using GivenByName = std::map<std::string, Given>;
+
+Status Invalid(const std::string& setting, const std::string& wrong) {
+  return {Code::kInvalid, setting + ": " + wrong};
+}
+
+// A value as it may stand in a message of one line.
+std::string Quoted(std::string text) {
+  if (text.size() > kMaxShown) text = text.substr(0, kMaxShown) + "...";
+  for (char& c : text) {
+    if (std::iscntrl(static_cast<unsigned char>(c))) c = '?';
+  }
+  return "\"" + text + "\"";
+}
+
+struct Flags {
+  GivenByName given;
+  std::string config;
+  bool check_only = false;
+  std::string print;
+};
+
+Result<Flags> ParseFlags(std::span<const char* const> arguments) {
+  CLI::App app("Mirrors a cache between the pods of a service.", "podmirrord");
+  app.set_version_flag("--version", std::string(Version()), "Print the version");
+  Flags flags;
+  app.add_option("--config", flags.config, "TOML file with settings")->type_name("FILE");
+  app.add_flag("--check-config", flags.check_only, "Check all settings, then exit");
+  std::map<std::string, std::string> texts;
+  std::map<std::string, CLI::Option*> options;
+  for (const Setting& setting : Table()) {
+    std::string help = setting.help;
+    if (!setting.fallback.empty()) help += " [" + setting.fallback + "]";
+    CLI::Option* option = app.add_option("--" + setting.name, texts[setting.name], help);
+    option->type_name("");
+    if (setting.kind == Setting::Kind::kBool) option->expected(0, 1);
+    options[setting.name] = option;
+  }
+  app.footer(
+      "Each is also PODMIRROR_... in the environment and a key in the file; the flag goes "
+      "first, then the environment.");
+  std::vector<std::string> words;
+  for (const std::string argument : arguments) {
+    // CLI11 would take the next argument for the missing value.
+    const bool empty_value = argument.starts_with("--") && argument.ends_with('=');
+    words.push_back(empty_value ? argument.substr(0, argument.size() - 1) : argument);
+    if (empty_value) words.emplace_back();
+  }
+  std::reverse(words.begin(), words.end());  // CLI11 takes them from the back
+  try {
+    app.parse(std::move(words));
+  } catch (const CLI::CallForHelp&) {
+    flags.print = app.help();
+  } catch (const CLI::CallForVersion&) {
+    flags.print = std::string(Version()) + "\n";
+  } catch (const CLI::ParseError& error) {
+    return Status(Code::kInvalid, error.what());
+  }
+  for (const auto& [name, option] : options) {
+    if (option->count() == 0) continue;
+    const bool bare = option->get_expected_min() == 0 && texts[name].empty();
+    flags.given[name] = {bare ? "true" : texts[name], "flag --" + name};
+  }
+  return flags;
+}
+
+// The text of a value in the file, as a flag would have it; nothing when it has another shape.
+std::optional<std::string> TextOf(const toml::node& node, Setting::Kind kind) {
+  if (const auto* text = node.as_string()) return text->get();
+  if (const auto* number = node.as_integer()) return std::to_string(number->get());
+  if (const auto* boolean = node.as_boolean()) return boolean->get() ? "true" : "false";
+  const auto* array = node.as_array();
+  if (array == nullptr || kind != Setting::Kind::kList) return std::nullopt;
+  std::string list;
+  for (const toml::node& item : *array) {
+    const auto* text = item.as_string();
+    if (text == nullptr) return std::nullopt;
+    list += (list.empty() ? "" : ",") + text->get();
+  }
+  return list;
+}
+
+Result<std::string> ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string text(kMaxFileBytes + 1, '\0');
+  if (!file || !file.read(text.data(), static_cast<std::streamsize>(text.size())).eof()) {
+    const std::string why = file ? "it is larger than 1 MiB" : std::strerror(errno);
+    return Invalid("config", "cannot read " + Quoted(path) + ": " + why);
+  }
+  text.resize(static_cast<std::size_t>(file.gcount()));
+  return text;
+}
+
+Result<GivenByName> ParseFile(const std::string& path) {
+  const auto text = ReadFile(path);
+  if (!text.ok()) return text.status();
+  const auto line = [&path](const toml::source_region& source) {
+    return Quoted(path) + " line " + std::to_string(source.begin.line);
+  };
+  GivenByName given;
+  toml::table table;
+  try {
+    table = toml::parse(std::string_view(*text), std::string_view(path));
+  } catch (const toml::parse_error& error) {
+    return Invalid("config", line(error.source()) + ": " + std::string(error.description()));
+  }
+  for (const auto& [key, node] : table) {
+    const std::string name(key.str());
+    const auto known =
+        std::find_if(Table().begin(), Table().end(),
+                     [&name](const Setting& setting) { return setting.name == name; });
+    if (known == Table().end()) {
+      return Invalid("config", line(key.source()) + ": unknown key " + Quoted(name));
+    }
+    auto value = TextOf(node, known->kind);
+    if (!value) return Invalid(name, "has a value of the wrong kind (" + line(node.source()) + ")");
+    given[name] = {*std::move(value), line(node.source())};
+  }
+  return given;
+}
+
+GivenByName FromEnvironment(const Surroundings& surroundings) {
+  GivenByName given;
+  for (const Setting& setting : Table()) {
+    if (auto text = surroundings.environment(setting.variable())) {
+      given[setting.name] = {*std::move(text), "environment " + setting.variable()};
+    }
+  }
+  return given;
+}
+
+GivenByName Defaults(const Surroundings& surroundings) {
+  GivenByName given;
+  for (const Setting& setting : Table()) {
+    if (!setting.fallback.empty()) given[setting.name] = {setting.fallback, "default"};
+    if (setting.fallback_variable.empty()) continue;
+    if (auto text = surroundings.environment(setting.fallback_variable)) {
+      given[setting.name] = {*std::move(text), "environment " + setting.fallback_variable};
+    }
+  }
+  return given;
+}
+
+Status Apply(const GivenByName& given, Settings& settings) {
+  for (const Setting& setting : Table()) {
+    const auto found = given.find(setting.name);
+    if (found == given.end()) continue;
+    const std::string wrong = setting.parse(found->second.text, settings);
+    if (!wrong.empty()) {
+      return Invalid(setting.name,
+                     Quoted(found->second.text) + " " + wrong + " (" + found->second.origin + ")");
+    }
+  }
+  return {};
+}
+
+// Defaults that come from other settings or from the surroundings.
+void Derive(Settings& settings, const Surroundings& surroundings) {
+  if (settings.ns.empty()) settings.ns = settings.pod.ns.empty() ? "default" : settings.pod.ns;
+  if (settings.pod.ns.empty()) settings.pod.ns = settings.ns;
+  if (settings.pod.name.empty()) settings.pod.name = surroundings.hostname;
+  if (settings.peer_port == 0) settings.peer_port = settings.grpc_listen.port;
+  if (settings.cluster.empty()) {
+    settings.cluster =
+        settings.ns + "/" + (settings.service.empty() ? settings.selector : settings.service);
+  }
+  if (settings.log_format.empty()) settings.log_format = surroundings.terminal ? "text" : "json";
+}
+
+Status CheckDiscovery(const Settings& s) {
+  if (s.discovery == "kube-api" || s.discovery == "registry") {
+    return Invalid("discovery", s.discovery + " is not supported by this version");
+  }
+  if (s.discovery == "static" && s.peers.empty()) {
+    return Invalid("peers", "required with discovery static: host:port,host:port");
+  }
+  if (s.discovery != "etcd" && s.discovery != "etcd-v2") return {};
+  if (s.service.empty() && s.selector.empty()) {
+    return Invalid("service", "required with discovery " + s.discovery +
+                                  ": a part of the pods' names (or give selector instead)");
+  }
+  if (!s.service.empty() && !s.selector.empty()) {
+    return Invalid("selector", "given together with service: only one of them can count");
+  }
+  if (s.peer_port == 0) return Invalid("peer-port", "required, since grpc-listen has port 0");
+  if (s.etcd_cert.empty() != s.etcd_key.empty()) {
+    return Invalid(s.etcd_cert.empty() ? "etcd-cert" : "etcd-key",
+                   "missing: etcd-cert and etcd-key go together");
+  }
+  if (s.etcd_user.empty() != s.etcd_password_file.empty()) {
+    return Invalid(s.etcd_user.empty() ? "etcd-user" : "etcd-password-file",
+                   "missing: etcd-user and etcd-password-file go together");
+  }
+  return {};
+}
+
+Status Check(const Settings& s) {
+  if (s.drain_delay > s.drain_timeout) {
+    return Invalid("drain-delay", "is longer than drain-timeout");
+  }
+  if (s.rest_listen.port != 0 && s.rest_listen == s.grpc_listen) {
+    return Invalid("grpc-listen", "is the same address as rest-listen");
+  }
+  return CheckDiscovery(s);
+}
+
+}  // namespace
+
+std::string HostPort::ToString() const {
+  const bool v6 = host.find(':') != std::string::npos;
+  return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+Surroundings Surroundings::Real() {
+  Surroundings real;
+  real.environment = [](const std::string& name) -> std::optional<std::string> {
+    const char* value = std::getenv(name.c_str());
+    if (value == nullptr) return std::nullopt;
+    return value;
+  };
+  char hostname[256] = {};
+  if (gethostname(hostname, sizeof(hostname) - 1) == 0) real.hostname = hostname;
+  real.terminal = isatty(STDOUT_FILENO) == 1;
+  return real;
+}
+
+Result<Loaded> Load(std::span<const char* const> arguments, const Surroundings& surroundings) {
+  auto flags = ParseFlags(arguments);
+  if (!flags.ok()) return flags.status();
+  Loaded loaded;
+  loaded.check_only = flags->check_only;
+  loaded.print = flags->print;
+  if (!loaded.print.empty()) return loaded;
+
+  std::vector<GivenByName> layers = {Defaults(surroundings)};  // from the weakest to the strongest
+  if (!flags->config.empty()) {
+    auto file = ParseFile(flags->config);
+    if (!file.ok()) return file.status();
+    layers.push_back(std::move(*file));
+  }
+  layers.push_back(FromEnvironment(surroundings));
+  layers.push_back(std::move(flags->given));
+  for (const GivenByName& layer : layers) {
+    Status status = Apply(layer, loaded.settings);
+    if (!status.ok()) return status;
+  }
+  Derive(loaded.settings, surroundings);
+  Status status = Check(loaded.settings);
+  if (!status.ok()) return status;
+  return loaded;
+}
+
+std::string_view Version() { return PODMIRROR_VERSION; }
+
+}  // namespace podmirror::settings

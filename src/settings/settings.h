@@ -1,0 +1,101 @@
+// Settings of the daemon: loaded and checked once at start, then constant.
+// Every setting has one name: flag --rest-listen, environment PODMIRROR_REST_LISTEN, key
+// rest-listen in a TOML file; the first of these that is given counts, else the default. The table
+// of all of them (name, default, meaning, range) is settings/table.cpp. Thread safety: plain
+// values.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/peer.h"
+#include "base/status.h"
+
+namespace podmirror::settings {
+
+// An address to listen on or to dial. The host is an IP address without brackets, or a name.
+struct HostPort {
+  std::string host;
+  std::uint16_t port = 0;
+
+  std::string ToString() const;  // "[::]:8080", "127.0.0.1:8080"
+  friend bool operator==(const HostPort&, const HostPort&) = default;
+};
+
+// All members are valid after Load; the meaning of each is in the table and in
+// config/podmirrord.toml.
+struct Settings {
+  using Ms = std::chrono::milliseconds;
+
+  HostPort rest_listen;
+  HostPort grpc_listen;
+  std::uint64_t peer_port =
+      0;  // 1..65535; 0 only where grpc-listen has port 0 and nobody is listed
+
+  std::string discovery;                    // "etcd", "etcd-v2", "static", "none"
+  std::vector<std::string> etcd_endpoints;  // "http://host:port" or "https://host:port"
+  std::string etcd_prefix;
+  std::string etcd_ca;
+  std::string etcd_cert;
+  std::string etcd_key;
+  std::string etcd_user;
+  std::string etcd_password_file;
+  std::string ns;       // namespace
+  std::string service;  // exactly one of service and selector with a Kubernetes source
+  std::string selector;
+  std::string container;           // empty: the only or first one
+  std::vector<std::string> peers;  // "host:port"
+  std::string cluster;
+  Identity pod;
+
+  std::string ack;  // "local", "one", "majority", "all"
+  Ms ack_timeout{};
+  std::uint64_t max_key_bytes = 0;
+  std::uint64_t max_value_bytes = 0;
+  std::uint64_t max_batch_bytes = 0;
+  std::uint64_t max_connections = 0;
+  Ms request_timeout{};
+  std::uint64_t max_memory = 0;  // 0 = none
+  std::uint64_t backlog_bytes = 0;
+  Ms tombstone_ttl{};
+  Ms repair_interval{};
+  Ms bootstrap_timeout{};
+  bool bootstrap_alone = false;
+  Ms drain_timeout{};
+  Ms drain_delay{};
+
+  std::string log_level;   // "debug", "info", "warn", "error"
+  std::string log_format;  // "json", "text"
+};
+
+// What a start finds around it.
+struct Surroundings {
+  std::function<std::optional<std::string>(const std::string& name)> environment;
+  std::string hostname;   // Kubernetes sets it to the pod's name
+  bool terminal = false;  // stdout is one
+
+  static Surroundings Real();
+};
+
+struct Loaded {
+  Settings settings;
+  bool check_only = false;  // --check-config was given
+  std::string print;        // what --help or --version ask for; then `settings` is not filled
+};
+
+// Reads flags, environment and the file that --config names, and checks all of it. `arguments` are
+// those after the program's name. Fails with kInvalid and one line that names the setting.
+// Unknown PODMIRROR_* variables are ignored: Kubernetes injects some for a Service called
+// podmirror.
+Result<Loaded> Load(std::span<const char* const> arguments, const Surroundings& surroundings);
+
+// "0.1.0"
+std::string_view Version();
+
+}  // namespace podmirror::settings

@@ -1,0 +1,58 @@
+// All metrics of the daemon: name, unit and meaning in one place; no globals.
+// Thread safety: all calls from any thread. A family or label value that is not known beforehand is
+// only ever one of a bounded set (routes, codes, peers of the set).
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace podmirror::telemetry {
+
+// What a scrape reads at its moment instead of having it counted all the time.
+struct Snapshot {
+  struct Peer {
+    std::string name;
+    std::string state;  // as in /v1/peers
+    std::uint64_t behind_bytes = 0;
+    double replication_lag_seconds = 0;  // age of the oldest write it has not acknowledged
+  };
+  std::uint64_t entries = 0;
+  std::uint64_t tombstones = 0;
+  std::uint64_t bytes = 0;
+  std::uint64_t memory_bytes = 0;
+  bool ready = false;
+  std::vector<Peer> peers;
+  bool discovery_healthy = false;
+  double discovery_age_seconds = 0;
+  double bootstrap_seconds = 0;
+};
+
+class Metrics {
+ public:
+  Metrics();
+  ~Metrics();
+
+  // Asked at each scrape. Set before the first Render.
+  void SetSnapshotSource(std::function<Snapshot()> source);
+
+  // route: the route's name, never the raw target ("cache_entry", "healthz", ...).
+  void RestRequest(std::string_view method, std::string_view route, int code, double seconds);
+  void RestConnections(std::int64_t open);
+  void DiscoveryEvent(std::string_view type);     // list, watch_event, relist, error, unreadable, ...
+  void Repair(std::string_view reason, std::uint64_t entries);
+  void PeerEvent(std::string_view type);          // connected, lost, refused
+  void LegacyValueSkipped(std::uint64_t count);   // values that hellorpc cannot carry
+
+  // Prometheus text format.
+  std::string Render() const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace podmirror::telemetry

@@ -1,0 +1,402 @@
+#include "settings/settings.h"
+
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <fstream>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "settings/table.h"
+
+namespace podmirror::settings {
+namespace {
+
+using Environment = std::map<std::string, std::string>;
+using Arguments = std::vector<std::string>;
+
+// A file that is gone when the test ends.
+class TemporaryFile {
+ public:
+  explicit TemporaryFile(const std::string& text) {
+    const int fd = mkstemp(path_.data());
+    REQUIRE(fd >= 0);
+    close(fd);
+    std::ofstream(path_, std::ios::binary) << text;
+  }
+  ~TemporaryFile() { unlink(path_.c_str()); }
+  TemporaryFile(const TemporaryFile&) = delete;
+  TemporaryFile& operator=(const TemporaryFile&) = delete;
+
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_ = "/tmp/podmirror-settings-XXXXXX";
+};
+
+Result<Loaded> LoadWith(const Arguments& arguments, const Environment& environment = {}) {
+  std::vector<const char*> argv;
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  Surroundings around;
+  around.hostname = "the-host";
+  around.environment = [&environment](const std::string& name) -> std::optional<std::string> {
+    const auto found = environment.find(name);
+    if (found == environment.end()) return std::nullopt;
+    return found->second;
+  };
+  return Load(argv, around);
+}
+
+Settings MustLoad(Arguments arguments, const Environment& environment = {}) {
+  arguments.push_back("--discovery=none");
+  const auto loaded = LoadWith(arguments, environment);
+  INFO(loaded.status().ToString());
+  REQUIRE(loaded.ok());
+  return loaded->settings;
+}
+
+// The message of a refusal: one line.
+std::string Refusal(const Arguments& arguments, const Environment& environment = {}) {
+  const auto loaded = LoadWith(arguments, environment);
+  REQUIRE_FALSE(loaded.ok());
+  CHECK(loaded.status().code() == Code::kInvalid);
+  const std::string& message = loaded.status().message();
+  CHECK(message.find('\n') == std::string::npos);
+  return message;
+}
+
+bool Contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::string Joined(const std::vector<std::string>& list) {
+  std::string text;
+  for (const std::string& item : list) text += (text.empty() ? "" : ",") + item;
+  return text;
+}
+
+// How a test reads each setting back, and two texts that are fine and one that is not.
+struct Sample {
+  std::string one;
+  std::string other;
+  std::string bad;  // empty: every text is fine
+  std::function<std::string(const Settings&)> read;
+};
+
+std::string Ms(std::chrono::milliseconds value) { return std::to_string(value.count()) + "ms"; }
+std::string Num(std::uint64_t value) { return std::to_string(value); }
+
+const std::map<std::string, Sample>& Samples() {
+  using S = const Settings&;
+  const std::string control(1, '\x01');
+  // Unreadable files are tested on their own: here every file is one that exists.
+  static const std::map<std::string, Sample> samples = {
+      {"rest-listen",
+       {"127.0.0.1:80", "[::1]:0", "80", [](S s) { return s.rest_listen.ToString(); }}},
+      {"grpc-listen",
+       {"[::1]:81", "localhost:82", "::1:80", [](S s) { return s.grpc_listen.ToString(); }}},
+      {"peer-port", {"1", "65535", "65536", [](S s) { return Num(s.peer_port); }}},
+      {"max-connections", {"1", "99", "0", [](S s) { return Num(s.max_connections); }}},
+      {"request-timeout", {"5ms", "7ms", "5", [](S s) { return Ms(s.request_timeout); }}},
+      {"discovery", {"etcd", "etcd-v2", "zookeeper", [](S s) { return s.discovery; }}},
+      {"etcd-endpoints",
+       {"http://a:1", "https://[::1]:2,http://b:3", "a:1",
+        [](S s) { return Joined(s.etcd_endpoints); }}},
+      {"etcd-prefix", {"/a", "/b/c", "registry", [](S s) { return s.etcd_prefix; }}},
+      {"etcd-ca", {"/dev/null", "/etc/passwd", "/none", [](S s) { return s.etcd_ca; }}},
+      {"etcd-cert", {"/dev/null", "/etc/passwd", "/none", [](S s) { return s.etcd_cert; }}},
+      {"etcd-key", {"/dev/null", "/etc/passwd", "/none", [](S s) { return s.etcd_key; }}},
+      {"etcd-user", {"u", "v", control, [](S s) { return s.etcd_user; }}},
+      {"etcd-password-file",
+       {"/dev/null", "/etc/passwd", "/etc", [](S s) { return s.etcd_password_file; }}},
+      {"namespace", {"a", "b", control, [](S s) { return s.ns; }}},
+      {"service", {"a", "b", control, [](S s) { return s.service; }}},
+      {"selector", {"a=b,c in (d,e)", "!f", control, [](S s) { return s.selector; }}},
+      {"container", {"a", "b", control, [](S s) { return s.container; }}},
+      {"peers", {"a:1", "127.0.0.1:2,[::1]:3", "a", [](S s) { return Joined(s.peers); }}},
+      {"cluster", {"a", "b", control, [](S s) { return s.cluster; }}},
+      {"pod-name", {"a", "b", control, [](S s) { return s.pod.name; }}},
+      {"pod-namespace", {"a", "b", control, [](S s) { return s.pod.ns; }}},
+      {"pod-uid", {"a", "b", control, [](S s) { return s.pod.uid; }}},
+      {"pod-ip", {"127.0.0.1", "::1", "localhost", [](S s) { return s.pod.ip; }}},
+      {"ack", {"one", "majority", "some", [](S s) { return s.ack; }}},
+      {"ack-timeout", {"5ms", "7ms", "1d", [](S s) { return Ms(s.ack_timeout); }}},
+      {"max-key-bytes", {"1", "32768", "32769", [](S s) { return Num(s.max_key_bytes); }}},
+      {"max-value-bytes", {"1", "50331648", "49MiB", [](S s) { return Num(s.max_value_bytes); }}},
+      {"max-batch-bytes", {"2048", "4096", "64MiB", [](S s) { return Num(s.max_batch_bytes); }}},
+      {"max-memory", {"1", "2", "1TB", [](S s) { return Num(s.max_memory); }}},
+      {"backlog-bytes", {"1048576", "2000000", "1024", [](S s) { return Num(s.backlog_bytes); }}},
+      {"tombstone-ttl", {"1000ms", "5000ms", "999ms", [](S s) { return Ms(s.tombstone_ttl); }}},
+      {"repair-interval", {"100ms", "300ms", "-1s", [](S s) { return Ms(s.repair_interval); }}},
+      {"bootstrap-timeout", {"5ms", "7ms", "0s", [](S s) { return Ms(s.bootstrap_timeout); }}},
+      {"bootstrap-alone",
+       {"true", "false", "yes",
+        [](S s) -> std::string { return s.bootstrap_alone ? "true" : "false"; }}},
+      {"drain-timeout", {"5ms", "7ms", "2h", [](S s) { return Ms(s.drain_timeout); }}},
+      {"drain-delay", {"1ms", "3ms", "1 day", [](S s) { return Ms(s.drain_delay); }}},
+      {"log-level", {"warn", "error", "loud", [](S s) { return s.log_level; }}},
+      {"log-format", {"json", "text", "xml", [](S s) { return s.log_format; }}},
+  };
+  return samples;
+}
+
+// What else must be given so that the settings fit together, whatever one of them is.
+Arguments Companions(const std::string& name) {
+  if (name == "discovery") return {"--service=s"};
+  return {"--discovery=none"};
+}
+
+Settings LoadSample(const std::string& name, Arguments arguments, const Environment& environment) {
+  for (const std::string& companion : Companions(name)) arguments.push_back(companion);
+  const auto loaded = LoadWith(arguments, environment);
+  INFO(loaded.status().ToString());
+  REQUIRE(loaded.ok());
+  return loaded->settings;
+}
+
+TEST_CASE("every setting comes from flag, environment and file, in this order") {
+  for (const Setting& setting : Table()) {
+    INFO(setting.name);
+    REQUIRE(Samples().contains(setting.name));
+    const Sample& sample = Samples().at(setting.name);
+    const TemporaryFile file(setting.name + " = '" + sample.one + "'\n");
+    const Arguments config = {"--config", file.path()};
+    const Environment environment = {{setting.variable(), sample.other}};
+    const std::string flag = "--" + setting.name;
+
+    CHECK(sample.read(LoadSample(setting.name, {flag, sample.one}, {})) == sample.one);
+    CHECK(sample.read(LoadSample(setting.name, {flag + "=" + sample.one}, {})) == sample.one);
+    CHECK(sample.read(LoadSample(setting.name, {}, environment)) == sample.other);
+    CHECK(sample.read(LoadSample(setting.name, config, {})) == sample.one);
+    CHECK(sample.read(LoadSample(setting.name, config, environment)) == sample.other);
+    CHECK(sample.read(LoadSample(setting.name, {flag, sample.one}, environment)) == sample.one);
+  }
+  CHECK(Samples().size() == Table().size());
+}
+
+TEST_CASE("a bad value is refused by a line that names the setting and where it came from") {
+  for (const Setting& setting : Table()) {
+    INFO(setting.name);
+    const Sample& sample = Samples().at(setting.name);
+    const std::string flag_message = Refusal({"--" + setting.name + "=" + sample.bad});
+    CHECK(flag_message.starts_with(setting.name + ": "));
+    CHECK(Contains(flag_message, "flag --" + setting.name));
+
+    const std::string environment_message = Refusal({}, {{setting.variable(), sample.bad}});
+    CHECK(environment_message.starts_with(setting.name + ": "));
+    CHECK(Contains(environment_message, setting.variable()));
+
+    if (sample.bad.starts_with('\x01')) continue;  // TOML itself refuses control characters
+    const TemporaryFile file("\n" + setting.name + " = '" + sample.bad + "'\n");
+    const std::string file_message = Refusal({"--config", file.path()});
+    CHECK(file_message.starts_with(setting.name + ": "));
+    CHECK(Contains(file_message, file.path()));
+    CHECK(Contains(file_message, "line 2"));
+  }
+}
+
+TEST_CASE("defaults are those of the contract") {
+  const auto loaded = LoadWith({"--service", "web"});
+  REQUIRE(loaded.ok());
+  const Settings& s = loaded->settings;
+  CHECK(s.rest_listen == HostPort{"::", 8080});
+  CHECK(s.grpc_listen == HostPort{"::", 7070});
+  CHECK(s.peer_port == 7070);
+  CHECK(s.discovery == "etcd");
+  CHECK(Joined(s.etcd_endpoints) == "http://127.0.0.1:2379");
+  CHECK(s.etcd_prefix == "/registry");
+  CHECK(s.ns == "default");
+  CHECK(s.cluster == "default/web");
+  CHECK(s.pod.name == "the-host");
+  CHECK(s.pod.ns == "default");
+  CHECK(s.ack == "all");
+  CHECK(Ms(s.ack_timeout) == "1000ms");
+  CHECK(s.max_key_bytes == 512);
+  CHECK(s.max_value_bytes == 1u << 20);
+  CHECK(s.max_batch_bytes == 16u << 20);
+  CHECK(s.max_connections == 1024);
+  CHECK(Ms(s.request_timeout) == "10000ms");
+  CHECK(s.max_memory == 0);
+  CHECK(s.backlog_bytes == 64u << 20);
+  CHECK(Ms(s.tombstone_ttl) == "3600000ms");
+  CHECK(Ms(s.repair_interval) == "10000ms");
+  CHECK(Ms(s.bootstrap_timeout) == "30000ms");
+  CHECK_FALSE(s.bootstrap_alone);
+  CHECK(Ms(s.drain_timeout) == "10000ms");
+  CHECK(Ms(s.drain_delay) == "0ms");
+  CHECK(s.log_level == "info");
+  CHECK(s.log_format == "json");
+}
+
+TEST_CASE("defaults that come from other settings and from the Downward API") {
+  const Environment pod = {
+      {"POD_NAME", "web-1"}, {"POD_NAMESPACE", "shop"}, {"POD_UID", "u-1"}, {"POD_IP", "10.0.0.9"}};
+  const Settings s = MustLoad({"--selector=app=web", "--grpc-listen=[::]:9000"}, pod);
+  CHECK(s.pod.name == "web-1");
+  CHECK(s.pod.ns == "shop");
+  CHECK(s.pod.uid == "u-1");
+  CHECK(s.pod.ip == "10.0.0.9");
+  CHECK(s.ns == "shop");
+  CHECK(s.cluster == "shop/app=web");
+  CHECK(s.peer_port == 9000);
+
+  const Settings other = MustLoad({"--namespace=elsewhere", "--pod-name=x"}, pod);
+  CHECK(other.ns == "elsewhere");
+  CHECK(other.pod.ns == "shop");
+  CHECK(other.pod.name == "x");
+
+  CHECK(Contains(Refusal({}, {{"POD_IP", "nonsense"}}), "POD_IP"));
+}
+
+TEST_CASE("sizes, durations, numbers, booleans and lists have their natural forms in a file") {
+  const TemporaryFile file(R"(
+max-value-bytes = 2048
+max-batch-bytes = "3 MiB"
+max-memory = "2GiB"
+peer-port = 7171
+bootstrap-alone = true
+tombstone-ttl = "2h"
+ack-timeout = "250ms"
+bootstrap-timeout = "3m"
+peers = ["a:1", "b:2"]
+etcd-endpoints = "http://a:1, http://b:2/"
+)");
+  const Settings s = MustLoad({"--config", file.path()});
+  CHECK(s.max_value_bytes == 2048);
+  CHECK(s.max_batch_bytes == 3u << 20);
+  CHECK(s.max_memory == 2ull << 30);
+  CHECK(s.peer_port == 7171);
+  CHECK(s.bootstrap_alone);
+  CHECK(s.tombstone_ttl == std::chrono::hours(2));
+  CHECK(s.ack_timeout == std::chrono::milliseconds(250));
+  CHECK(s.bootstrap_timeout == std::chrono::minutes(3));
+  CHECK(s.peers == std::vector<std::string>{"a:1", "b:2"});
+  CHECK(s.etcd_endpoints == std::vector<std::string>{"http://a:1", "http://b:2"});
+}
+
+TEST_CASE("a flag may have an empty value") {
+  const Settings s = MustLoad({"--service=", "--namespace", "", "--cluster=c"},
+                              {{"PODMIRROR_SERVICE", "web"}, {"PODMIRROR_NAMESPACE", "shop"}});
+  CHECK(s.service.empty());
+  CHECK(s.ns == "default");
+  CHECK(s.cluster == "c");
+  CHECK(Contains(Refusal({"--ack=", "--service=s"}), "ack: \"\" is none of"));
+}
+
+TEST_CASE("a boolean flag needs no value") {
+  CHECK(MustLoad({"--bootstrap-alone"}).bootstrap_alone);
+  CHECK(MustLoad({"--bootstrap-alone", "true"}).bootstrap_alone);
+  CHECK_FALSE(MustLoad({"--bootstrap-alone=false"}, {{"PODMIRROR_BOOTSTRAP_ALONE", "true"}})
+                  .bootstrap_alone);
+}
+
+TEST_CASE("what Kubernetes injects for a Service called podmirror is ignored") {
+  const Settings s = MustLoad({}, {{"PODMIRROR_PORT", "tcp://10.0.0.1:8080"},
+                                   {"PODMIRROR_SERVICE_HOST", "10.0.0.1"},
+                                   {"PODMIRROR_SERVICE_PORT", "8080"},
+                                   {"PODMIRROR_PORT_8080_TCP", "tcp://10.0.0.1:8080"}});
+  CHECK(s.rest_listen.port == 8080);
+  for (const Setting& setting : Table()) {
+    CHECK(setting.name != "port");
+    CHECK_FALSE(setting.name.starts_with("service-"));
+  }
+}
+
+TEST_CASE("unknown flags, keys and shapes are refused by name") {
+  CHECK(Contains(Refusal({"--colour=red"}), "--colour"));
+  CHECK(Contains(Refusal({"stray"}), "stray"));
+  CHECK(Contains(Refusal({"--ack"}), "--ack"));
+  CHECK(Contains(Refusal({"--ack=all", "--ack=one"}), "--ack"));
+  const auto in_file = [](const std::string& text) {
+    const TemporaryFile file(text);
+    return Refusal({"--config", file.path()});
+  };
+  CHECK(Contains(in_file("colour = 1"), "colour"));
+  CHECK(Contains(in_file("[rest]\nlisten = 1"), "rest"));
+  CHECK(Contains(in_file("ack = ['all']"), "ack"));
+  CHECK(Contains(in_file("ack-timeout = 1.5"), "ack-timeout"));
+  CHECK(Contains(in_file("peers = [1]"), "peers"));
+  CHECK(Contains(in_file("ack = 'all'\nack = 'one'"), "line 2"));
+  CHECK(Contains(in_file("ack = \xff"), "line 1"));
+  CHECK(Contains(Refusal({"--config", "/none/such"}), "/none/such"));
+  CHECK(Contains(Refusal({"--config", "/etc"}), "/etc"));
+  CHECK(Contains(Refusal({"--config", "/dev/zero"}), "larger"));
+}
+
+TEST_CASE("numbers that do not fit are refused") {
+  CHECK(Contains(Refusal({"--max-memory=17179869184GiB"}), "max-memory"));
+  CHECK(Contains(Refusal({"--max-memory=99999999999999999999"}), "max-memory"));
+  CHECK(Contains(Refusal({"--tombstone-ttl=18446744073709551615h"}), "tombstone-ttl"));
+  CHECK(Contains(Refusal({"--rest-listen=127.0.0.1:65536"}), "rest-listen"));
+  CHECK(Contains(Refusal({"--rest-listen=127.0.0.1:"}), "rest-listen"));
+  CHECK(Contains(Refusal({"--peers=127.0.0.1:0"}), "peers"));
+}
+
+TEST_CASE("a message stays one line of bounded length whatever the value holds") {
+  const std::string message = Refusal({"--ack", "a\nb\r" + std::string(100'000, 'x')});
+  CHECK(message.size() < 300);
+  CHECK(message.find('\r') == std::string::npos);
+}
+
+TEST_CASE("settings that do not fit together are refused") {
+  CHECK(Refusal({}).starts_with("service: required"));
+  CHECK(Refusal({"--discovery=etcd-v2"}).starts_with("service: required"));
+  CHECK(Refusal({"--service=a", "--selector=b=c"}).starts_with("selector: "));
+  CHECK(Refusal({"--discovery=static"}).starts_with("peers: required"));
+  CHECK(Refusal({"--discovery=kube-api", "--service=a"}) ==
+        "discovery: kube-api is not supported by this version");
+  CHECK(Refusal({"--discovery=registry", "--service=a"}) ==
+        "discovery: registry is not supported by this version");
+  CHECK(Refusal({"--service=a", "--grpc-listen=[::]:0"}).starts_with("peer-port: "));
+  CHECK(Refusal({"--service=a", "--etcd-cert=/dev/null"}).starts_with("etcd-key: "));
+  CHECK(Refusal({"--service=a", "--etcd-user=u"}).starts_with("etcd-password-file: "));
+  CHECK(Refusal({"--discovery=none", "--drain-delay=11s"}).starts_with("drain-delay: "));
+  CHECK(Refusal({"--discovery=none", "--rest-listen=[::]:7070"}).starts_with("grpc-listen: "));
+}
+
+TEST_CASE("--help, --version and --check-config") {
+  const auto help = LoadWith({"--help"});
+  REQUIRE(help.ok());
+  for (const Setting& setting : Table()) CHECK(Contains(help->print, "--" + setting.name));
+  const auto version = LoadWith({"--version"});
+  REQUIRE(version.ok());
+  CHECK(version->print == std::string(Version()) + "\n");
+  CHECK(LoadWith({"--check-config", "--discovery=none"})->check_only);
+  CHECK_FALSE(LoadWith({"--discovery=none"})->check_only);
+  CHECK(Refusal({"--check-config"}).starts_with("service: required"));
+}
+
+TEST_CASE("the sample file loads, holds every setting and shows the defaults") {
+  std::ifstream file(PODMIRROR_SAMPLE);
+  std::string line;
+  std::map<std::string, bool> shown;  // name -> active (not an example)
+  while (std::getline(file, line)) {
+    const bool active = !line.starts_with('#');
+    const std::string text = active ? line : line.substr(1);
+    const std::size_t equals = text.find(" = ");
+    if (equals == std::string::npos) continue;
+    const std::string name = text.substr(0, equals);
+    if (name.find(' ') == std::string::npos) CHECK(shown.emplace(name, active).second);
+  }
+  for (const Setting& setting : Table()) {
+    INFO(setting.name);
+    REQUIRE(shown.contains(setting.name));
+    CHECK(shown[setting.name] == (!setting.fallback.empty() || setting.name == "service"));
+  }
+  CHECK(shown.size() == Table().size());
+
+  const auto sample = LoadWith({"--config", PODMIRROR_SAMPLE});
+  INFO(sample.status().ToString());
+  REQUIRE(sample.ok());
+  const auto defaults = LoadWith({"--service=podmirror"});
+  REQUIRE(defaults.ok());
+  for (const auto& [name, value] : Samples()) {
+    INFO(name);
+    CHECK(value.read(sample->settings) == value.read(defaults->settings));
+  }
+}
+
+}  // namespace
+}  // namespace podmirror::settings
