@@ -1,0 +1,30 @@
+// The etcd options, checked: what both etcd sources need of them.
+// Thread safety: plain values.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "discovery/peer_source.h"
+#include "net/address.h"
+
+namespace podmirror::discovery {
+
+struct CheckedEtcdOptions {
+  EtcdOptions options;
+  std::vector<net::BaseUrl> endpoints;  // at least one, in random order
+
+  // "<prefix>/pods/<namespace>": where the records lie, no "/" at the end.
+  std::string where;
+};
+
+// kInvalid naming the setting that is wrong: nothing that was set is silently ignored.
+Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::string& ns);
+
+// A file of credentials, whole; of a password file the closing line end is not part of it.
+// kInvalid naming `setting`.
+Result<std::string> ReadCredential(const char* setting, const std::string& file);
+Result<std::string> ReadPassword(const EtcdOptions& options);
+
+}  // namespace podmirror::discovery

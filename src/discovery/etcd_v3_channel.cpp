@@ -1,0 +1,114 @@
+#include "discovery/etcd_v3_channel.h"
+
+#include <absl/strings/ascii.h>
+#include <absl/strings/match.h>
+#include <absl/strings/str_split.h>
+#include <absl/strings/string_view.h>
+#include <absl/strings/strip.h>
+
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "discovery/etcd_options.h"
+
+namespace podmirror::discovery {
+namespace {
+
+constexpr int kMaxMessageBytes = 64 << 20;
+
+grpc::ChannelArguments ChannelArguments() {
+  grpc::ChannelArguments args;
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  args.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
+  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  args.SetMaxReceiveMessageSize(kMaxMessageBytes);
+  // A quiet watch is pinged, for it looks the same when its server is gone. Never more often than
+  // every 5 s and never without a call: etcd would close the connection (too_many_pings).
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
+  args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // A connection attempt may take 5 s; later ones of one channel follow soon.
+  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
+  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+  return args;
+}
+
+Result<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const EtcdOptions& options) {
+  grpc::SslCredentialsOptions ssl;
+  for (const auto& [setting, file, pem] :
+       {std::tuple("etcd-ca", &options.ca_file, &ssl.pem_root_certs),
+        std::tuple("etcd-cert", &options.cert_file, &ssl.pem_cert_chain),
+        std::tuple("etcd-key", &options.key_file, &ssl.pem_private_key)}) {
+    if (file->empty()) continue;
+    Result<std::string> read = ReadCredential(setting, *file);
+    if (!read.ok()) return read.status();
+    *pem = std::move(*read);
+  }
+  return grpc::SslCredentials(ssl);
+}
+
+}  // namespace
+
+Result<std::shared_ptr<grpc::Channel>> OpenEtcdChannel(const EtcdOptions& options,
+                                                       const net::BaseUrl& member) {
+  std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
+  if (member.https) {
+    Result<std::shared_ptr<grpc::ChannelCredentials>> ssl = Credentials(options);
+    if (!ssl.ok()) return ssl.status();
+    credentials = *ssl;
+  }
+  return grpc::CreateCustomChannel("dns:///" + member.host_port.ToString(), credentials,
+                                   ChannelArguments());
+}
+
+std::string ShortenEtcdError(const std::string& message) {
+  absl::string_view text = message;
+  // "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:2379: Failed to ...".
+  constexpr absl::string_view kLast = "last error: ";
+  if (const std::size_t at = text.find(kLast); at != text.npos) {
+    const std::vector<absl::string_view> parts =
+        absl::StrSplit(text.substr(at + kLast.size()), absl::MaxSplits(": ", 2));
+    text = parts.back();
+    absl::ConsumePrefix(&text, "Failed to connect to remote host: ");
+  }
+  absl::ConsumePrefix(&text, "etcdserver: ");
+  std::string shortened(text);
+  if (!shortened.empty()) shortened[0] = absl::ascii_tolower(shortened[0]);
+  return shortened;
+}
+
+Status FromGrpc(const grpc::Status& status) {
+  const std::string message = ShortenEtcdError(status.error_message());
+  switch (status.error_code()) {
+    case grpc::StatusCode::OK:
+      return Status();
+    case grpc::StatusCode::UNAVAILABLE:
+      return Status(Code::kUnavailable, message);
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return Status(Code::kDeadline, "no answer");
+    case grpc::StatusCode::RESOURCE_EXHAUSTED:
+      return Status(Code::kExhausted, message);
+    case grpc::StatusCode::OUT_OF_RANGE:
+      return Status(Code::kNotFound, message);
+    case grpc::StatusCode::INVALID_ARGUMENT:
+      return Status(Code::kInvalid, message);
+    case grpc::StatusCode::UNAUTHENTICATED:
+    case grpc::StatusCode::PERMISSION_DENIED:
+      return Status(Code::kRefused, message);
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return Status(Code::kUnimplemented, message);
+    default:
+      return Status(Code::kInternal, message);
+  }
+}
+
+bool WantsNewToken(const grpc::Status& status) {
+  return status.error_code() == grpc::StatusCode::UNAUTHENTICATED ||
+         absl::StrContains(status.error_message(), "revision of auth store is old") ||
+         absl::StrContains(status.error_message(), "user name is empty");
+}
+
+}  // namespace podmirror::discovery

@@ -1,0 +1,29 @@
+// gRPC as etcd wants it: a channel to one member, and what its errors mean.
+// Thread safety: pure functions.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "discovery/peer_source.h"
+#include "net/address.h"
+
+namespace podmirror::discovery {
+
+// Connects when it is first used. kInvalid naming the setting when a file cannot be read.
+Result<std::shared_ptr<grpc::Channel>> OpenEtcdChannel(const EtcdOptions& options,
+                                                       const net::BaseUrl& member);
+
+// What a person needs to know of an error text: gRPC wraps it in how it found out.
+std::string ShortenEtcdError(const std::string& message);
+
+// OUT_OF_RANGE, history that was compacted, is kNotFound.
+Status FromGrpc(const grpc::Status& status);
+
+// Whether a call would go well with a new token. These failures differ from others by text only.
+bool WantsNewToken(const grpc::Status& status);
+
+}  // namespace podmirror::discovery

@@ -1,0 +1,69 @@
+// The part of etcd's v3 API that a source needs, on one member at a time: a consistent list of a
+// prefix and a watch of it. Knows nothing of pods.
+// Thread safety: Wake from any thread, all else from one thread.
+// Invariants: (1) every call returns within its deadline, and soon after Wake when `stopping`.
+//             (2) at most one watch is open.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/env.h"
+#include "base/status.h"
+#include "discovery/etcd_options.h"
+
+namespace podmirror::discovery {
+
+// One change, or one key of a list.
+struct EtcdKeyValue {
+  std::string key;
+  std::string value;
+  std::int64_t mod_revision = 0;
+  bool deleted = false;
+};
+
+// What one message of a watch brought. All parts may be empty.
+struct EtcdWatchAnswer {
+  std::vector<EtcdKeyValue> changes;  // in the order of their revisions
+  std::int64_t revision = 0;          // of the store; 0 = no news of it
+  bool partial = false;               // more of the same revision follows
+};
+
+class EtcdV3Client {
+ public:
+  using OnKey = std::function<Status(EtcdKeyValue)>;
+
+  virtual ~EtcdV3Client() = default;
+
+  // Hands all keys below `prefix` to `on_key`, as they were at one revision, and returns that
+  // revision. Ends early with the status of `on_key` when that fails. kNotFound: etcd has compacted
+  // that revision meanwhile, begin again. Other codes as etcd or the connection has it.
+  virtual Result<std::int64_t> List(const std::string& prefix, const OnKey& on_key) = 0;
+
+  // Opens a watch of `prefix` from `revision` on, on the member that List spoke with.
+  virtual Status OpenWatch(const std::string& prefix, std::int64_t revision) = 0;
+
+  // The next message; nullopt at `until` or after Wake. A failure: the watch is of no more use and
+  // the caller has to list again. Requires: OpenWatch went well and no failure came since.
+  virtual Result<std::optional<EtcdWatchAnswer>> NextWatchAnswer(SteadyMs until) = 0;
+
+  // No-op when none is open.
+  virtual void CloseWatch() = 0;
+
+  // All further calls go to the next member, over a new connection.
+  virtual void NextEndpoint() = 0;
+  virtual std::string endpoint_name() const = 0;
+
+  // Ends the waiting of the call under way: calls other than NextWatchAnswer go on unless stopping.
+  virtual void Wake() = 0;
+};
+
+// `stopping` is asked, on the calling thread, whether to give up.
+std::unique_ptr<EtcdV3Client> NewEtcdV3Client(CheckedEtcdOptions options,
+                                              std::function<bool()> stopping);
+
+}  // namespace podmirror::discovery

@@ -1,0 +1,173 @@
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "discovery/etcd_failures.h"
+#include "discovery/etcd_options.h"
+#include "discovery/etcd_v3_client.h"
+#include "discovery/peer_rules.h"
+#include "discovery/peer_source.h"
+#include "discovery/pod_store.h"
+#include "discovery/reporter.h"
+#include "discovery/source_thread.h"
+
+namespace podmirror::discovery {
+namespace {
+
+// A list now and then makes good whatever a watch may have missed (there are versions of etcd that
+// lose events).
+constexpr std::chrono::minutes kReconcileInterval{5};
+// A watch that ends sooner counts as a failure: otherwise lists would follow each other.
+constexpr SteadyMs kShortWatchMs = 1000;
+// Changes that come together make one peer set, but nobody waits longer than this for it.
+constexpr SteadyMs kCoalesceMs = 100;
+
+SteadyMs SteadyNow() { return Env::Real().now().steady; }
+
+// List, then watch from there; whatever ends the watch, list again.
+class EtcdV3Source final : public PeerSource {
+ public:
+  EtcdV3Source(CheckedEtcdOptions options, PeerRules rules, telemetry::Metrics& metrics)
+      : where_(options.where),
+        metrics_(metrics),
+        rules_(std::move(rules)),
+        thread_([this] { client_->Wake(); }),
+        failures_(options.endpoints.size()),
+        client_(NewEtcdV3Client(std::move(options), [this] { return thread_.stopping(); })) {}
+
+  ~EtcdV3Source() override { Stop(); }
+
+  void Start(SourceEvents events) override {
+    reporter_ = std::make_unique<Reporter>(std::move(events), metrics_);
+    store_ = std::make_unique<PodStore>(rules_,
+                                        [this](const std::string& key, const std::string& reason) {
+                                          reporter_->Unreadable(key, reason);
+                                        });
+    thread_.Start([this] { Run(); });
+  }
+  void Stop() override { thread_.Stop(); }
+  void Refresh() override { thread_.Refresh(); }
+
+ private:
+  void Run() {
+    while (!thread_.stopping()) {
+      thread_.BeginRead();
+      if (Status status = List(); !status.ok()) {
+        MemberFailed(status);
+        continue;
+      }
+      const SteadyMs start = SteadyNow();
+      const Status watch = Watch();
+      if (SteadyNow() - start >= kShortWatchMs) backoff_.Reset();
+      if (watch.ok()) continue;  // it is time to list again
+      reporter_->Count("error");
+      client_->NextEndpoint();
+      thread_.SleepUntil(SteadyNow() + backoff_.Next().count());
+    }
+    client_->CloseWatch();
+  }
+
+  Status List() {
+    constexpr int kAttempts = 3;  // a compaction may fall between two pages
+    Result<std::int64_t> revision = std::int64_t{0};
+    std::vector<ReadRecord> records;
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      records.clear();
+      revision = client_->List(where_ + "/", [&](const EtcdKeyValue& kv) {
+        if (records.size() > kMaxRecords) return Status(Code::kExhausted, "too many pod records");
+        records.push_back(store_->Read(kv.key, kv.mod_revision, kv.value));
+        return Status();
+      });
+      if (revision.status().code() != Code::kNotFound) break;
+    }
+    if (!revision.ok()) return revision.status();
+    if (Status status = store_->Replace(std::move(records)); !status.ok()) return status;
+    revision_ = *revision;
+    failures_.Clear();
+    reporter_->Count(listed_ ? "relist" : "list");
+    listed_ = true;
+    Emit();
+    return Status();
+  }
+
+  // OK when it is time to list again, or to stop.
+  Status Watch() {
+    if (Status status = client_->OpenWatch(where_ + "/", revision_ + 1); !status.ok())
+      return status;
+    const SteadyMs planned = SteadyNow() + WithJitter(kReconcileInterval).count();
+    while (true) {
+      const SteadyMs due = thread_.ReadDue(planned);
+      if (thread_.stopping() || SteadyNow() >= due) return Status();
+      Result<std::optional<EtcdWatchAnswer>> answer = client_->NextWatchAnswer(due);
+      const SteadyMs emit_at = SteadyNow() + kCoalesceMs;
+      bool partial = false;
+      bool any = false;
+      while (answer.ok() && answer->has_value()) {
+        any = true;
+        partial = (*answer)->partial;
+        if (Status status = Apply(**answer); !status.ok()) return status;
+        if (!partial && SteadyNow() >= emit_at) break;
+        // What has come already is taken at once; the rest of a revision is waited for.
+        answer = client_->NextWatchAnswer(partial ? due : SteadyNow());
+      }
+      if (!answer.ok()) return answer.status();
+      if (any && !partial) Emit();
+    }
+  }
+
+  Status Apply(EtcdWatchAnswer& answer) {
+    for (EtcdKeyValue& change : answer.changes) {
+      reporter_->Count("watch_event");
+      if (change.deleted) {
+        store_->Erase(change.key, change.mod_revision);
+        continue;
+      }
+      ReadRecord record = store_->Read(std::move(change.key), change.mod_revision, change.value);
+      if (Status status = store_->Put(std::move(record)); !status.ok()) return status;
+    }
+    revision_ = std::max(revision_, answer.revision);
+    return Status();
+  }
+
+  void Emit() { reporter_->Peers(store_->MakeSet(where_), revision_); }
+
+  // Only when no member could be read is that a failure to tell, and a reason to wait.
+  void MemberFailed(const Status& status) {
+    if (thread_.stopping()) return;
+    const std::optional<std::string> error =
+        failures_.Add(client_->endpoint_name(), status.message());
+    client_->NextEndpoint();
+    if (!error) return;
+    reporter_->Failed(*error);
+    thread_.SleepUntil(SteadyNow() + backoff_.Next().count());
+  }
+
+  const std::string where_;
+  telemetry::Metrics& metrics_;
+  const PeerRules rules_;
+  SourceThread thread_;
+  EtcdFailures failures_;                       // the source's thread only
+  const std::unique_ptr<EtcdV3Client> client_;  // asks thread_
+
+  // The source's thread only.
+  std::unique_ptr<Reporter> reporter_;
+  std::unique_ptr<PodStore> store_;
+  Backoff backoff_;
+  std::int64_t revision_ = 0;
+  bool listed_ = false;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<PeerSource>> NewEtcdV3Source(EtcdOptions etcd, PodFilter filter,
+                                                    telemetry::Metrics& metrics) {
+  Result<PeerRules> rules = PeerRules::New(std::move(filter));
+  if (!rules.ok()) return rules.status();
+  Result<CheckedEtcdOptions> options = CheckEtcdOptions(std::move(etcd), rules->ns());
+  if (!options.ok()) return options.status();
+  return std::unique_ptr<PeerSource>(
+      new EtcdV3Source(std::move(*options), std::move(*rules), metrics));
+}
+
+}  // namespace podmirror::discovery

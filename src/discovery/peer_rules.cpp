@@ -1,0 +1,143 @@
+#include "discovery/peer_rules.h"
+
+#include <absl/container/flat_hash_set.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "net/address.h"
+
+namespace podmirror::discovery {
+namespace {
+
+constexpr std::size_t kMaxTextBytes = 253;  // the longest name that Kubernetes allows
+
+bool IsPlain(const std::string& text) {
+  return text.size() <= kMaxTextBytes &&
+         std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
+}
+
+// The status of the container that runs the daemon; null where there is none yet. Without a name it
+// is the first container of the spec: statuses come in another order.
+const ContainerStatus* FindDaemon(const Pod& pod, const std::string& wanted) {
+  const auto find = [](const auto& list, const std::string& name) {
+    const auto at = std::find_if(list.begin(), list.end(),
+                                 [&](const auto& element) { return element.name == name; });
+    return at != list.end() ? &*at : nullptr;
+  };
+  if (wanted.empty()) {
+    if (!pod.containers.empty()) return find(pod.container_statuses, pod.containers.front().name);
+    return pod.container_statuses.empty() ? nullptr : &pod.container_statuses.front();
+  }
+  if (const ContainerStatus* status = find(pod.container_statuses, wanted)) return status;
+  // A sidecar is reported among the init containers for all its life.
+  const ContainerSpec* init = find(pod.init_containers, wanted);
+  if (init == nullptr || !init->always_restarted) return nullptr;
+  return find(pod.init_container_statuses, wanted);
+}
+
+}  // namespace
+
+PeerRules::PeerRules(PodFilter filter, Selector selector)
+    : filter_(std::move(filter)), selector_(std::move(selector)) {
+  filter_.self.ip = net::CanonicalIp(filter_.self.ip).value_or("");
+}
+
+Result<PeerRules> PeerRules::New(PodFilter filter) {
+  if (filter.ns.empty() || !IsPlain(filter.ns) || filter.ns.find('/') != filter.ns.npos) {
+    return Status(Code::kInvalid, "namespace: not the name of a namespace");
+  }
+  if (filter.service.empty() && filter.selector.empty()) {
+    return Status(Code::kInvalid, "service: needed, or selector in its place");
+  }
+  if (!filter.service.empty() && !filter.selector.empty()) {
+    return Status(Code::kInvalid, "selector: cannot stand beside service");
+  }
+  if (!filter.self.ip.empty() && !net::CanonicalIp(filter.self.ip)) {
+    return Status(Code::kInvalid, "pod-ip: not an IP address");
+  }
+  Result<Selector> selector = Selector::Parse(filter.selector);
+  if (!selector.ok()) return selector.status();
+  return PeerRules(std::move(filter), std::move(*selector));
+}
+
+bool PeerRules::IsSelected(const Pod& pod) const {
+  if (filter_.service.empty()) return selector_.Matches(pod.labels);
+  return pod.name.find(filter_.service) != pod.name.npos;
+}
+
+bool PeerRules::IsSelf(const PodRecord& record) const {
+  const Identity& self = filter_.self;
+  if (!self.uid.empty() && !record.uid.empty()) return record.uid == self.uid;
+  if (!self.name.empty()) return record.name == self.name;
+  return !self.ip.empty() && record.ip == self.ip;
+}
+
+Result<Judgement> PeerRules::Judge(const Pod& pod) const {
+  const auto unreadable = [](const char* reason) { return Status(Code::kInvalid, reason); };
+  if (pod.name.empty() || !IsPlain(pod.name)) return unreadable("not the name of a pod");
+  if (!IsPlain(pod.uid)) return unreadable("not the UID of a pod");
+  if (!IsPlain(pod.phase)) return unreadable("not a phase");
+  const std::string& ip = pod.pod_ip.empty() && !pod.pod_ips.empty() ? pod.pod_ips[0] : pod.pod_ip;
+  const std::optional<std::string> canonical = net::CanonicalIp(ip);
+  if (!ip.empty() && !canonical) return unreadable("podIP is not an IP address");
+
+  const ContainerStatus* daemon = FindDaemon(pod, filter_.container);
+  const bool running = daemon != nullptr && daemon->running;
+  Judgement judgement;
+  judgement.start_time_ms = pod.start_time_ms;
+  judgement.record = {.uid = pod.uid,
+                      .name = pod.name,
+                      .ip = canonical.value_or(""),
+                      .port = filter_.peer_port,
+                      .phase = pod.phase,
+                      .ready = pod.ready == "True",
+                      .started_at_ms = running ? daemon->started_at_ms : 0};
+  judgement.verdict = [&] {
+    // The key says the namespace too: a record that names none is taken to be where it lies.
+    if (!pod.ns.empty() && pod.ns != filter_.ns) return Verdict::kOtherNamespace;
+    if (!IsSelected(pod)) return Verdict::kNotSelected;
+    if (IsSelf(judgement.record)) return Verdict::kSelf;
+    if (pod.terminating) return Verdict::kTerminating;
+    if (pod.phase != "Running") return Verdict::kNotRunning;
+    if (judgement.record.ip.empty()) return Verdict::kNoAddress;
+    if (!running) return Verdict::kContainerNotRunning;
+    return Verdict::kPeer;
+  }();
+  if (judgement.verdict != Verdict::kPeer && judgement.verdict != Verdict::kSelf) {
+    judgement.record = PodRecord();
+  }
+  return judgement;
+}
+
+PeerSet PeerRules::MakeSet(const std::vector<const Judgement*>& judgements,
+                           std::string where) const {
+  PeerSet set;
+  set.where = std::move(where);
+  std::string own_ip = filter_.self.ip;
+  std::vector<const Judgement*> peers;
+  for (const Judgement* judgement : judgements) {
+    if (judgement->verdict == Verdict::kPeer) peers.push_back(judgement);
+    if (judgement->verdict != Verdict::kSelf) continue;
+    set.self_listed = true;
+    set.self_started_at_ms = judgement->record.started_at_ms;
+    if (own_ip.empty()) own_ip = judgement->record.ip;
+  }
+  std::sort(peers.begin(), peers.end(), [](const Judgement* a, const Judgement* b) {
+    return std::tie(a->record.started_at_ms, a->start_time_ms, a->record.uid) >
+           std::tie(b->record.started_at_ms, b->start_time_ms, b->record.uid);
+  });
+  absl::flat_hash_set<std::string> addresses = {own_ip};
+  absl::flat_hash_set<std::string> ids;
+  for (const Judgement* peer : peers) {
+    const PodRecord& record = peer->record;
+    if (!addresses.contains(record.ip) && ids.insert(record.id()).second) {
+      addresses.insert(record.ip);
+      set.peers.push_back(record);
+    }
+  }
+  std::sort(set.peers.begin(), set.peers.end(), OlderThan);
+  return set;
+}
+
+}  // namespace podmirror::discovery

@@ -1,0 +1,70 @@
+// A PeerSource tells who the other pods are. It emits whole peer sets, never deltas, so that a lost
+// event heals itself; trouble never empties the set. Each source runs one thread of its own.
+// Thread safety: Start once, Stop once; Refresh from any thread. Events come from the source's own
+// thread, one at a time, none after Stop has returned. Stop returns within a second.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/peer.h"
+#include "base/status.h"
+#include "telemetry/metrics.h"
+
+namespace podmirror::discovery {
+
+struct SourceEvents {
+  // A good answer, also when nothing changed (it renews the age of what is known); revision of
+  // the store it was read at, 0 where there is none.
+  std::function<void(PeerSet set, std::int64_t revision)> peers;
+  // The source cannot be read now; the last known set stays. Not repeated while the text is the
+  // same.
+  std::function<void(const std::string& error)> failed;
+  // One record cannot be read; once per key and revision. `where` is its key.
+  std::function<void(const std::string& where, const std::string& reason)> unreadable;
+};
+
+// Which records are peers, the same for every source that reads pod records.
+struct PodFilter {
+  Identity self;
+  std::string ns;         // namespace
+  std::string service;    // the pod's name contains it; empty: `selector` counts
+  std::string selector;   // label selector a=b,c!=d,e in (x,y),!f
+  std::string container;  // empty: the only or first one
+  std::uint16_t peer_port = 0;
+};
+
+struct EtcdOptions {
+  std::vector<std::string> endpoints;  // http://host:port or https://host:port
+  std::string prefix = "/registry";
+  std::string ca_file, cert_file, key_file, user, password_file;
+};
+
+class PeerSource {
+ public:
+  virtual ~PeerSource() = default;
+  virtual void Start(SourceEvents events) = 0;
+  virtual void Stop() = 0;
+  // Reads everything again soon (at most about once a second however often it is called).
+  virtual void Refresh() = 0;
+};
+
+// Each returns kInvalid with the name of the setting when its options are wrong.
+Result<std::unique_ptr<PeerSource>> NewEtcdV3Source(EtcdOptions etcd, PodFilter filter,
+                                                    telemetry::Metrics& metrics);
+Result<std::unique_ptr<PeerSource>> NewEtcdV2Source(EtcdOptions etcd, PodFilter filter,
+                                                    telemetry::Metrics& metrics);
+// peers: "host:port" each, [v6]:port too; DNS names stand for all their addresses and are resolved
+// again every `resolve_interval`. This pod itself is left out by its IP and port (or by handshake).
+Result<std::unique_ptr<PeerSource>> NewStaticSource(const std::vector<std::string>& peers,
+                                                    const Identity& self, std::uint16_t self_port,
+                                                    std::chrono::milliseconds resolve_interval,
+                                                    telemetry::Metrics& metrics);
+// Nobody but us.
+std::unique_ptr<PeerSource> NewNoneSource();
+
+}  // namespace podmirror::discovery

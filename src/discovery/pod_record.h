@@ -1,0 +1,68 @@
+// A pod record: what Kubernetes stores for one pod, in any of its encodings, reduced to what the
+// rules for peers look at.
+// Thread safety: pure functions on plain values.
+// Invariants: (1) decoding never throws and its memory is bounded by a multiple of the record's
+// size,
+//                 whatever the bytes are.
+//             (2) absent, null, empty and zero mean the same, as in Kubernetes.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/env.h"
+#include "base/status.h"
+
+namespace podmirror::discovery {
+
+// etcd takes 1.5 MiB as it comes; more only where its operator raised that.
+inline constexpr std::size_t kMaxRecordBytes = 4u << 20;
+
+struct ContainerSpec {
+  std::string name;
+  bool always_restarted = false;  // on an init container: it is a sidecar
+};
+
+struct ContainerStatus {
+  std::string name;
+  bool ready = false;
+  bool running = false;
+  WallMs started_at_ms = 0;  // of the running state; 0 = unknown
+};
+
+struct Pod {
+  std::string name;
+  std::string ns;
+  std::string uid;
+  std::vector<std::pair<std::string, std::string>> labels;  // sorted by key, keys unique
+  bool terminating = false;   // deletionTimestamp is set, even one that lies in the future
+  WallMs deletion_at_ms = 0;  // valid when terminating
+  std::vector<ContainerSpec> containers;       // in the order of the spec
+  std::vector<ContainerSpec> init_containers;  // sidecars are among these
+  std::string phase;
+  std::string pod_ip;  // as written: not checked
+  std::vector<std::string> pod_ips;
+  std::string host_ip;
+  WallMs start_time_ms = 0;          // when the kubelet took the pod; 0 = unknown
+  std::optional<std::string> ready;  // status of the condition Ready: True, False, Unknown
+  std::vector<ContainerStatus> container_statuses;
+  std::vector<ContainerStatus> init_container_statuses;
+};
+
+// Decodes the value of one key: Kubernetes protobuf, the same in base64, or JSON. kInvalid with the
+// reason otherwise; an encrypted value is named with its provider ("k8s:enc:aescbc:v1:key1").
+Result<Pod> DecodePod(std::string_view value);
+
+// The two encodings behind DecodePod; `value` without the bytes that tell them apart.
+Result<Pod> DecodePodProtobuf(std::string_view unknown);
+Result<Pod> DecodePodJson(std::string_view text);
+
+// RFC 3339 with any offset and fraction, in milliseconds since 1970. nullopt if it is not that or
+// outside the years 1..9999. Times before 1970, Go's zero time among them, are 0: unknown.
+std::optional<WallMs> ParseTime(std::string_view text);
+
+}  // namespace podmirror::discovery

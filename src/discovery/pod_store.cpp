@@ -1,0 +1,75 @@
+#include "discovery/pod_store.h"
+
+#include <utility>
+
+#include "discovery/pod_record.h"
+
+namespace podmirror::discovery {
+namespace {
+
+Status TooMany() {
+  return Status(Code::kExhausted, "more than " + std::to_string(kMaxRecords) + " pod records");
+}
+
+}  // namespace
+
+ReadRecord PodStore::Read(std::string key, std::int64_t revision, std::string_view value) const {
+  const Result<Pod> pod = DecodePod(value);
+  return {.key = std::move(key),
+          .revision = revision,
+          .judgement = pod.ok() ? rules_.Judge(*pod) : Result<Judgement>(pod.status())};
+}
+
+void PodStore::Apply(ReadRecord record, Entry& entry) {
+  entry.revision = record.revision;
+  if (record.judgement.ok()) {
+    entry.judgement = std::move(*record.judgement);
+  } else if (entry.reported_revision != record.revision) {
+    entry.reported_revision = record.revision;
+    unreadable_(record.key, record.judgement.status().message());
+  }
+}
+
+Status PodStore::Replace(std::vector<ReadRecord> records) {
+  if (records.size() > kMaxRecords) return TooMany();
+  std::map<std::string, Entry> entries;
+  for (ReadRecord& record : records) {
+    Entry& entry = entries[record.key];
+    if (const auto known = entries_.find(record.key); known != entries_.end()) {
+      entry = std::move(known->second);
+    }
+    Apply(std::move(record), entry);
+  }
+  entries_ = std::move(entries);
+  return Status();
+}
+
+Status PodStore::Put(ReadRecord record) {
+  if (entries_.size() >= kMaxRecords && !entries_.contains(record.key)) return TooMany();
+  Entry& entry = entries_[record.key];
+  if (record.revision > entry.revision) Apply(std::move(record), entry);
+  return Status();
+}
+
+void PodStore::Erase(const std::string& key, std::int64_t revision) {
+  const auto known = entries_.find(key);
+  if (known != entries_.end() && revision > known->second.revision) entries_.erase(known);
+}
+
+void PodStore::EraseBelow(const std::string& prefix, std::int64_t revision) {
+  auto at = entries_.lower_bound(prefix);
+  while (at != entries_.end() && at->first.starts_with(prefix)) {
+    at = revision > at->second.revision ? entries_.erase(at) : std::next(at);
+  }
+}
+
+PeerSet PodStore::MakeSet(std::string where) const {
+  std::vector<const Judgement*> judgements;
+  judgements.reserve(entries_.size());
+  for (const auto& [key, entry] : entries_) {
+    if (entry.judgement) judgements.push_back(&*entry.judgement);
+  }
+  return rules_.MakeSet(judgements, std::move(where));
+}
+
+}  // namespace podmirror::discovery

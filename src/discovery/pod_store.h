@@ -1,0 +1,71 @@
+// The PodStore holds what was judged of each key of a store that numbers its changes (etcd v2 and
+// v3), so that one changed key is enough to make a whole peer set again.
+// Thread safety: none; belongs to the source's thread.
+// Invariants: (1) at most kMaxRecords keys.
+//             (2) a key never goes back to an older revision but by Replace.
+//             (3) a record that cannot be read leaves the key as it was judged before, and is
+//                 reported once per revision.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/peer.h"
+#include "base/status.h"
+#include "discovery/peer_rules.h"
+
+namespace podmirror::discovery {
+
+// More pods than Kubernetes supports in a whole cluster.
+inline constexpr std::size_t kMaxRecords = 200'000;
+
+// One key as it was read: decoded, not yet applied.
+struct ReadRecord {
+  std::string key;
+  std::int64_t revision = 0;
+  Result<Judgement> judgement;
+};
+
+class PodStore {
+ public:
+  using Unreadable = std::function<void(const std::string& key, const std::string& reason)>;
+
+  PodStore(PeerRules rules, Unreadable unreadable)
+      : rules_(std::move(rules)), unreadable_(std::move(unreadable)) {}
+
+  // Pure: decodes and judges a value.
+  ReadRecord Read(std::string key, std::int64_t revision, std::string_view value) const;
+
+  // A complete list: keys that are not in it are gone. kExhausted when it is too long; nothing has
+  // changed then.
+  Status Replace(std::vector<ReadRecord> records);
+
+  // A change. One that is not newer than what is known of the key does nothing. kExhausted when
+  // there are too many keys.
+  Status Put(ReadRecord record);
+  void Erase(const std::string& key, std::int64_t revision);
+  // Erases every key that begins with `prefix`.
+  void EraseBelow(const std::string& prefix, std::int64_t revision);
+
+  PeerSet MakeSet(std::string where) const;
+
+ private:
+  struct Entry {
+    std::int64_t revision = 0;
+    std::int64_t reported_revision = 0;  // the newest one reported as unreadable; 0 = none
+    std::optional<Judgement> judgement;  // none: never read
+  };
+
+  void Apply(ReadRecord record, Entry& entry);
+
+  const PeerRules rules_;
+  const Unreadable unreadable_;
+  std::map<std::string, Entry> entries_;
+};
+
+}  // namespace podmirror::discovery

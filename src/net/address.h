@@ -1,0 +1,42 @@
+// Addresses as text: IP literals, host:port pairs and the base URLs of servers.
+// Thread safety: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace podmirror::net {
+
+// The one way to write this IPv4 or IPv6 address ("2001:DB8::0:1" -> "2001:db8::1"), so that text
+// can be compared. nullopt if it is not an address; brackets, zones and ports are not part of one.
+std::optional<std::string> CanonicalIp(std::string_view text);
+
+struct HostPort {
+  std::string host;  // without brackets; canonical if it is an IP address
+  std::uint16_t port = 0;
+  bool is_ip = false;
+
+  // "host:port" or "[v6]:port".
+  std::string ToString() const;
+};
+
+// "host:port", "1.2.3.4:port" or "[v6]:port"; the port is 1..65535. kInvalid with the reason.
+Result<HostPort> ParseHostPort(std::string_view text);
+
+struct BaseUrl {
+  bool https = false;
+  HostPort host_port;
+
+  // "http://host:port".
+  std::string ToString() const;
+};
+
+// "http://host:port" or "https://host:port", a closing "/" allowed, nothing after it. Without a
+// port it is that of the scheme. kInvalid with the reason.
+Result<BaseUrl> ParseBaseUrl(std::string_view text);
+
+}  // namespace podmirror::net

@@ -1,0 +1,151 @@
+#include "net/http_client.h"
+
+#include <absl/strings/ascii.h>
+#include <httplib.h>
+
+#include <atomic>
+#include <exception>
+#include <fstream>
+#include <utility>
+#include <vector>
+
+#include "base/env.h"
+#include "net/resolver.h"
+
+namespace podmirror::net {
+namespace {
+
+// A connection attempt cannot be interrupted, and whoever cancels waits for it.
+constexpr std::chrono::milliseconds kConnectTimeout{800};
+constexpr std::chrono::milliseconds kWriteTimeout{800};
+constexpr std::chrono::milliseconds kResolveTimeout{5000};
+
+class HttplibClient final : public HttpClient {
+ public:
+  explicit HttplibClient(HttpClientOptions options)
+      : options_(std::move(options)),
+        client_(options_.server.ToString(), options_.cert_file, options_.key_file) {
+    client_.set_connection_timeout(kConnectTimeout);
+    client_.set_write_timeout(kWriteTimeout);
+    client_.set_keep_alive(true);
+    client_.set_decompress(false);
+    client_.set_follow_location(false);
+    client_.set_url_encode(false);
+    client_.set_tcp_nodelay(true);
+    client_.set_default_headers({{"User-Agent", "podmirrord"}, {"Accept", "application/json"}});
+    if (!options_.ca_file.empty()) client_.set_ca_cert_path(options_.ca_file);
+    if (!options_.user.empty()) client_.set_basic_auth(options_.user, options_.password);
+  }
+
+  Result<HttpResponse> Get(const std::string& target,
+                           std::chrono::milliseconds read_timeout) override {
+    if (cancelled_) return Status(Code::kUnavailable, "cancelled");
+    try {
+      if (Status status = ChooseAddress(); !status.ok()) return status;
+      Result<HttpResponse> response = Send(target, read_timeout);
+      if (!response.ok()) address_.clear();  // another one, or a new one, may work
+      return response;
+    } catch (const std::exception& error) {
+      return Status(Code::kInternal, error.what());
+    }
+  }
+
+  void Cancel() override {
+    cancelled_ = true;
+    resolver_.Cancel();
+    client_.stop();
+  }
+
+  void Rearm() override {
+    cancelled_ = false;
+    resolver_.Rearm();
+  }
+
+  bool cancelled() const override { return cancelled_; }
+
+ private:
+  // The library would resolve the name in a call that cannot be interrupted.
+  Status ChooseAddress() {
+    const HostPort& server = options_.server.host_port;
+    if (server.is_ip || !address_.empty()) return Status();
+    std::vector<Result<Resolver::Addresses>> found =
+        resolver_.Resolve({server.host}, kResolveTimeout);
+    if (!found[0].ok()) return found[0].status();
+    const Resolver::Addresses& addresses = *found[0];
+    address_ = addresses[attempt_++ % addresses.size()];
+    client_.set_hostname_addr_map({{server.host, address_}});
+    return Status();
+  }
+
+  Result<HttpResponse> Send(const std::string& target, std::chrono::milliseconds read_timeout) {
+    HttpResponse response;
+    bool too_long = false;
+    client_.set_read_timeout(read_timeout);
+    const SteadyMs start = Env::Real().now().steady;
+    const httplib::Result result = client_.Get(
+        target,
+        [&](const httplib::Response& head) {
+          response.status = head.status;
+          for (const auto& [name, value] : head.headers) {
+            response.headers[absl::AsciiStrToLower(name)] = value;
+          }
+          // A Cancel that came before the request was under way has not stopped it.
+          return !cancelled_;
+        },
+        [&](const char* data, std::size_t size) {
+          too_long = size > options_.max_body_bytes - response.body.size();
+          if (!too_long) response.body.append(data, size);
+          return !too_long && !cancelled_;
+        });
+    if (result) return response;
+    if (too_long) return Status(Code::kExhausted, "answer too long");
+    const bool silent = Env::Real().now().steady - start >= read_timeout.count();
+    return ToStatus(result.error(), silent, response.status != 0);
+  }
+
+  static Status ToStatus(httplib::Error error, bool silent, bool has_head) {
+    switch (error) {
+      case httplib::Error::Connection:
+        return Status(Code::kUnavailable, "connection refused or no route");
+      case httplib::Error::ConnectionTimeout:
+        return Status(Code::kUnavailable, "no answer to the connection attempt");
+      case httplib::Error::Read:
+        if (!silent) return Status(Code::kUnavailable, "connection lost");
+        return has_head ? Status(Code::kDeadline, "the answer stopped")
+                        : Status(Code::kUnavailable, "no answer");
+      case httplib::Error::Write:
+      case httplib::Error::Canceled:
+        return Status(Code::kUnavailable, "connection lost");
+      case httplib::Error::SSLConnection:
+      case httplib::Error::SSLLoadingCerts:
+      case httplib::Error::SSLServerVerification:
+        return Status(Code::kRefused, "TLS: " + httplib::to_string(error));
+      default:
+        return Status(Code::kInternal, httplib::to_string(error));
+    }
+  }
+
+  const HttpClientOptions options_;
+  Resolver resolver_;
+  std::atomic<bool> cancelled_ = false;
+  std::string address_;  // what the server's name stands for; empty: to be resolved
+  std::size_t attempt_ = 0;
+  httplib::Client client_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<HttpClient>> NewHttpClient(HttpClientOptions options) {
+  for (const std::string& file : {options.ca_file, options.cert_file, options.key_file}) {
+    if (!file.empty() && !std::ifstream(file)) {
+      return Status(Code::kInvalid, file + ": cannot be read");
+    }
+  }
+  try {
+    return std::unique_ptr<HttpClient>(new HttplibClient(std::move(options)));
+  } catch (const std::exception& error) {
+    return Status(Code::kInternal, error.what());
+  }
+}
+
+}  // namespace podmirror::net

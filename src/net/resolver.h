@@ -1,0 +1,47 @@
+// Names to addresses with a deadline: getaddrinfo can block for many seconds and cannot be
+// interrupted, so it runs on a thread of its own and who waits for it may give up.
+// Thread safety: Cancel from any thread, all else from one.
+// Invariants: (1) at most one lookup per name is under way, however often it is asked for.
+//             (2) Resolve returns within its timeout, and soon after Cancel.
+#pragma once
+
+#include <absl/synchronization/mutex.h>
+
+#include <chrono>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+
+namespace podmirror::net {
+
+class Resolver {
+ public:
+  using Addresses = std::vector<std::string>;  // canonical, sorted, each once, at least one
+
+  Resolver();
+  ~Resolver();
+
+  // One result per name, in that order (requires: each name once): kNotFound or kUnavailable with
+  // the reason, kDeadline when there was no answer in time or Cancel was called. An IP address
+  // stands for itself.
+  std::vector<Result<Addresses>> Resolve(const std::vector<std::string>& names,
+                                         std::chrono::milliseconds timeout);
+
+  // Ends the Resolve under way and all later ones, until Rearm.
+  void Cancel();
+  void Rearm();
+
+ private:
+  struct Shared;
+  struct Lookup;
+
+  Result<Addresses> Take(const std::string& name);
+
+  const std::shared_ptr<Shared> shared_;  // outlives us while a lookup is under way
+  std::map<std::string, std::shared_ptr<Lookup>> lookups_;
+};
+
+}  // namespace podmirror::net

@@ -1,0 +1,183 @@
+#include "test_etcd.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <grpcpp/grpcpp.h>
+#include <httplib.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <filesystem>
+#include <thread>
+#include <vector>
+
+namespace podmirror::discovery {
+namespace {
+
+void SetDeadline(grpc::ClientContext& context) {
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+  context.set_wait_for_ready(true);
+}
+
+}  // namespace
+
+int FreePort() {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  REQUIRE(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
+  socklen_t size = sizeof(address);
+  REQUIRE(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  close(fd);
+  return ntohs(address.sin_port);
+}
+
+TestEtcd::TestEtcd() : TestEtcd(FreePort()) { Start(); }
+
+TestEtcd::TestEtcd(int port) : port_(port) {
+  std::string pattern = std::filesystem::temp_directory_path() / "podmirror-etcd-XXXXXX";
+  REQUIRE(mkdtemp(pattern.data()) != nullptr);
+  dir_ = pattern;
+  grpc::ChannelArguments args;
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
+  kv_ = etcdserverpb::KV::NewStub(grpc::CreateCustomChannel(
+      "127.0.0.1:" + std::to_string(port_), grpc::InsecureChannelCredentials(), args));
+}
+
+TestEtcd::~TestEtcd() {
+  Kill();
+  std::filesystem::remove_all(dir_);
+}
+
+void TestEtcd::Start() {
+  std::vector<std::string> words = {"etcd",
+                                    "--name=t",
+                                    "--data-dir=" + dir_,
+                                    "--listen-client-urls=" + url(),
+                                    "--advertise-client-urls=" + url(),
+                                    "--listen-peer-urls=http://127.0.0.1:0",
+                                    "--initial-advertise-peer-urls=http://127.0.0.1:1",
+                                    "--initial-cluster=t=http://127.0.0.1:1",
+                                    "--enable-v2",
+                                    "--heartbeat-interval=20",
+                                    "--election-timeout=200",
+                                    "--log-level=error"};
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const pid_t parent = getpid();
+  pid_ = fork();
+  REQUIRE(pid_ >= 0);
+  if (pid_ == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    const int null = open("/dev/null", O_RDWR);
+    dup2(null, STDOUT_FILENO);
+    dup2(null, STDERR_FILENO);
+    if (getppid() == parent) execvp(argv[0], argv.data());
+    _exit(127);
+  }
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+  httplib::Client client("127.0.0.1", port_);
+  while (true) {
+    const httplib::Result health = client.Get("/health");
+    if (health && health->body == R"({"health":"true"})") return;
+    REQUIRE(std::chrono::steady_clock::now() < deadline);
+    REQUIRE(waitpid(pid_, nullptr, WNOHANG) == 0);
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
+void TestEtcd::Kill() {
+  if (pid_ < 0) return;
+  kill(pid_, SIGKILL);
+  waitpid(pid_, nullptr, 0);
+  pid_ = -1;
+}
+
+void TestEtcd::Pause() { kill(pid_, SIGSTOP); }
+void TestEtcd::Resume() { kill(pid_, SIGCONT); }
+
+EtcdOptions TestEtcd::options() const {
+  EtcdOptions options;
+  options.endpoints = {url()};
+  return options;
+}
+
+std::int64_t TestEtcd::Put(const std::string& key, const std::string& value) {
+  grpc::ClientContext context;
+  SetDeadline(context);
+  etcdserverpb::PutRequest request;
+  request.set_key(key);
+  request.set_value(value);
+  etcdserverpb::PutResponse response;
+  REQUIRE(kv_->Put(&context, request, &response).error_message().empty());
+  return response.header().revision();
+}
+
+std::int64_t TestEtcd::Delete(const std::string& key) {
+  grpc::ClientContext context;
+  SetDeadline(context);
+  etcdserverpb::DeleteRangeRequest request;
+  request.set_key(key);
+  etcdserverpb::DeleteRangeResponse response;
+  REQUIRE(kv_->DeleteRange(&context, request, &response).ok());
+  REQUIRE(response.deleted() == 1);
+  return response.header().revision();
+}
+
+void TestEtcd::Compact(std::int64_t revision) {
+  grpc::ClientContext context;
+  SetDeadline(context);
+  etcdserverpb::CompactionRequest request;
+  request.set_revision(revision);
+  request.set_physical(true);
+  etcdserverpb::CompactionResponse response;
+  REQUIRE(kv_->Compact(&context, request, &response).ok());
+}
+
+std::string TestEtcd::Gateway(const std::string& path, const std::string& json) {
+  httplib::Client client("127.0.0.1", port_);
+  const httplib::Result result = client.Post("/v3" + path, json, "application/json");
+  REQUIRE(result);
+  INFO(path << ": " << result->body);
+  REQUIRE(result->status == 200);
+  return result->body;
+}
+
+void TestEtcd::V2Put(const std::string& key, const std::string& value) {
+  httplib::Client client("127.0.0.1", port_);
+  const httplib::Result result = client.Put("/v2/keys" + key, httplib::Params{{"value", value}});
+  REQUIRE(result);
+  REQUIRE((result->status == 200 || result->status == 201));
+}
+
+void TestEtcd::V2Delete(const std::string& key, bool recursive) {
+  httplib::Client client("127.0.0.1", port_);
+  const httplib::Result result =
+      client.Delete("/v2/keys" + key + (recursive ? "?recursive=true" : ""));
+  REQUIRE(result);
+  REQUIRE(result->status == 200);
+}
+
+std::string PodJson(int number) {
+  const std::string n = std::to_string(number);
+  const std::string ip = "10." + std::to_string(number / 65536) + "." +
+                         std::to_string(number / 256 % 256) + "." + std::to_string(number % 256);
+  return R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"relay-)" + n +
+         R"(","namespace":"default","uid":"u-)" + n +
+         R"("},"spec":{"containers":[{"name":"relay"}]},"status":{"phase":"Running","podIP":")" +
+         ip +
+         R"(","containerStatuses":[{"name":"relay","state":{"running":)"
+         R"({"startedAt":"2024-03-01T10:00:05Z"}}}]}})";
+}
+
+}  // namespace podmirror::discovery
