@@ -1,0 +1,398 @@
+#include "rpc/codec.h"
+
+#include <algorithm>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "cache/digest.h"
+#include "cache/entry.h"
+
+namespace podmirror::rpc {
+namespace {
+
+// --- texts ---
+
+// At most `limit` bytes, not cut inside a character: protobuf refuses text that is not UTF-8.
+std::string Cut(const std::string& text, std::size_t limit) {
+  if (text.size() <= limit) return text;
+  std::size_t end = limit;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end);
+}
+
+Status Invalid(std::string what) { return {Code::kInvalid, std::move(what)}; }
+
+Status CheckText(const std::string& text, std::size_t limit, std::string_view what) {
+  if (text.size() <= limit) return {};
+  return Invalid(std::string(what) + " of " + std::to_string(text.size()) + " bytes");
+}
+
+// --- entries ---
+
+std::string Pack(const std::vector<EntryRef>& entries) {
+  std::size_t size = 0;
+  for (const EntryRef& entry : entries) size += entry->packed().size();
+  std::string packed;
+  packed.reserve(size);
+  for (const EntryRef& entry : entries) packed.append(entry->packed());
+  return packed;
+}
+
+Status Unpack(std::string_view packed, std::vector<EntryRef>* entries) {
+  while (!packed.empty()) {
+    EntryRef entry = Entry::Unpack(packed);
+    if (!entry) return Invalid("entry " + std::to_string(entries->size()) + " is malformed");
+    entries->push_back(std::move(entry));
+  }
+  return {};
+}
+
+// --- numbers ---
+
+template <typename Repeated, typename T>
+void PutAll(const std::vector<T>& values, Repeated* field) {
+  field->Add(values.begin(), values.end());
+}
+
+// Rising order bounds the count, and no request can name one thing often.
+Status TakeRising(const google::protobuf::RepeatedField<std::uint32_t>& field, std::uint32_t limit,
+                  std::string_view what, std::vector<std::uint32_t>* values) {
+  for (int i = 0; i < field.size(); ++i) {
+    if (field[i] >= limit || (i > 0 && field[i] <= field[i - 1])) {
+      return Invalid(std::string(what) + " out of range or order: " + std::to_string(field[i]));
+    }
+  }
+  values->assign(field.begin(), field.end());
+  return {};
+}
+
+Status CheckListed(int count, std::string_view what) {
+  if (static_cast<std::size_t>(count) <= sync::kMaxListed) return {};
+  return Invalid(std::to_string(count) + " " + std::string(what));
+}
+
+// --- handshake ---
+
+// Both enums have the same numbers; one that a later version added is a refusal all the same.
+static_assert(v1::Refusal_MAX == static_cast<int>(sync::RefusalReason::kStale));
+
+v1::Refusal ToWire(sync::RefusalReason reason) { return static_cast<v1::Refusal>(reason); }
+
+sync::RefusalReason FromWire(v1::Refusal reason) {
+  return v1::Refusal_IsValid(reason) ? static_cast<sync::RefusalReason>(reason)
+                                     : sync::RefusalReason::kProtocol;
+}
+
+void PutIntroduction(const sync::Introduction& from, v1::Introduction* to) {
+  to->set_name(Cut(from.name, kMaxNameBytes));
+  to->set_uid(Cut(from.uid, kMaxNameBytes));
+  to->set_cluster(Cut(from.cluster, kMaxClusterBytes));
+  to->set_protocol(from.protocol);
+  to->set_features(from.features);
+  to->set_incarnation(from.incarnation);
+  to->set_process_started_ms(from.process_started_ms);
+  to->set_synced(from.synced);
+  to->set_entries(from.entries);
+  to->set_hlc(from.hlc);
+  to->set_purge_floor(from.purge_floor);
+  to->set_contact(from.contact);
+  to->mutable_limits()->set_max_frame_bytes(sync::kMaxMessageBytes);
+  to->mutable_limits()->set_max_listed(sync::kMaxListed);
+}
+
+Status TakeIntroduction(const v1::Introduction& from, sync::Introduction* to) {
+  if (Status status = CheckText(from.name(), kMaxNameBytes, "name"); !status.ok()) return status;
+  if (Status status = CheckText(from.uid(), kMaxNameBytes, "uid"); !status.ok()) return status;
+  if (Status status = CheckText(from.cluster(), kMaxClusterBytes, "cluster"); !status.ok()) {
+    return status;
+  }
+  if (from.incarnation() == 0) return Invalid("incarnation 0");
+  // A peer that takes less than we may send would end the stream at our first large message.
+  const v1::Limits& limits = from.limits();
+  if ((limits.max_frame_bytes() != 0 && limits.max_frame_bytes() < sync::kMaxMessageBytes) ||
+      (limits.max_listed() != 0 && limits.max_listed() < sync::kMaxListed)) {
+    return Invalid("limits below those of the protocol");
+  }
+  to->name = from.name();
+  to->uid = from.uid();
+  to->cluster = from.cluster();
+  to->protocol = from.protocol();
+  to->features = from.features();
+  to->incarnation = from.incarnation();
+  to->process_started_ms = from.process_started_ms();
+  to->synced = from.synced();
+  to->entries = from.entries();
+  to->hlc = from.hlc();
+  to->purge_floor = from.purge_floor();
+  to->contact = from.contact();
+  return {};
+}
+
+// --- one Put and one Take for each message ---
+
+void Put(const sync::Hello& from, v1::Frame* frame) {
+  v1::Hello* to = frame->mutable_hello();
+  PutIntroduction(from.self, to->mutable_self());
+  to->set_expected_uid(Cut(from.expected_uid, kMaxNameBytes));
+}
+
+Status Take(const v1::Hello& from, sync::Hello* to) {
+  to->expected_uid = from.expected_uid();
+  if (Status status = CheckText(from.expected_uid(), kMaxNameBytes, "uid"); !status.ok()) {
+    return status;
+  }
+  return TakeIntroduction(from.self(), &to->self);
+}
+
+void Put(const sync::HelloReply& from, v1::Frame* frame) {
+  v1::HelloReply* to = frame->mutable_hello_reply();
+  to->set_refusal(ToWire(from.refusal));
+  to->set_detail(Cut(from.detail, kMaxDetailBytes));
+  PutIntroduction(from.self, to->mutable_self());
+  to->set_link_open(from.link_open);
+}
+
+Status Take(const v1::HelloReply& from, sync::HelloReply* to) {
+  to->refusal = FromWire(from.refusal());
+  to->detail = from.detail();
+  to->link_open = from.link_open();
+  if (Status status = CheckText(from.detail(), kMaxDetailBytes, "detail"); !status.ok()) {
+    return status;
+  }
+  return TakeIntroduction(from.self(), &to->self);
+}
+
+void Put(const sync::Batch& from, v1::Frame* frame) {
+  v1::Batch* to = frame->mutable_batch();
+  to->set_first_seq(from.first_seq);
+  to->set_last_seq(from.last_seq);
+  to->set_entries(Pack(from.entries));
+}
+
+Status Take(const v1::Batch& from, sync::Batch* to) {
+  to->first_seq = from.first_seq();
+  to->last_seq = from.last_seq();
+  if (Status status = Unpack(from.entries(), &to->entries); !status.ok()) return status;
+  if (to->first_seq == 0 || to->last_seq < to->first_seq ||
+      to->last_seq - to->first_seq + 1 != to->entries.size()) {
+    return Invalid("batch " + std::to_string(to->first_seq) + ".." + std::to_string(to->last_seq) +
+                   " of " + std::to_string(to->entries.size()) + " entries");
+  }
+  return {};
+}
+
+void Put(const sync::Ack& from, v1::Frame* frame) { frame->mutable_ack()->set_seq(from.seq); }
+
+Status Take(const v1::Ack& from, sync::Ack* to) {
+  to->seq = from.seq();
+  return {};
+}
+
+void Put(const sync::Heartbeat& from, v1::Frame* frame) {
+  v1::Heartbeat* to = frame->mutable_heartbeat();
+  to->set_hlc(from.hlc);
+  to->set_digest(from.digest);
+  to->set_purge_floor(from.purge_floor);
+  to->set_synced(from.synced);
+  to->set_link_open(from.link_open);
+}
+
+Status Take(const v1::Heartbeat& from, sync::Heartbeat* to) {
+  *to = {from.hlc(), from.digest(), from.purge_floor(), from.synced(), from.link_open()};
+  return {};
+}
+
+void Put(const sync::SumsRequest& from, v1::Frame* frame) {
+  v1::SumsRequest* to = frame->mutable_sums_request();
+  to->set_pass(from.pass);
+  PutAll(from.groups, to->mutable_groups());
+}
+
+Status Take(const v1::SumsRequest& from, sync::SumsRequest* to) {
+  to->pass = from.pass();
+  return TakeRising(from.groups(), kGroups, "group", &to->groups);
+}
+
+void Put(const sync::Sums& from, v1::Frame* frame) {
+  v1::Sums* to = frame->mutable_sums();
+  to->set_pass(from.pass);
+  PutAll(from.groups, to->mutable_groups());
+  PutAll(from.sums, to->mutable_sums());
+}
+
+Status Take(const v1::Sums& from, sync::Sums* to) {
+  to->pass = from.pass();
+  Status status = TakeRising(from.groups(), kGroups, "group", &to->groups);
+  if (!status.ok()) return status;
+  const std::size_t due = to->groups.empty() ? kGroups : to->groups.size() * kBucketsPerGroup;
+  if (static_cast<std::size_t>(from.sums_size()) != due) {
+    return Invalid(std::to_string(from.sums_size()) + " sums, not " + std::to_string(due));
+  }
+  to->sums.assign(from.sums().begin(), from.sums().end());
+  return {};
+}
+
+void Put(const sync::Offer& from, v1::Frame* frame) {
+  v1::Offer* to = frame->mutable_offer();
+  to->set_pass(from.pass);
+  PutAll(from.buckets, to->mutable_buckets());
+  const int count = static_cast<int>(from.listed.size());
+  to->mutable_key_hashes()->Reserve(count);
+  to->mutable_hlcs()->Reserve(count);
+  to->mutable_origins()->Reserve(count);
+  for (const sync::Listed& listed : from.listed) {
+    to->add_key_hashes(listed.key_hash);
+    to->add_hlcs(listed.version.hlc);
+    to->add_origins(listed.version.origin);
+  }
+}
+
+Status Take(const v1::Offer& from, sync::Offer* to) {
+  to->pass = from.pass();
+  Status status = TakeRising(from.buckets(), kBuckets, "bucket", &to->buckets);
+  if (!status.ok()) return status;
+  const int count = from.key_hashes_size();
+  if (status = CheckListed(count, "keys listed"); !status.ok()) return status;
+  if (from.hlcs_size() != count || from.origins_size() != count) {
+    return Invalid("listings of different lengths");
+  }
+  to->listed.reserve(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    to->listed.push_back({from.key_hashes(i), {from.hlcs(i), from.origins(i)}});
+  }
+  return {};
+}
+
+void Put(const sync::OfferReply& from, v1::Frame* frame) {
+  v1::OfferReply* to = frame->mutable_offer_reply();
+  to->set_pass(from.pass);
+  to->set_entries(Pack(from.entries));
+  PutAll(from.wants, to->mutable_wants());
+  to->set_more(from.more);
+}
+
+Status Take(const v1::OfferReply& from, sync::OfferReply* to) {
+  to->pass = from.pass();
+  to->more = from.more();
+  if (Status status = CheckListed(from.wants_size(), "keys wanted"); !status.ok()) return status;
+  to->wants.assign(from.wants().begin(), from.wants().end());
+  return Unpack(from.entries(), &to->entries);
+}
+
+void Put(const sync::Push& from, v1::Frame* frame) {
+  frame->mutable_push()->set_pass(from.pass);
+  frame->mutable_push()->set_entries(Pack(from.entries));
+}
+
+Status Take(const v1::Push& from, sync::Push* to) {
+  to->pass = from.pass();
+  return Unpack(from.entries(), &to->entries);
+}
+
+void Put(const sync::PushReply& from, v1::Frame* frame) {
+  frame->mutable_push_reply()->set_pass(from.pass);
+}
+
+Status Take(const v1::PushReply& from, sync::PushReply* to) {
+  to->pass = from.pass();
+  return {};
+}
+
+void PutPosition(const sync::Position& from, v1::Position* to) {
+  to->set_bucket(from.bucket);
+  to->set_after_key_hash(from.after_key_hash);
+}
+
+Status TakePosition(const v1::Position& from, sync::Position* to) {
+  *to = {from.bucket(), from.after_key_hash()};
+  if (from.bucket() > kBuckets) return Invalid("position at bucket " + std::to_string(to->bucket));
+  return {};
+}
+
+void Put(const sync::Fetch& from, v1::Frame* frame) {
+  PutPosition(from.from, frame->mutable_fetch()->mutable_from());
+}
+
+Status Take(const v1::Fetch& from, sync::Fetch* to) { return TakePosition(from.from(), &to->from); }
+
+void Put(const sync::FetchReply& from, v1::Frame* frame) {
+  v1::FetchReply* to = frame->mutable_fetch_reply();
+  to->set_busy(from.busy);
+  to->set_entries(Pack(from.entries));
+  PutPosition(from.next, to->mutable_next());
+  to->set_done(from.done);
+  to->set_purge_floor(from.purge_floor);
+  const std::size_t count = std::min(from.contacts.size(), sync::kMaxListed);
+  for (std::size_t i = 0; i < count; ++i) {
+    v1::Contact* contact = to->add_contacts();
+    contact->set_uid(Cut(from.contacts[i].uid, kMaxNameBytes));
+    contact->set_hlc(from.contacts[i].hlc);
+  }
+}
+
+Status Take(const v1::FetchReply& from, sync::FetchReply* to) {
+  to->busy = from.busy();
+  to->done = from.done();
+  to->purge_floor = from.purge_floor();
+  if (Status status = TakePosition(from.next(), &to->next); !status.ok()) return status;
+  if (Status status = CheckListed(from.contacts_size(), "contacts"); !status.ok()) return status;
+  for (const v1::Contact& contact : from.contacts()) {
+    if (Status status = CheckText(contact.uid(), kMaxNameBytes, "uid"); !status.ok()) return status;
+    to->contacts.push_back({contact.uid(), contact.hlc()});
+  }
+  return Unpack(from.entries(), &to->entries);
+}
+
+template <typename Domain, typename Wire>
+Result<std::optional<sync::Message>> TakeAs(const Wire& from) {
+  Domain to;
+  if (Status status = Take(from, &to); !status.ok()) return status;
+  return std::optional<sync::Message>(std::move(to));
+}
+
+}  // namespace
+
+void Encode(const sync::Message& message, v1::Frame* frame) {
+  frame->Clear();
+  std::visit([frame](const auto& known) { Put(known, frame); }, message);
+}
+
+Result<std::optional<sync::Message>> Decode(const v1::Frame& frame) {
+  if (frame.ByteSizeLong() > sync::kMaxMessageBytes) return Invalid("frame over 64 MiB");
+  switch (frame.message_case()) {
+    case v1::Frame::kHello:
+      return TakeAs<sync::Hello>(frame.hello());
+    case v1::Frame::kHelloReply:
+      return TakeAs<sync::HelloReply>(frame.hello_reply());
+    case v1::Frame::kBatch:
+      return TakeAs<sync::Batch>(frame.batch());
+    case v1::Frame::kAck:
+      return TakeAs<sync::Ack>(frame.ack());
+    case v1::Frame::kHeartbeat:
+      return TakeAs<sync::Heartbeat>(frame.heartbeat());
+    case v1::Frame::kSumsRequest:
+      return TakeAs<sync::SumsRequest>(frame.sums_request());
+    case v1::Frame::kSums:
+      return TakeAs<sync::Sums>(frame.sums());
+    case v1::Frame::kOffer:
+      return TakeAs<sync::Offer>(frame.offer());
+    case v1::Frame::kOfferReply:
+      return TakeAs<sync::OfferReply>(frame.offer_reply());
+    case v1::Frame::kPush:
+      return TakeAs<sync::Push>(frame.push());
+    case v1::Frame::kPushReply:
+      return TakeAs<sync::PushReply>(frame.push_reply());
+    case v1::Frame::kFetch:
+      return TakeAs<sync::Fetch>(frame.fetch());
+    case v1::Frame::kFetchReply:
+      return TakeAs<sync::FetchReply>(frame.fetch_reply());
+    case v1::Frame::MESSAGE_NOT_SET:
+      break;
+  }
+  return std::optional<sync::Message>();
+}
+
+}  // namespace podmirror::rpc

@@ -1,0 +1,274 @@
+#include "rpc/legacy_stream.h"
+
+#include <xxhash.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+#include <variant>
+
+#include "rpc/channel.h"
+#include "rpc/grpc_status.h"
+#include "rpc/legacy_codec.h"
+
+namespace podmirror::rpc {
+namespace {
+
+constexpr std::int64_t kProbeMs = 2000;
+constexpr std::int64_t kSetMs = 5000;
+constexpr std::int64_t kGetAllMs = 10'000;
+
+// Such a peer tells nothing of its runs: one incarnation for ever, the same on all daemons.
+sync::Incarnation IncarnationOf(const PodRecord& peer) {
+  const std::string id = peer.id();
+  return std::max<sync::Incarnation>(1, XXH3_64bits(id.data(), id.size()));
+}
+
+}  // namespace
+
+Status LegacyStream::Dial(sync::ConnId conn, const std::string& target, const PodRecord& peer,
+                          sync::Driver& driver, StreamSet& streams, telemetry::Metrics& metrics) {
+  const auto stream = std::make_shared<LegacyStream>(conn, target, peer, driver, streams, metrics);
+  Status status = streams.Add(conn, stream, StreamSet::kMaxWithDialled);
+  if (status.ok()) {
+    driver.Opened(conn);
+    stream->Pump();
+  }
+  return status;
+}
+
+LegacyStream::LegacyStream(sync::ConnId conn, const std::string& target, const PodRecord& peer,
+                           sync::Driver& driver, StreamSet& streams, telemetry::Metrics& metrics)
+    : Stream(streams),
+      conn_(conn),
+      incarnation_(IncarnationOf(peer)),
+      driver_(driver),
+      metrics_(metrics),
+      channel_(NewChannel(target)),
+      stub_(hellorpc::Sync::NewStub(channel_)) {}
+
+void LegacyStream::Wake() { Do(gate_.Wake()); }
+
+void LegacyStream::Close(const Status& reason) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (!reason_) reason_ = reason;
+  }
+  Do(gate_.Close());
+}
+
+void LegacyStream::Do(WriteGate::Next next) {
+  switch (next) {
+    case WriteGate::Next::kNothing:
+      return;
+    case WriteGate::Next::kPump:
+      Pump();
+      return;
+    case WriteGate::Next::kCancel:
+      StopCalls();
+      Do(gate_.Leave());
+      return;
+    case WriteGate::Next::kEnd:
+      End();
+      return;
+  }
+}
+
+void LegacyStream::Pump() {
+  WriteGate::Next next = WriteGate::Next::kPump;
+  while (next == WriteGate::Next::kPump) {
+    while (HasRoom() && !gate_.closing()) {
+      const std::optional<sync::Message> message = driver_.Next(conn_);
+      if (!message) break;
+      Handle(*message);
+    }
+    next = gate_.Idle();
+  }
+  Do(next);
+}
+
+bool LegacyStream::HasRoom() const {
+  absl::MutexLock lock(&mu_);
+  return tasks_.size() < kMaxTasks;
+}
+
+void LegacyStream::Handle(const sync::Message& message) {
+  if (std::holds_alternative<sync::Hello>(message)) {
+    sync::HelloReply reply;
+    reply.legacy = true;
+    reply.self.incarnation = incarnation_;
+    Enqueue({Task::Kind::kProbe, {}, std::move(reply)});
+  } else if (const auto* batch = std::get_if<sync::Batch>(&message)) {
+    HandleSet(batch->entries, sync::Ack{batch->last_seq});
+  } else if (const auto* push = std::get_if<sync::Push>(&message)) {
+    HandleSet(push->entries, sync::PushReply{push->pass});
+  } else if (std::holds_alternative<sync::Fetch>(message)) {
+    Enqueue({Task::Kind::kGetAll, {}, {}});
+  } else if (std::holds_alternative<sync::Heartbeat>(message)) {
+    if (channel_->GetState(false) == GRPC_CHANNEL_READY) {
+      Deliver(sync::Heartbeat{});
+    } else {
+      Close({Code::kUnavailable, "connection lost"});
+    }
+  } else {
+    std::abort();  // the node says nothing else to a legacy peer
+  }
+}
+
+void LegacyStream::HandleSet(const std::vector<EntryRef>& entries, sync::Message reply) {
+  LegacyRequests translated = ToLegacy(entries);
+  if (translated.skipped != 0) metrics_.LegacyValueSkipped(translated.skipped);
+  if (translated.requests.empty()) {
+    Deliver(std::move(reply));
+  } else {
+    Enqueue({Task::Kind::kSet, std::move(translated.requests), std::move(reply)});
+  }
+}
+
+void LegacyStream::Enqueue(Task task) {
+  {
+    absl::MutexLock lock(&mu_);
+    tasks_.push_back(std::move(task));
+  }
+  Advance();
+}
+
+void LegacyStream::Advance() {
+  const auto call = std::make_shared<Call>();
+  {
+    absl::MutexLock lock(&mu_);
+    if (stopped_ || call_ || tasks_.empty()) return;
+    Task& task = tasks_.front();
+    call->kind = task.kind;
+    if (task.kind == Task::Kind::kSet) {
+      call->request = std::move(task.requests.front());
+      task.requests.pop_front();
+    }
+    call_ = call;
+  }
+  Start(call);
+}
+
+void LegacyStream::Start(const std::shared_ptr<Call>& call) {
+  auto done = [self = shared_from_this(), call](const grpc::Status& status) {
+    self->Completed(call, status);
+  };
+  switch (call->kind) {
+    case Task::Kind::kProbe:
+      SetTimeout(call->context, kProbeMs);
+      stub_->async()->Get(&call->context, &call->request, &call->response, std::move(done));
+      return;
+    case Task::Kind::kSet:
+      SetTimeout(call->context, kSetMs);
+      stub_->async()->Set(&call->context, &call->request, &call->response, std::move(done));
+      return;
+    case Task::Kind::kGetAll:
+      SetTimeout(call->context, kGetAllMs);
+      stub_->async()->GetAll(&call->context, &call->request, &call->response, std::move(done));
+      return;
+  }
+}
+
+void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Status& status) {
+  const Status outcome = FromGrpc(status);
+  // A value that such a service cannot take, even alone, must not hold up all others for ever.
+  const bool too_large = outcome.code() == Code::kExhausted && HoldsOne(call->request) &&
+                         call->request.ByteSizeLong() > kLegacyRequestBytes;
+  if (too_large) metrics_.LegacyValueSkipped(1);
+  if (outcome.ok() || too_large) {
+    Succeeded(*call);
+  } else {
+    static constexpr std::string_view kNames[] = {"Get", "Set", "GetAll"};
+    Close({outcome.code(),
+           std::string(kNames[static_cast<int>(call->kind)]) + ": " + outcome.message()});
+  }
+  bool ended = false;
+  {
+    // Not earlier: while a call is in flight the stream cannot be done.
+    absl::MutexLock lock(&mu_);
+    call_.reset();
+    ended = ended_;
+  }
+  if (ended) {
+    Done();
+  } else {
+    Advance();
+  }
+}
+
+void LegacyStream::Succeeded(const Call& call) {
+  sync::Message reply;
+  bool was_full = false;
+  {
+    absl::MutexLock lock(&mu_);
+    Task& task = tasks_.front();
+    if (!task.requests.empty()) return;
+    was_full = tasks_.size() == kMaxTasks;
+    reply = std::move(task.reply);
+    tasks_.pop_front();
+  }
+  if (call.kind == Task::Kind::kGetAll) {
+    LegacyEntries copy = FromLegacy(call.response);
+    if (copy.skipped != 0) metrics_.LegacyValueSkipped(copy.skipped);
+    sync::FetchReply fetched;
+    fetched.entries = std::move(copy.entries);
+    fetched.next = {kBuckets, 0};
+    fetched.done = true;
+    reply = std::move(fetched);
+  }
+  Deliver(std::move(reply));
+  if (was_full) Wake();
+}
+
+void LegacyStream::Deliver(sync::Message reply) {
+  absl::ReleasableMutexLock lock(&mu_);
+  replies_.push_back(std::move(reply));
+  if (delivering_) return;
+  delivering_ = true;
+  lock.Release();
+  for (;;) {
+    sync::Message next;
+    {
+      absl::MutexLock relock(&mu_);
+      if (replies_.empty()) {
+        delivering_ = false;
+        return;
+      }
+      next = std::move(replies_.front());
+      replies_.pop_front();
+    }
+    driver_.Receive(conn_, std::move(next));
+  }
+}
+
+void LegacyStream::StopCalls() {
+  std::shared_ptr<Call> call;
+  {
+    absl::MutexLock lock(&mu_);
+    stopped_ = true;
+    call = call_;
+  }
+  if (call) call->context.TryCancel();
+}
+
+void LegacyStream::End() {
+  StopCalls();
+  {
+    absl::MutexLock lock(&mu_);
+    ended_ = true;
+    if (call_) return;  // its completion is the end
+  }
+  Done();
+}
+
+void LegacyStream::Done() {
+  Status status;
+  {
+    absl::MutexLock lock(&mu_);
+    status = reason_.value_or(Status(Code::kUnavailable, "stream ended"));
+  }
+  driver_.Closed(conn_, status);
+  streams().Remove(conn_);
+}
+
+}  // namespace podmirror::rpc

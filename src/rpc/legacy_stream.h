@@ -1,0 +1,102 @@
+// LegacyStream stands for a stream to a peer that speaks only hellorpc.Sync: it translates what the
+// node says into that service's calls, and the outcome into what such a peer would have answered.
+//
+//   Hello -> an empty Get -> HelloReply      Fetch -> GetAll -> FetchReply, all at once
+//   Batch -> Set ...      -> Ack             Push  -> Set ... -> PushReply
+//   Heartbeat -> Heartbeat, while connected
+//
+// A call that fails ends the stream; the node dials again. One call is in flight; heartbeats are
+// answered meanwhile, so a long GetAll does not look like silence.
+// Thread safety: Wake and Close from any thread; calls complete on gRPC's threads.
+// Invariants: (1) Driver::Receive calls do not overlap.
+//             (2) the end is told to the driver once, when no call is in flight any more.
+#pragma once
+
+#include <grpcpp/channel.h>
+#include <grpcpp/client_context.h>
+
+#include <deque>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "base/peer.h"
+#include "hellorpc/hellorpc.grpc.pb.h"
+#include "rpc/stream_set.h"
+#include "rpc/write_gate.h"
+#include "sync/driver.h"
+#include "telemetry/metrics.h"
+
+namespace podmirror::rpc {
+
+class LegacyStream final : public Stream, public std::enable_shared_from_this<LegacyStream> {
+ public:
+  // As DialledStream::Dial.
+  static Status Dial(sync::ConnId conn, const std::string& target, const PodRecord& peer,
+                     sync::Driver& driver, StreamSet& streams, telemetry::Metrics& metrics);
+
+  LegacyStream(sync::ConnId conn, const std::string& target, const PodRecord& peer,
+               sync::Driver& driver, StreamSet& streams, telemetry::Metrics& metrics);
+
+  void Wake() override;
+  void Close(const Status& reason) override;
+
+ private:
+  // The node asks one thing at a time for each purpose; with so many tasks we stop pulling.
+  static constexpr std::size_t kMaxTasks = 8;
+
+  // One message of the node, as the calls that it takes.
+  struct Task {
+    enum class Kind { kProbe, kSet, kGetAll };
+    Kind kind = Kind::kProbe;
+    std::deque<hellorpc::SyncRequest> requests;  // kSet: those not made yet
+    sync::Message reply;                         // kProbe, kSet: when all is done
+  };
+  struct Call {
+    Task::Kind kind = Task::Kind::kProbe;
+    grpc::ClientContext context;
+    hellorpc::SyncRequest request;
+    hellorpc::SyncResponse response;
+  };
+
+  void Do(WriteGate::Next next);
+  void Pump();
+  bool HasRoom() const;
+  void Handle(const sync::Message& message);
+  void HandleSet(const std::vector<EntryRef>& entries, sync::Message reply);
+  void Enqueue(Task task);
+  // Starts the next call unless one is in flight.
+  void Advance();
+  void Start(const std::shared_ptr<Call>& call);
+  void Completed(const std::shared_ptr<Call>& call, const grpc::Status& status);
+  // What the call's success means for the task at the front.
+  void Succeeded(const Call& call);
+  // Gives replies to the driver one after the other, whoever brings them.
+  void Deliver(sync::Message reply);
+  // No call may be started any more; the one in flight is cancelled.
+  void StopCalls();
+  void End();
+  void Done();
+
+  const sync::ConnId conn_;
+  const sync::Incarnation incarnation_;
+  sync::Driver& driver_;
+  telemetry::Metrics& metrics_;
+  const std::shared_ptr<grpc::Channel> channel_;
+  const std::unique_ptr<hellorpc::Sync::Stub> stub_;
+  WriteGate gate_;
+
+  mutable absl::Mutex mu_;
+  std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);  // the first one is under way
+  std::shared_ptr<Call> call_ ABSL_GUARDED_BY(mu_);
+  std::deque<sync::Message> replies_ ABSL_GUARDED_BY(mu_);
+  bool delivering_ ABSL_GUARDED_BY(mu_) = false;
+  bool stopped_ ABSL_GUARDED_BY(mu_) = false;
+  bool ended_ ABSL_GUARDED_BY(mu_) = false;
+  std::optional<Status> reason_ ABSL_GUARDED_BY(mu_);
+};
+
+}  // namespace podmirror::rpc

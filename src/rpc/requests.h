@@ -1,0 +1,52 @@
+// What applications' requests must keep, checked before anything is applied, and what their
+// outcome is called in gRPC's words. The limits are those of the REST interface.
+// Thread safety: plain values and pure functions.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "base/status.h"
+#include "hellorpc/hellorpc.pb.h"
+#include "podmirror/v1/cache.pb.h"
+#include "sync/driver.h"
+#include "sync/types.h"
+
+namespace podmirror::rpc {
+
+// Items of one write, keys of one read: bounds the work of a request that is all tiny keys.
+inline constexpr std::size_t kMaxItems = 256 * 1024;
+inline constexpr std::int64_t kMaxTtlMs = 100LL * 365 * 24 * 3600 * 1000;
+inline constexpr std::int64_t kMaxAckTimeoutMs = 3600 * 1000;
+
+struct RequestOptions {
+  std::size_t max_key_bytes = 512;
+  std::size_t max_value_bytes = 1024 * 1024;
+  std::size_t max_batch_bytes = 16 * 1024 * 1024;
+  sync::WriteOptions write;  // where a request does not say
+};
+
+// The items of a request, pointing into it; kInvalid names the first bad one. One key may come once
+// only, except in a SyncRequest, where the last one counts.
+Result<std::vector<sync::WriteItem>> ItemsOf(const v1::SetRequest& request,
+                                             const RequestOptions& options);
+Result<std::vector<sync::WriteItem>> ItemsOf(const v1::DeleteRequest& request,
+                                             const RequestOptions& options);
+Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& request,
+                                             const RequestOptions& options);
+
+Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
+                                          const sync::WriteOptions& otherwise);
+void PutOutcome(const sync::WriteOutcome& outcome, v1::AckResult* result);
+
+// kInvalid when a request of that size and number of items is over the limits.
+Status CheckSize(std::size_t bytes, std::size_t items, const RequestOptions& options);
+
+// kUnavailable or kExhausted, the message is the code of the REST twin ("not-ready", ...).
+// Requires: not kNone.
+Status RefusalStatus(sync::WriteRefusal refusal);
+// kUnavailable "not-ready" while the data are not there yet; reads go on while draining.
+Status CheckReadable(const sync::Driver& driver);
+
+}  // namespace podmirror::rpc

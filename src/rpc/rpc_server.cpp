@@ -1,0 +1,114 @@
+#include "rpc/rpc_server.h"
+
+#include <google/protobuf/stubs/logging.h>
+#include <grpc/grpc.h>
+#include <grpc/support/time.h>
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/security/server_credentials.h>
+#include <grpcpp/server_builder.h>
+#include <netdb.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "sync/message.h"
+
+namespace podmirror::rpc {
+namespace {
+
+constexpr int kMaxCallsPerConnection = 1024;
+// Threads that gRPC may use for reflection, the only service that blocks one for each call.
+constexpr int kMaxBlockingThreads = 8;
+
+std::string JoinHostPort(const std::string& host, std::uint16_t port) {
+  const bool v6 = host.find(':') != std::string::npos;
+  return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+}
+
+bool HasIpv6() {
+  const int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd >= 0) close(fd);
+  return fd >= 0 || errno != EAFNOSUPPORT;
+}
+
+// gRPC only says that it could not listen, and listens on IPv4 alone where IPv6 is taken: a socket
+// of our own tells whether the port can be had, and if not, why.
+Status TryToListen(const std::string& host, std::uint16_t port) {
+  addrinfo hints{};
+  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  const std::string service = std::to_string(port);
+  if (const int error = getaddrinfo(host.c_str(), service.c_str(), &hints, &found); error != 0) {
+    return {Code::kUnavailable, gai_strerror(error)};
+  }
+  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, &freeaddrinfo);
+  const int fd = socket(addresses->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const int on = 1;
+  const bool free = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+                    bind(fd, addresses->ai_addr, addresses->ai_addrlen) == 0 && listen(fd, 1) == 0;
+  const int error = errno;
+  if (fd >= 0) close(fd);
+  if (free) return {};
+  return {Code::kUnavailable, std::strerror(error)};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std::uint16_t port,
+                                                    const std::vector<grpc::Service*>& services) {
+  const std::string local = host == "::" && !HasIpv6() ? "0.0.0.0" : host;
+  const std::string address = JoinHostPort(local, port);
+  if (const Status status = TryToListen(local, port); !status.ok()) {
+    return Status(status.code(), "cannot listen on " + address + ": " + status.message());
+  }
+  // Protobuf would write a line to stderr for each text of a request that is not UTF-8.
+  google::protobuf::SetLogHandler(nullptr);
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  int selected = 0;
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &selected);
+  builder.SetMaxReceiveMessageSize(static_cast<int>(sync::kMaxMessageBytes));
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsPerConnection);
+  // Connections of clients that vanished without a word are given up after a while.
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.SetResourceQuota(grpc::ResourceQuota().SetMaxThreads(kMaxBlockingThreads));
+  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
+  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
+  for (grpc::Service* service : services) builder.RegisterService(service);
+  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
+  if (!server || selected <= 0) {
+    return Status(Code::kUnavailable, "cannot listen on " + address);
+  }
+  auto started = std::unique_ptr<RpcServer>(
+      new RpcServer(std::move(server), static_cast<std::uint16_t>(selected)));
+  started->SetServing(false);
+  return started;
+}
+
+RpcServer::~RpcServer() { Stop(absl::ZeroDuration()); }
+
+void RpcServer::SetServing(bool serving) {
+  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
+  for (const char* service : {"podmirror.v1.Cache", "hellorpc.Sync"}) {
+    health->SetServingStatus(service, serving);
+  }
+  health->SetServingStatus("", serving);
+}
+
+void RpcServer::Stop(absl::Duration grace) {
+  server_->Shutdown(gpr_time_from_millis(absl::ToInt64Milliseconds(grace), GPR_TIMESPAN));
+  server_->Wait();
+}
+
+}  // namespace podmirror::rpc

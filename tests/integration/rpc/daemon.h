@@ -1,0 +1,180 @@
+// A daemon without discovery and REST: cache, driver, streams and gRPC port, on loopback with a
+// port of the kernel's. A thread of its own ticks the driver.
+// Thread safety: one test thread; PeersAre and Write from any.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <functional>
+#include <future>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/env.h"
+#include "cache/cache.h"
+#include "rpc/cache_service.h"
+#include "rpc/peer_transport.h"
+#include "rpc/rpc_server.h"
+#include "rpc/sync_service.h"
+#include "sync/driver.h"
+#include "telemetry/metrics.h"
+
+namespace podmirror::rpc {
+
+// Looks again until it is true; false after 15 s.
+inline bool Eventually(const std::function<bool()>& condition) {
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(15);
+  while (!condition()) {
+    if (std::chrono::steady_clock::now() > deadline) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+  }
+  return true;
+}
+
+struct DaemonOptions {
+  std::string name;
+  std::string cluster = "test/podmirror";
+  std::string host = "127.0.0.1";
+  std::uint16_t port = 0;
+  RequestOptions requests = {};
+  std::uint64_t max_memory = 0;
+};
+
+class Daemon {
+ public:
+  explicit Daemon(const DaemonOptions& options)
+      : options_(options),
+        driver_(NodeOptionsOf(options), cache_, Env::Real(), transport_, nullptr) {
+    transport_.Bind(driver_);
+    cache_service_ = NewCacheService(options.requests, driver_, cache_, Env::Real());
+    sync_service_ = NewSyncService(options.requests, driver_, cache_, Env::Real(), metrics_);
+    auto server =
+        RpcServer::Start(options.host, options.port,
+                         {&transport_.service(), cache_service_.get(), sync_service_.get()});
+    if (!server.ok()) throw std::runtime_error(server.status().ToString());
+    server_ = std::move(*server);
+    ticker_ = std::thread([this] {
+      while (!stopping_) {
+        driver_.Tick();
+        std::this_thread::sleep_for(std::chrono::milliseconds(sync::Driver::kTickMs));
+      }
+    });
+  }
+
+  ~Daemon() { Stop(); }
+
+  // In the order that peer_transport.h tells. Returns false when streams were left.
+  bool Stop() {
+    if (!ticker_.joinable()) return true;
+    const bool ended = transport_.Stop(absl::Seconds(10));
+    server_->Stop(absl::Milliseconds(100));
+    stopping_ = true;
+    ticker_.join();
+    return ended;
+  }
+
+  std::uint16_t port() const { return server_->port(); }
+  std::string address() const {
+    return (options_.host == "::1" ? "[::1]" : "127.0.0.1") + (":" + std::to_string(port()));
+  }
+  PodRecord record() const {
+    PodRecord record;
+    record.uid = "uid-" + options_.name;
+    record.name = options_.name;
+    record.ip = options_.host;
+    record.port = port();
+    record.phase = "Running";
+    return record;
+  }
+
+  void SetPeers(std::vector<PodRecord> peers) {
+    PeerSet set;
+    set.peers = std::move(peers);
+    set.self_listed = true;
+    driver_.SetPeers(set);
+  }
+
+  // Puts and waits for the outcome; none when it was refused.
+  std::optional<sync::WriteOutcome> Put(const std::string& key, const std::string& value,
+                                        sync::WriteOptions options = {}) {
+    const sync::WriteItem item{1, key, value, false, 0};
+    auto outcome = std::make_shared<std::promise<sync::WriteOutcome>>();
+    std::future<sync::WriteOutcome> future = outcome->get_future();
+    const auto refusal = driver_.Write(
+        {&item, 1}, options, [outcome](const sync::WriteOutcome& o) { outcome->set_value(o); });
+    if (refusal != sync::WriteRefusal::kNone) return std::nullopt;
+    return future.get();
+  }
+
+  std::optional<std::string> Value(const std::string& key, std::int32_t type = 1) const {
+    const EntryRef entry = cache_.Find(type, key, Env::Real().now().wall);
+    if (!entry) return std::nullopt;
+    return std::string(entry->value());
+  }
+
+  // The state of the only peer ("streaming", ...), or "" when there is none.
+  std::string PeerState() const {
+    const auto peers = driver_.Peers();
+    return peers.empty() ? "" : std::string(ToString(peers[0].state));
+  }
+  std::string PeerError() const {
+    const auto peers = driver_.Peers();
+    return peers.empty() ? "" : peers[0].error;
+  }
+
+  bool ready() const { return driver_.ready(); }
+  Cache& cache() { return cache_; }
+  sync::Driver& driver() { return driver_; }
+  RpcServer& server() { return *server_; }
+  PeerTransport& transport() { return transport_; }
+  telemetry::Metrics& metrics() { return metrics_; }
+
+ private:
+  static sync::NodeOptions NodeOptionsOf(const DaemonOptions& options) {
+    sync::NodeOptions node;
+    node.self = {options.name, "test", "uid-" + options.name, options.host};
+    node.cluster = options.cluster;
+    node.process_started_ms = Env::Real().now().wall;
+    node.repair_interval_ms = 500;
+    node.bootstrap_timeout_ms = 2000;
+    node.max_memory = options.max_memory;
+    return node;
+  }
+
+  const DaemonOptions options_;
+  telemetry::Metrics metrics_;
+  Cache cache_;
+  PeerTransport transport_{metrics_};
+  sync::Driver driver_;
+  std::unique_ptr<grpc::Service> cache_service_;
+  std::unique_ptr<grpc::Service> sync_service_;
+  std::unique_ptr<RpcServer> server_;
+  std::atomic<bool> stopping_{false};
+  std::thread ticker_;
+};
+
+// Tells all daemons of each other and waits until they stream and are ready.
+inline bool Connect(const std::vector<Daemon*>& daemons) {
+  for (Daemon* daemon : daemons) {
+    std::vector<PodRecord> others;
+    for (Daemon* other : daemons) {
+      if (other != daemon) others.push_back(other->record());
+    }
+    std::sort(others.begin(), others.end(), OlderThan);
+    daemon->SetPeers(std::move(others));
+  }
+  return Eventually([&] {
+    for (Daemon* daemon : daemons) {
+      if (!daemon->ready()) return false;
+      for (const sync::PeerStatus& peer : daemon->driver().Peers()) {
+        if (peer.state != sync::LinkState::kStreaming) return false;
+      }
+    }
+    return true;
+  });
+}
+
+}  // namespace podmirror::rpc

@@ -1,0 +1,491 @@
+// podmirror.v1.Cache, hellorpc.Sync, health and reflection as clients see them.
+#include <grpcpp/create_channel.h>
+#include <grpcpp/impl/client_unary_call.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <catch2/catch.hpp>
+#include <map>
+#include <set>
+
+#include "hellorpc/hellorpc.grpc.pb.h"
+#include "integration/rpc/daemon.h"
+#include "podmirror/v1/cache.grpc.pb.h"
+
+namespace podmirror::rpc {
+namespace {
+
+struct Client {
+  explicit Client(const Daemon& daemon) {
+    grpc::ChannelArguments args;
+    args.SetMaxReceiveMessageSize(-1);
+    args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    channel = grpc::CreateCustomChannel(daemon.address(), grpc::InsecureChannelCredentials(), args);
+    cache = v1::Cache::NewStub(channel);
+    sync = hellorpc::Sync::NewStub(channel);
+  }
+
+  grpc::Status Set(const v1::SetRequest& request, v1::SetResponse* response) {
+    grpc::ClientContext context;
+    return cache->Set(&context, request, response);
+  }
+  grpc::Status Delete(const v1::DeleteRequest& request, v1::DeleteResponse* response) {
+    grpc::ClientContext context;
+    return cache->Delete(&context, request, response);
+  }
+  grpc::Status Get(const v1::GetRequest& request, v1::GetResponse* response) {
+    grpc::ClientContext context;
+    return cache->Get(&context, request, response);
+  }
+  grpc::Status GetAll(const v1::GetAllRequest& request, std::vector<v1::Entry>* entries,
+                      std::size_t* largest = nullptr) {
+    grpc::ClientContext context;
+    auto reader = cache->GetAll(&context, request);
+    v1::GetAllResponse response;
+    while (reader->Read(&response)) {
+      if (largest != nullptr) *largest = std::max(*largest, response.ByteSizeLong());
+      for (const auto& entry : response.entries()) entries->push_back(entry);
+    }
+    return reader->Finish();
+  }
+  using SyncCall = grpc::Status (hellorpc::Sync::Stub::*)(grpc::ClientContext*,
+                                                          const hellorpc::SyncRequest&,
+                                                          hellorpc::SyncResponse*);
+  grpc::Status Sync(SyncCall call, const hellorpc::SyncRequest& request,
+                    hellorpc::SyncResponse* response) {
+    grpc::ClientContext context;
+    return (sync.get()->*call)(&context, request, response);
+  }
+
+  std::shared_ptr<grpc::Channel> channel;
+  std::unique_ptr<v1::Cache::Stub> cache;
+  std::unique_ptr<hellorpc::Sync::Stub> sync;
+};
+
+v1::SetItem* AddItem(v1::SetRequest* request, std::int32_t type, const std::string& key,
+                     const std::string& value) {
+  auto* item = request->add_items();
+  item->set_type(type);
+  item->set_key(key);
+  item->set_value(value);
+  return item;
+}
+
+void AddData(hellorpc::SyncRequest* request, std::int32_t type,
+             const std::map<std::string, std::string>& values) {
+  auto* data = request->add_data();
+  data->set_type(type);
+  data->mutable_data()->insert(values.begin(), values.end());
+}
+
+constexpr auto kGet = &hellorpc::Sync::Stub::Get;
+constexpr auto kSet = &hellorpc::Sync::Stub::Set;
+constexpr auto kGetAll = &hellorpc::Sync::Stub::GetAll;
+
+std::unique_ptr<Daemon> Ready(DaemonOptions options) {
+  auto daemon = std::make_unique<Daemon>(options);
+  daemon->SetPeers({});
+  REQUIRE(Eventually([&] { return daemon->ready(); }));
+  return daemon;
+}
+
+TEST_CASE("set, get and delete many entries") {
+  Daemon a({"a"});
+  Daemon b({"b"});
+  REQUIRE(Connect({&a, &b}));
+  Client client(a);
+  v1::SetRequest set;
+  AddItem(&set, 1, "k", "v");
+  AddItem(&set, -2, "bytes", std::string("\0\xff", 2))->set_ttl_ms(60'000);
+  v1::SetResponse answer;
+  REQUIRE(client.Set(set, &answer).ok());
+  CHECK(answer.set() == 2);
+  CHECK(answer.ack().met());
+  CHECK(answer.ack().required() == v1::ACK_LEVEL_ALL);
+  CHECK(answer.ack().peers() == 1);
+  CHECK(answer.ack().acked() == 1);
+  CHECK(answer.version() == b.cache().Peek(-2, "bytes")->version().ToString());
+
+  Client other(b);
+  v1::GetRequest get;
+  for (const auto& [type, key] : {std::pair(-2, "bytes"), {1, "none"}, {1, "k"}}) {
+    get.add_keys()->set_type(type);
+    get.mutable_keys(get.keys_size() - 1)->set_key(key);
+  }
+  v1::GetResponse found;
+  REQUIRE(other.Get(get, &found).ok());
+  REQUIRE(found.entries_size() == 2);
+  CHECK(found.entries(0).value() == std::string("\0\xff", 2));
+  CHECK(found.entries(0).ttl_ms() > 0);
+  CHECK(found.entries(0).ttl_ms() <= 60'000);
+  CHECK(found.entries(1).key() == "k");
+  CHECK(found.entries(1).ttl_ms() == 0);
+  CHECK(found.entries(1).version().size() == 33);
+
+  v1::DeleteRequest del;
+  del.add_items()->set_type(1);
+  del.mutable_items(0)->set_key("k");
+  v1::DeleteResponse deleted;
+  REQUIRE(other.Delete(del, &deleted).ok());
+  CHECK(deleted.deleted() == 1);
+  CHECK(deleted.ack().met());
+  CHECK_FALSE(a.Value("k"));
+}
+
+TEST_CASE("an unmet acknowledgement names who is missing, and the write stands") {
+  Daemon a({"a"});
+  auto b = std::make_unique<Daemon>(DaemonOptions{"b"});
+  REQUIRE(Connect({&a, b.get()}));
+  b.reset();
+  REQUIRE(Eventually([&] { return a.PeerState() == "connecting"; }));
+  Client client(a);
+  v1::SetRequest set;
+  AddItem(&set, 1, "k", "v");
+  v1::SetResponse answer;
+  REQUIRE(client.Set(set, &answer).ok());
+  CHECK_FALSE(answer.ack().met());
+  REQUIRE(answer.ack().pending_size() == 1);
+  CHECK(answer.ack().pending(0) == "b");
+  CHECK(a.Value("k") == "v");
+  set.mutable_options()->set_ack(v1::ACK_LEVEL_LOCAL);
+  REQUIRE(client.Set(set, &answer).ok());
+  CHECK(answer.ack().met());
+}
+
+TEST_CASE("a bad item is named and nothing is applied") {
+  const auto a = Ready({"a"});
+  Client client(*a);
+  v1::SetRequest set;
+  AddItem(&set, 1, "good", "v");
+  AddItem(&set, 1, std::string(513, 'k'), "v");
+  v1::SetResponse answer;
+  const grpc::Status status = client.Set(set, &answer);
+  CHECK(status.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK(status.error_message() == "items[1]: key of 513 bytes, at most 512");
+  CHECK_FALSE(a->Value("good"));
+  v1::DeleteRequest del;
+  del.add_items();
+  v1::DeleteResponse deleted;
+  CHECK(client.Delete(del, &deleted).error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_CASE("while bootstrapping and draining calls are refused as REST does") {
+  Daemon a({"a"});
+  Client client(a);
+  v1::SetRequest set;
+  AddItem(&set, 1, "k", "v");
+  v1::SetResponse answer;
+  v1::GetResponse found;
+  std::vector<v1::Entry> entries;
+  hellorpc::SyncResponse response;
+  const auto not_ready = [](const grpc::Status& status) {
+    return status.error_code() == grpc::StatusCode::UNAVAILABLE &&
+           status.error_message() == "not-ready";
+  };
+  CHECK(not_ready(client.Set(set, &answer)));
+  CHECK(not_ready(client.Get({}, &found)));
+  CHECK(not_ready(client.GetAll({}, &entries)));
+  for (const auto call : {kGet, kSet, kGetAll}) CHECK(not_ready(client.Sync(call, {}, &response)));
+
+  a.SetPeers({});
+  REQUIRE(Eventually([&] { return a.ready(); }));
+  REQUIRE(client.Set(set, &answer).ok());
+  a.driver().BeginDrain();
+  CHECK(client.Set(set, &answer).error_message() == "draining");
+  CHECK(client.Sync(kSet, {}, &response).error_message() == "draining");
+  CHECK(client.Get({}, &found).ok());
+  CHECK(client.GetAll({}, &entries).ok());
+  CHECK(entries.size() == 1);
+}
+
+TEST_CASE("a full memory refuses what grows") {
+  const auto a = Ready({.name = "a", .max_memory = 200'000});
+  Client client(*a);
+  v1::SetRequest set;
+  AddItem(&set, 1, "k", std::string(300'000, 'v'));
+  v1::SetResponse answer;
+  const grpc::Status status = client.Set(set, &answer);
+  CHECK(status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
+  CHECK(status.error_message() == "out-of-memory");
+}
+
+TEST_CASE("a client that goes away while it waits does no harm") {
+  Daemon a({"a"});
+  Daemon b({"b"});
+  REQUIRE(Connect({&a, &b}));
+  PodRecord silent = b.record();  // never answers: its port takes connections and says nothing
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  REQUIRE(bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0);
+  REQUIRE(listen(fd, 16) == 0);
+  socklen_t size = sizeof(address);
+  REQUIRE(getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  silent.uid = "uid-silent";
+  silent.name = "silent";
+  silent.port = ntohs(address.sin_port);
+  a.SetPeers({b.record(), silent});
+  Client client(a);
+  for (int i = 0; i < 20; ++i) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(10 * i));
+    v1::SetRequest set;
+    AddItem(&set, 1, "k" + std::to_string(i), "v");
+    set.mutable_options()->set_timeout_ms(60'000);
+    v1::SetResponse answer;
+    static_cast<void>(client.cache->Set(&context, set, &answer));
+  }
+  v1::GetRequest get;
+  get.add_keys()->set_type(1);
+  get.mutable_keys(0)->set_key("k19");
+  v1::GetResponse found;
+  REQUIRE(client.Get(get, &found).ok());
+  CHECK(found.entries_size() == 1);
+
+  // Calls that still wait do not hold up the stop.
+  v1::SetRequest set;
+  AddItem(&set, 1, "last", "v");
+  set.mutable_options()->set_timeout_ms(60'000);
+  grpc::ClientContext context;
+  v1::SetResponse answer;
+  std::promise<void> done;
+  client.cache->async()->Set(&context, &set, &answer,
+                             [&](const grpc::Status&) { done.set_value(); });
+  REQUIRE(Eventually([&] { return a.Value("last").has_value(); }));
+  CHECK(a.Stop());
+  done.get_future().wait();
+  close(fd);
+}
+
+TEST_CASE("everything is streamed in bounded messages") {
+  const auto a = Ready({"a"});
+  const WallMs now = Env::Real().now().wall;
+  for (int i = 0; i < 20'000; ++i) {
+    a->cache().Merge(Entry::Make(i % 4, "key-" + std::to_string(i), std::string(300, 'v'), {1, 9}),
+                     now);
+  }
+  a->cache().Merge(Entry::Make(9, "large", std::string(10 << 20, 'v'), {1, 9}), now);
+  a->cache().Merge(Entry::MakeTombstone(1, "gone", {1, 9}), now);
+  a->cache().Merge(Entry::Make(1, "expired", "v", {1, 9}, now + 1), now);
+  REQUIRE(Eventually([&] { return Env::Real().now().wall > now + 1; }));
+  Client client(*a);
+  std::vector<v1::Entry> entries;
+  std::size_t largest = 0;
+  REQUIRE(client.GetAll({}, &entries, &largest).ok());
+  CHECK(entries.size() == 20'001);
+  CHECK(largest < (11 << 20) + (1 << 20));
+  std::set<std::pair<std::int32_t, std::string>> keys;
+  for (const auto& entry : entries) keys.emplace(entry.type(), entry.key());
+  CHECK(keys.size() == entries.size());
+
+  v1::GetAllRequest some;
+  some.add_types(2);
+  some.add_types(3);
+  some.set_prefix("key-1");
+  entries.clear();
+  REQUIRE(client.GetAll(some, &entries).ok());
+  CHECK(entries.size() > 1000);
+  for (const auto& entry : entries) {
+    CHECK((entry.type() == 2 || entry.type() == 3));
+    CHECK(entry.key().starts_with("key-1"));
+  }
+}
+
+TEST_CASE("a reader that stops reading does not hold up the stop") {
+  const auto a = Ready({"a"});
+  for (int i = 0; i < 200; ++i) {
+    a->cache().Merge(Entry::Make(1, "k" + std::to_string(i), std::string(1 << 20, 'v'), {1, 9}),
+                     Env::Real().now().wall);
+  }
+  Client client(*a);
+  grpc::ClientContext context;
+  auto reader = client.cache->GetAll(&context, {});
+  v1::GetAllResponse response;
+  REQUIRE(reader->Read(&response));
+  CHECK(a->Stop());
+  while (reader->Read(&response)) {
+  }
+  CHECK_FALSE(reader->Finish().ok());
+}
+
+TEST_CASE("an answer to many keys is bounded") {
+  const auto a = Ready({"a"});
+  a->cache().Merge(Entry::Make(1, "k", std::string(1 << 20, 'v'), {1, 9}), Env::Real().now().wall);
+  Client client(*a);
+  v1::GetRequest get;
+  for (int i = 0; i < 100; ++i) {
+    get.add_keys()->set_type(1);
+    get.mutable_keys(i)->set_key("k");
+  }
+  v1::GetResponse found;
+  CHECK(client.Get(get, &found).error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
+}
+
+TEST_CASE("hellorpc clients set, get and get all") {
+  Daemon a({"a"});
+  Daemon b({"b"});
+  REQUIRE(Connect({&a, &b}));
+  Client client(a);
+  hellorpc::SyncRequest set;
+  AddData(&set, 1, {{"a", "1"}, {"b", "2"}});
+  AddData(&set, 2, {{"a", "3"}});
+  hellorpc::SyncResponse response;
+  REQUIRE(client.Sync(kSet, set, &response).ok());
+  CHECK(response.data_size() == 2);
+  CHECK(response.data(0).data().at("b") == "2");
+  CHECK(a.Value("a", 2) == "3");
+  // Not sent on: b gets it by the next repair pass, not by a write of a's.
+  CHECK(Eventually([&] { return b.Value("a", 2) == "3"; }));
+
+  hellorpc::SyncRequest get;
+  AddData(&get, 2, {{"a", ""}, {"none", ""}});
+  AddData(&get, 1, {{"b", ""}});
+  REQUIRE(client.Sync(kGet, get, &response).ok());
+  REQUIRE(response.data_size() == 2);
+  CHECK(response.data(0).type() == 2);
+  CHECK(response.data(0).data().size() == 1);
+  CHECK(response.data(0).data().at("a") == "3");
+  CHECK(response.data(1).data().at("b") == "2");
+
+  REQUIRE(a.Put("binary", "\xff")->met);
+  REQUIRE(client.Sync(kGetAll, {}, &response).ok());
+  REQUIRE(response.data_size() == 2);
+  const auto& first = response.data(0).type() == 1 ? response.data(0) : response.data(1);
+  CHECK(first.data().size() == 2);
+  CHECK(a.metrics().Render().find("podmirror_legacy_values_skipped_total 1") != std::string::npos);
+  hellorpc::SyncRequest one;
+  AddData(&one, 2, {});
+  AddData(&one, 5, {});
+  REQUIRE(client.Sync(kGetAll, one, &response).ok());
+  REQUIRE(response.data_size() == 2);
+  CHECK(response.data(0).type() == 2);
+  CHECK(response.data(0).data().size() == 1);
+  CHECK(response.data(1).type() == 5);
+  CHECK(response.data(1).data().empty());
+}
+
+TEST_CASE("a bad hellorpc item is refused and nothing is applied") {
+  const auto a = Ready({"a"});
+  Client client(*a);
+  hellorpc::SyncRequest set;
+  AddData(&set, 1, {{"good", "1"}});
+  AddData(&set, 1, {{"", "2"}});
+  hellorpc::SyncResponse response;
+  const grpc::Status status = client.Sync(kSet, set, &response);
+  CHECK(status.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  CHECK(status.error_message().starts_with("data[1]: key"));
+  CHECK_FALSE(a->Value("good"));
+}
+
+TEST_CASE("hellorpc answers up to 64 MiB") {
+  const auto a = Ready({"a"});
+  const WallMs now = Env::Real().now().wall;
+  for (int i = 0; i < 63; ++i) {
+    a->cache().Merge(Entry::Make(1, "k" + std::to_string(i), std::string(1 << 20, 'v'), {1, 9}),
+                     now);
+  }
+  Client client(*a);
+  hellorpc::SyncResponse response;
+  REQUIRE(client.Sync(kGetAll, {}, &response).ok());
+  CHECK(response.data(0).data().size() == 63);
+  for (int i = 63; i < 70; ++i) {
+    a->cache().Merge(Entry::Make(2, "k" + std::to_string(i), std::string(1 << 20, 'v'), {1, 9}),
+                     now);
+  }
+  CHECK(client.Sync(kGetAll, {}, &response).error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
+  hellorpc::SyncRequest one;
+  AddData(&one, 2, {});
+  REQUIRE(client.Sync(kGetAll, one, &response).ok());
+  CHECK(response.data(0).data().size() == 7);
+}
+
+// --- the server ---
+
+// grpc.health.v1.Health/Check of a service, by its bytes: its proto is not ours.
+std::string Health(const Client& client, const std::string& service) {
+  const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check",
+                                         grpc::internal::RpcMethod::NORMAL_RPC);
+  std::string bytes;
+  if (!service.empty())
+    bytes = "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
+  const grpc::Slice slice(bytes);
+  const grpc::ByteBuffer request(&slice, 1);
+  grpc::ByteBuffer response;
+  grpc::ClientContext context;
+  const grpc::Status status = grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
+      client.channel.get(), method, &context, request, &response);
+  if (!status.ok()) return "error " + std::to_string(status.error_code());
+  grpc::Slice answer;
+  if (!response.TrySingleSlice(&answer).ok()) return "?";
+  if (answer.size() != 2) return "?";
+  return answer.begin()[1] == 1 ? "serving" : "not serving";
+}
+
+TEST_CASE("health follows what the daemon says") {
+  const auto a = Ready({"a"});
+  Client client(*a);
+  for (const char* service : {"", "podmirror.v1.Cache", "hellorpc.Sync"}) {
+    a->server().SetServing(false);
+    CHECK(Health(client, service) == "not serving");
+    a->server().SetServing(true);
+    CHECK(Health(client, service) == "serving");
+  }
+  CHECK(Health(client, "no.such.Service") == "error 5");
+}
+
+TEST_CASE("reflection lists the services") {
+  const auto a = Ready({"a"});
+  Client client(*a);
+  const grpc::internal::RpcMethod method(
+      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
+      grpc::internal::RpcMethod::BIDI_STREAMING);
+  grpc::ClientContext context;
+  auto stream = std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>>(
+      grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, grpc::ByteBuffer>::Create(
+          client.channel.get(), method, &context));
+  const grpc::Slice list(std::string("\x3a\x00", 2));  // list_services = ""
+  REQUIRE(stream->Write(grpc::ByteBuffer(&list, 1)));
+  grpc::ByteBuffer response;
+  REQUIRE(stream->Read(&response));
+  std::vector<grpc::Slice> slices;
+  REQUIRE(response.Dump(&slices).ok());
+  std::string text;
+  for (const auto& slice : slices) {
+    text.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  }
+  for (const char* service :
+       {"podmirror.v1.Peer", "podmirror.v1.Cache", "hellorpc.Sync", "grpc.health.v1.Health"}) {
+    INFO(service);
+    CHECK(text.find(service) != std::string::npos);
+  }
+  CHECK(a->Stop());  // with the reflection stream still open
+  stream->Finish();
+}
+
+TEST_CASE("a taken port is told, whoever took it") {
+  Daemon a({"a"});
+  const auto again = RpcServer::Start("127.0.0.1", a.port(), {});
+  REQUIRE_FALSE(again.ok());
+  CHECK(again.status().message() ==
+        "cannot listen on 127.0.0.1:" + std::to_string(a.port()) + ": Address already in use");
+  const auto wildcard = RpcServer::Start("::", a.port(), {});
+  REQUIRE_FALSE(wildcard.ok());
+  CHECK(wildcard.status().message().find("Address already in use") != std::string::npos);
+  CHECK_FALSE(RpcServer::Start("192.0.2.1", 0, {}).ok());
+}
+
+TEST_CASE("the wildcard address serves both families") {
+  const auto server = RpcServer::Start("::", 0, {});
+  REQUIRE(server.ok());
+  for (const char* host : {"127.0.0.1", "[::1]"}) {
+    auto channel = grpc::CreateChannel(host + (":" + std::to_string((*server)->port())),
+                                       grpc::InsecureChannelCredentials());
+    CHECK(channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(5)));
+  }
+}
+
+}  // namespace
+}  // namespace podmirror::rpc

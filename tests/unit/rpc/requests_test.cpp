@@ -1,0 +1,122 @@
+#include "rpc/requests.h"
+
+#include <catch2/catch.hpp>
+#include <string>
+
+namespace podmirror::rpc {
+namespace {
+
+v1::SetRequest Sets(std::initializer_list<const char*> keys) {
+  v1::SetRequest request;
+  for (const char* key : keys) {
+    auto* item = request.add_items();
+    item->set_type(1);
+    item->set_key(key);
+    item->set_value("v");
+  }
+  return request;
+}
+
+std::string Refusal(const v1::SetRequest& request, const RequestOptions& options = {}) {
+  const auto items = ItemsOf(request, options);
+  REQUIRE_FALSE(items.ok());
+  CHECK(items.status().code() == Code::kInvalid);
+  return items.status().message();
+}
+
+TEST_CASE("good items are taken in order") {
+  v1::SetRequest request = Sets({"a", "b"});
+  request.mutable_items(1)->set_ttl_ms(30'000);
+  const auto items = ItemsOf(request, {});
+  REQUIRE(items.ok());
+  REQUIRE(items->size() == 2);
+  CHECK((*items)[0].key == "a");
+  CHECK((*items)[0].ttl_ms == 0);
+  CHECK((*items)[1].key == "b");
+  CHECK((*items)[1].value == "v");
+  CHECK((*items)[1].ttl_ms == 30'000);
+  CHECK_FALSE((*items)[1].remove);
+}
+
+TEST_CASE("the first bad item is named") {
+  CHECK(Refusal(Sets({"a", ""})).starts_with("items[1]: key"));
+  v1::SetRequest request = Sets({"a", "b", "c"});
+  request.mutable_items(2)->set_key(std::string("n\0l", 3));
+  CHECK(Refusal(request).starts_with("items[2]: key"));
+  request.mutable_items(1)->set_key(std::string(513, 'k'));
+  CHECK(Refusal(request) == "items[1]: key of 513 bytes, at most 512");
+  request.mutable_items(0)->set_value(std::string(1024 * 1024 + 1, 'v'));
+  CHECK(Refusal(request) == "items[0]: value of 1048577 bytes, at most 1048576");
+  request = Sets({"a"});
+  request.mutable_items(0)->set_ttl_ms(-1);
+  CHECK(Refusal(request) == "items[0]: ttl_ms out of range: -1");
+  request.mutable_items(0)->set_ttl_ms(kMaxTtlMs + 1);
+  CHECK(Refusal(request).starts_with("items[0]: ttl_ms out of range"));
+  CHECK(Refusal(Sets({"a", "b", "a"})) == "items[2]: the same key twice");
+}
+
+TEST_CASE("the same key in two types is two keys") {
+  v1::SetRequest request = Sets({"a", "a"});
+  request.mutable_items(1)->set_type(2);
+  CHECK(ItemsOf(request, {}).ok());
+}
+
+TEST_CASE("a request is bounded as a whole") {
+  RequestOptions options;
+  options.max_batch_bytes = 100;
+  v1::SetRequest request = Sets({"a"});
+  request.mutable_items(0)->set_value(std::string(100, 'v'));
+  CHECK(Refusal(request, options).find("at most 100") != std::string::npos);
+  CHECK(CheckSize(0, kMaxItems + 1, {}).code() == Code::kInvalid);
+  CHECK(CheckSize(100, kMaxItems, options).ok());
+}
+
+TEST_CASE("deletes are checked like puts") {
+  v1::DeleteRequest request;
+  request.add_items()->set_key("a");
+  const auto items = ItemsOf(request, {});
+  REQUIRE(items.ok());
+  CHECK(items->at(0).remove);
+  request.add_items()->set_key("a");
+  CHECK(ItemsOf(request, {}).status().message() == "items[1]: the same key twice");
+}
+
+TEST_CASE("of a legacy request the last value of a key counts") {
+  hellorpc::SyncRequest request;
+  for (const char* value : {"first", "last"}) {
+    auto* data = request.add_data();
+    data->set_type(3);
+    (*data->mutable_data())["k"] = value;
+  }
+  const auto items = ItemsOf(request, {});
+  REQUIRE(items.ok());
+  REQUIRE(items->size() == 2);
+  CHECK((*items)[1].value == "last");
+  (*request.mutable_data(1)->mutable_data())[""] = "v";
+  CHECK(ItemsOf(request, {}).status().message().starts_with("data[1]: key"));
+}
+
+TEST_CASE("options not given are the daemon's") {
+  const sync::WriteOptions ours{sync::AckLevel::kMajority, 700};
+  v1::WriteOptions wanted;
+  auto options = WriteOptionsOf(wanted, ours);
+  REQUIRE(options.ok());
+  CHECK(options->ack == sync::AckLevel::kMajority);
+  CHECK(options->timeout_ms == 700);
+  wanted.set_ack(v1::ACK_LEVEL_ONE);
+  wanted.set_timeout_ms(0);
+  options = WriteOptionsOf(wanted, ours);
+  REQUIRE(options.ok());
+  CHECK(options->ack == sync::AckLevel::kOne);
+  CHECK(options->timeout_ms == 0);
+  wanted.set_timeout_ms(-1);
+  CHECK(WriteOptionsOf(wanted, ours).status().code() == Code::kInvalid);
+  wanted.set_timeout_ms(kMaxAckTimeoutMs + 1);
+  CHECK(WriteOptionsOf(wanted, ours).status().code() == Code::kInvalid);
+  wanted.set_timeout_ms(5);
+  wanted.set_ack(static_cast<v1::AckLevel>(9));
+  CHECK(WriteOptionsOf(wanted, ours).status().code() == Code::kInvalid);
+}
+
+}  // namespace
+}  // namespace podmirror::rpc
