@@ -1,0 +1,48 @@
+// The body of POST /v1/cache: many puts and deletes in one JSON document, read strictly.
+// Thread safety: plain values.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "rest/problem.h"
+#include "sync/types.h"
+
+namespace podmirror::rest {
+
+// Items of one batch: bounds the memory of a body that is all tiny keys.
+inline constexpr std::size_t kMaxBatchItems = 256 * 1024;
+
+struct BatchLimits {
+  std::size_t max_key_bytes = 512;
+  std::size_t max_value_bytes = 1024 * 1024;
+};
+
+// The puts in the order of the document, then its deletes in theirs, mixed if "delete" came first.
+// Not copyable: the items point into the text.
+class Batch {
+ public:
+  Batch() = default;
+  Batch(const Batch&) = delete;
+  Batch& operator=(const Batch&) = delete;
+
+  // Reads `body`; puts without a ttl of their own get `default_ttl_ms` (0 = never expire).
+  // A refusal names the first thing that is wrong; items() is then empty.
+  std::optional<Refusal> Parse(std::string_view body, const BatchLimits& limits,
+                               std::int64_t default_ttl_ms);
+
+  const std::vector<sync::WriteItem>& items() const { return items_; }
+  std::size_t sets() const { return items_.size() - deletes_; }
+  std::size_t deletes() const { return deletes_; }
+
+ private:
+  std::string text_;  // decoded keys and values; never grows beyond its first reservation
+  std::vector<sync::WriteItem> items_;
+  std::size_t deletes_ = 0;
+};
+
+}  // namespace podmirror::rest

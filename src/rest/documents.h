@@ -1,0 +1,42 @@
+// The JSON documents of the contract. Thread safety: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/cache.h"
+#include "rest/json_writer.h"
+#include "rest/rest_server.h"
+#include "sync/types.h"
+
+namespace podmirror::rest {
+
+// Writes "key", "value" or "value_base64", "version", "ttl_ms" (null without expiry) into the open
+// object of `json`.
+void WriteEntryMembers(const Entry& entry, WallMs now, JsonWriter& json);
+
+// {"type","key","value" or "value_base64","version","ttl_ms"}
+std::string EntryDocument(const Entry& entry, WallMs now);
+// {"types":[{"type","entries","bytes"}]}
+std::string TypesDocument(const std::map<std::int32_t, TypeStats>& types);
+// {"type","key","version","ack":{…}}
+std::string WriteDocument(std::int32_t type, std::string_view key,
+                          const sync::WriteOutcome& outcome);
+// {"set","deleted","ack":{…}}
+std::string BatchDocument(std::size_t sets, std::size_t deletes, const sync::WriteOutcome& outcome);
+std::string PeersDocument(const std::vector<sync::PeerStatus>& peers);
+
+struct StatusInput {
+  const RestOptions& options;
+  sync::NodeStatus node;
+  CacheStats cache;
+  std::uint64_t digest = 0;
+  std::int64_t uptime_ms = 0;
+  DiscoveryView discovery;
+};
+std::string StatusDocument(const StatusInput& input);
+
+}  // namespace podmirror::rest

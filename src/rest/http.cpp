@@ -1,0 +1,81 @@
+#include "rest/http.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace podmirror::rest {
+namespace {
+
+constexpr char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c; }
+
+std::string_view Reason(int status) {
+  switch (status) {
+    case 200:
+      return "OK";
+    case 202:
+      return "Accepted";
+    case 304:
+      return "Not Modified";
+    case 400:
+      return "Bad Request";
+    case 404:
+      return "Not Found";
+    case 405:
+      return "Method Not Allowed";
+    case 408:
+      return "Request Timeout";
+    case 413:
+      return "Content Too Large";
+    case 415:
+      return "Unsupported Media Type";
+    case 431:
+      return "Request Header Fields Too Large";
+    case 503:
+      return "Service Unavailable";
+    case 507:
+      return "Insufficient Storage";
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
+bool Request::IsNamed(const Field& field, std::string_view name) {
+  return field.name.size() == name.size() &&
+         std::equal(name.begin(), name.end(), field.name.begin(),
+                    [](char wanted, char sent) { return wanted == Lower(sent); });
+}
+
+const Field* Request::Find(std::string_view name) const {
+  for (const Field& field : fields) {
+    if (IsNamed(field, name)) return &field;
+  }
+  return nullptr;
+}
+
+std::string RenderHead(const Response& response, bool close) {
+  std::string head;
+  head.reserve(192 + response.headers.size());
+  const auto append = [&head](std::string_view text) { head.append(text); };
+  append("HTTP/1.1 ");
+  absl::StrAppend(&head, response.status);
+  append(" ");
+  append(Reason(response.status));
+  if (response.status != 304) {
+    append("\r\nContent-Length: ");
+    absl::StrAppend(&head, response.body_size());
+  }
+  if (!response.content_type.empty()) {
+    append("\r\nContent-Type: ");
+    append(response.content_type);
+  }
+  append("\r\n");
+  append(response.headers);
+  if (close) append("Connection: close\r\n");
+  append("\r\n");
+  return head;
+}
+
+}  // namespace podmirror::rest

@@ -1,0 +1,55 @@
+// What an HTTP request and its answer are to the rest of this folder.
+// Thread safety: plain values, except Responder.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cache/entry.h"
+
+namespace podmirror::rest {
+
+struct Field {
+  std::string_view name;   // as sent
+  std::string_view value;  // without surrounding blanks
+};
+
+// A complete request. All views point into the connection's buffer and die when the handler
+// returns.
+struct Request {
+  std::string_view method;
+  std::string_view target;  // origin form, raw; "*" only for OPTIONS
+  std::string_view body;    // without chunk framing
+  std::vector<Field> fields;
+  bool keep_alive = true;
+
+  // True when `field` is called `name`, in any case. Requires: `name` in lower case.
+  static bool IsNamed(const Field& field, std::string_view name);
+  // The first field called `name`, or null.
+  const Field* Find(std::string_view name) const;
+};
+
+struct Response {
+  int status = 200;
+  std::string_view content_type;  // static; empty = no body
+  std::string headers;            // further lines, each with its CRLF
+  std::string body;
+  EntryRef value;  // when set, its value is the body and is sent without a copy
+
+  std::size_t body_size() const { return value ? value->value().size() : body.size(); }
+};
+
+// Takes the answer of a request whose handler returned without one.
+class Responder {
+ public:
+  virtual ~Responder() = default;
+  // Sends the answer from the calling thread; never blocks. Exactly once per request, from any
+  // thread, maybe before the handler has returned; harmless when the client or server is gone.
+  virtual void Answer(Response response) = 0;
+};
+
+// Status line and header block, with the blank line. 304 carries no Content-Length.
+std::string RenderHead(const Response& response, bool close);
+
+}  // namespace podmirror::rest

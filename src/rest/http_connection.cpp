@@ -1,0 +1,337 @@
+#include "rest/http_connection.h"
+
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <utility>
+
+namespace podmirror::rest {
+namespace {
+
+// A connection without a request in it is kept this long.
+constexpr SteadyMs kIdleMs = 60'000;
+// A surplus connection has this long to ask.
+constexpr SteadyMs kSurplusMs = 1'000;
+// After an answer that ends the connection, so much is read and thrown away: closing with unread
+// input resets the connection, and the client never sees the answer.
+constexpr SteadyMs kLingerMs = 2'000;
+constexpr std::size_t kMaxDiscardBytes = 64 * 1024 * 1024;
+// A reader must take so much within the request timeout to count as alive.
+constexpr std::size_t kWriteProgressBytes = 64 * 1024;
+// Input buffers up to this size are kept between requests and not charged.
+constexpr std::size_t kKeptBytes = kMaxHeadBytes;
+// Bodies up to this size are copied behind the head, and not charged.
+constexpr std::size_t kSmallBodyBytes = 8 * 1024;
+constexpr int kReadsPerTurn = 16;
+
+}  // namespace
+
+bool ByteBudget::Take(std::size_t bytes) {
+  const std::size_t before = used_.fetch_add(bytes, std::memory_order_relaxed);
+  if (before == 0 || before + bytes <= limit_) return true;
+  Give(bytes);
+  return false;
+}
+
+Inbox::Inbox() : fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
+
+Inbox::~Inbox() {
+  if (fd_ >= 0) close(fd_);
+}
+
+void Inbox::Post(std::shared_ptr<Connection> connection) {
+  {
+    absl::MutexLock lock(&mu_);
+    if (closed_) return;
+    posted_.push_back(std::move(connection));
+  }
+  Wake();
+}
+
+void Inbox::Wake() { eventfd_write(fd_, 1); }
+
+std::vector<std::shared_ptr<Connection>> Inbox::Take() {
+  eventfd_t count = 0;
+  eventfd_read(fd_, &count);
+  absl::MutexLock lock(&mu_);
+  return std::exchange(posted_, {});
+}
+
+void Inbox::Close() {
+  std::vector<std::shared_ptr<Connection>> dropped;
+  absl::MutexLock lock(&mu_);
+  closed_ = true;
+  dropped.swap(posted_);
+}
+
+void Handoff::Begin() {
+  absl::MutexLock lock(&mu_);
+  if (phase_ != Phase::kWorker) std::abort();
+  phase_ = Phase::kHandling;
+}
+
+bool Handoff::End(bool attention) {
+  absl::MutexLock lock(&mu_);
+  if (phase_ == Phase::kAnswered) {
+    phase_ = Phase::kWorker;
+    return true;
+  }
+  if (phase_ != Phase::kHandling) std::abort();
+  phase_ = Phase::kWaiting;
+  attention_ = attention;
+  return false;
+}
+
+bool Handoff::Defer() {
+  absl::MutexLock lock(&mu_);
+  if (phase_ != Phase::kWaiting) return false;
+  attention_ = true;
+  return true;
+}
+
+bool Handoff::waiting() {
+  absl::MutexLock lock(&mu_);
+  return phase_ == Phase::kWaiting;
+}
+
+bool Handoff::Answered(bool attention) {
+  absl::MutexLock lock(&mu_);
+  if (phase_ == Phase::kHandling) {
+    phase_ = Phase::kAnswered;
+    return false;
+  }
+  if (phase_ != Phase::kWaiting) std::abort();  // answered twice
+  phase_ = Phase::kWorker;
+  return attention || attention_;
+}
+
+Connection::Connection(int fd, bool surplus, std::shared_ptr<ServerState> state,
+                       std::shared_ptr<Inbox> inbox, SteadyMs now)
+    : fd_(fd),
+      surplus_(surplus),
+      state_(std::move(state)),
+      inbox_(std::move(inbox)),
+      reader_(state_->options.body_limits),
+      deadline_(now + (surplus ? kSurplusMs : kIdleMs)) {}
+
+Connection::~Connection() {
+  close(fd_);
+  state_->budget.Give(in_charged_ + out_charged_);
+}
+
+void Connection::SetReadable(bool hang_up) {
+  readable_ = true;
+  hang_up_ = hang_up_ || hang_up;
+}
+
+Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler) {
+  for (int reads = 0;;) {
+    const std::size_t sent_before = out_sent_;
+    if (!Flush()) return Turn::kClosed;
+    if (output_pending()) {
+      if (deadline_ == kNever ||
+          out_sent_ / kWriteProgressBytes > sent_before / kWriteProgressBytes) {
+        deadline_ = now + state_->options.request_timeout_ms;
+      }
+      return Turn::kIdle;
+    }
+    ReleaseOutput();
+    if (close_) return linger_ ? Discard(scratch, now) : Turn::kClosed;
+    switch (reader_.Read(in_)) {
+      case FrameState::kComplete:
+        return Turn::kRequest;
+      case FrameState::kRefused:
+        Refuse(reader_.refusal(), handler);
+        continue;
+      case FrameState::kIncomplete:
+        break;
+    }
+    if (reader_.TakeContinue()) {
+      out_head_ = "HTTP/1.1 100 Continue\r\n\r\n";
+      deadline_ = kNever;
+      continue;
+    }
+    if (eof_) return Turn::kClosed;
+    if (!readable_) {
+      if (!in_.empty() && !surplus_) {
+        deadline_ = request_start_ + state_->options.request_timeout_ms;
+      } else if (deadline_ == kNever) {
+        deadline_ = now + (surplus_ ? kSurplusMs : kIdleMs);
+      }
+      return Turn::kIdle;
+    }
+    if (reads++ == kReadsPerTurn) return Turn::kMore;
+    if (!Receive(scratch, now)) {
+      if (broken_) return Turn::kClosed;
+      Refuse({Problem::kOverloaded, "too many large requests at once; try again"}, handler);
+    }
+  }
+}
+
+bool Connection::Receive(std::span<char> scratch, SteadyMs now) {
+  const ssize_t got = recv(fd_, scratch.data(), scratch.size(), 0);
+  if (got > 0) {
+    const auto size = static_cast<std::size_t>(got);
+    // A short read has emptied the socket: the next byte brings a new event. Not so for an end of
+    // input that was announced already.
+    if (size < scratch.size() && !hang_up_) readable_ = false;
+    if (in_.empty()) request_start_ = now;
+    return Append({scratch.data(), size});
+  }
+  if (got == 0) {
+    eof_ = true;
+    readable_ = false;
+  } else if (errno == EAGAIN) {
+    readable_ = false;
+  } else if (errno != EINTR) {
+    broken_ = true;
+    return false;
+  }
+  return true;
+}
+
+// Grows no further than what is known to come, and only as bytes arrive: a promised length costs
+// nothing.
+bool Connection::Append(std::string_view bytes) {
+  const std::size_t needed = in_.size() + bytes.size();
+  if (needed > in_.capacity()) {
+    std::size_t capacity = std::max(needed, 2 * in_.capacity());
+    if (const std::size_t expected = reader_.expected_bytes(); expected >= needed) {
+      capacity = std::min(capacity, expected);
+    }
+    if (capacity > kKeptBytes) {
+      if (!state_->budget.Take(capacity - in_charged_)) return false;
+      in_charged_ = capacity;
+    }
+    in_.reserve(capacity);
+  }
+  in_.append(bytes);
+  return true;
+}
+
+void Connection::ReleaseInput() {
+  if (in_charged_ == 0 || in_.size() > kKeptBytes) return;
+  std::string(in_).swap(in_);  // an assignment might keep the large buffer
+  state_->budget.Give(std::exchange(in_charged_, 0));
+}
+
+const Request& Connection::Begin() {
+  const Request& request = reader_.request(in_);
+  head_only_ = request.method == "HEAD";
+  close_ = surplus_ || !request.keep_alive;
+  handoff_.Begin();
+  return request;
+}
+
+bool Connection::End(SteadyMs now) {
+  reader_.Consume(in_);
+  ReleaseInput();
+  request_start_ = now;
+  deadline_ = kNever;
+  return handoff_.End(!in_.empty());
+}
+
+void Connection::Answer(Response response) {
+  Queue(std::move(response), close_ || state_->stopping.load(std::memory_order_relaxed));
+  Flush();
+  const bool attention = broken_ || close_ || output_pending() || out_charged_ != 0;
+  if (handoff_.Answered(attention)) inbox_->Post(shared_from_this());
+}
+
+void Connection::Queue(Response response, bool close) {
+  close_ = close;
+  if (!response.value && response.body.size() > kSmallBodyBytes && !head_only_) {
+    if (state_->budget.Take(response.body.size())) {
+      out_charged_ = response.body.size();
+    } else {
+      response = ProblemResponse(Problem::kOverloaded, "too many large answers at once; try again");
+    }
+  }
+  out_sent_ = 0;
+  out_head_ = RenderHead(response, close);
+  if (head_only_) return;
+  const std::string_view small = response.value ? response.value->value() : response.body;
+  if (small.size() <= kSmallBodyBytes) {
+    out_head_.append(small);
+  } else {
+    out_value_ = std::move(response.value);
+    if (!out_value_) out_body_ = std::move(response.body);
+  }
+}
+
+// False when the connection is broken.
+bool Connection::Flush() {
+  while (!broken_ && output_pending()) {
+    const std::string_view tail = out_tail();
+    const std::size_t head_sent = std::min(out_sent_, out_head_.size());
+    const std::size_t tail_sent = out_sent_ - head_sent;
+    iovec parts[2] = {{out_head_.data() + head_sent, out_head_.size() - head_sent},
+                      {const_cast<char*>(tail.data()) + tail_sent, tail.size() - tail_sent}};
+    msghdr message{};
+    message.msg_iov = parts;
+    message.msg_iovlen = tail.empty() ? 1 : 2;
+    const ssize_t sent = sendmsg(fd_, &message, MSG_NOSIGNAL);
+    if (sent >= 0) {
+      out_sent_ += static_cast<std::size_t>(sent);
+    } else if (errno == EAGAIN) {
+      break;
+    } else if (errno != EINTR) {
+      broken_ = true;
+    }
+  }
+  return !broken_;
+}
+
+void Connection::ReleaseOutput() {
+  if (out_sent_ == 0) return;
+  out_head_.clear();
+  std::string().swap(out_body_);
+  out_value_ = {};
+  out_sent_ = 0;
+  state_->budget.Give(std::exchange(out_charged_, 0));
+}
+
+void Connection::Refuse(const Refusal& refusal, Handler& handler) {
+  Response response = ProblemResponse(refusal);
+  handler.Refused(response.status);
+  linger_ = true;
+  head_only_ = false;
+  deadline_ = kNever;
+  Queue(std::move(response), true);
+}
+
+void Connection::Expire(Handler& handler) {
+  const bool partial = !in_.empty();
+  if (output_pending() || close_ || (!partial && !surplus_)) {
+    broken_ = true;
+  } else if (surplus_) {
+    Refuse({Problem::kOverloaded, "too many connections"}, handler);
+  } else {
+    Refuse({Problem::kRequestTimeout, "the request was not complete in time"}, handler);
+  }
+}
+
+Turn Connection::Discard(std::span<char> scratch, SteadyMs now) {
+  if (!lingering_) {
+    lingering_ = true;
+    deadline_ = now + kLingerMs;
+    in_.clear();
+    ReleaseInput();
+    shutdown(fd_, SHUT_WR);
+  }
+  for (int reads = 0; reads < kReadsPerTurn; ++reads) {
+    const ssize_t got = recv(fd_, scratch.data(), scratch.size(), 0);
+    if (got < 0 && errno == EAGAIN) return Turn::kIdle;
+    if (got <= 0) return Turn::kClosed;
+    discarded_ += static_cast<std::size_t>(got);
+    if (discarded_ > kMaxDiscardBytes) return Turn::kClosed;
+  }
+  return Turn::kMore;
+}
+
+}  // namespace podmirror::rest

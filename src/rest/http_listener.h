@@ -1,0 +1,22 @@
+// Opening a listening socket. Thread safety: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/status.h"
+
+namespace podmirror::rest {
+
+// A non-blocking listening socket on "host:port" or "[v6]:port"; "[::]" is dual stack, and 0.0.0.0
+// where there is no IPv6. The caller closes it. kInvalid: not an address; kUnavailable: the port is
+// taken or the address is not ours.
+Result<int> OpenListener(const std::string& address);
+
+// The port that a listening socket is bound to.
+std::uint16_t BoundPort(int fd);
+
+// Raises this process's limit of open files to at least `files`, as far as it is allowed to.
+void RaiseFileLimit(std::uint64_t files);
+
+}  // namespace podmirror::rest

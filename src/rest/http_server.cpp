@@ -1,0 +1,62 @@
+#include "rest/http_server.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "rest/http_listener.h"
+#include "rest/http_worker.h"
+
+namespace podmirror::rest {
+namespace {
+
+// What all connections together may hold in bodies received and answers not yet taken.
+constexpr std::size_t kMinBudgetBytes = 32 * 1024 * 1024;
+// Descriptors for everything that is not a REST connection.
+constexpr std::uint64_t kOtherFiles = 1024;
+
+std::size_t BudgetBytes(const BodyLimits& limits) {
+  return std::max({kMinBudgetBytes, 2 * limits.max_batch_bytes, 2 * limits.max_value_bytes});
+}
+
+}  // namespace
+
+HttpServer::HttpServer(HttpOptions options, Handler& handler, Env& env)
+    : options_(std::move(options)), handler_(handler), env_(env) {}
+
+HttpServer::~HttpServer() { Stop(); }
+
+Status HttpServer::Start() {
+  auto listener = OpenListener(options_.listen);
+  if (!listener.ok()) return listener.status();
+  listen_fd_ = *listener;
+  port_ = BoundPort(listen_fd_);
+  RaiseFileLimit(static_cast<std::uint64_t>(options_.max_connections) + kOtherFiles);
+  state_ = std::make_shared<ServerState>(options_, BudgetBytes(options_.body_limits));
+  for (int i = 0; i < options_.workers; ++i) state_->inboxes.push_back(std::make_shared<Inbox>());
+  for (const auto& inbox : state_->inboxes) {
+    workers_.push_back(std::make_unique<Worker>(state_, inbox, handler_, env_, listen_fd_));
+    if (Status status = workers_.back()->Open(); !status.ok()) {
+      Stop();
+      return status;
+    }
+  }
+  for (const auto& worker : workers_) {
+    threads_.emplace_back([&worker = *worker] { worker.Run(); });
+  }
+  return {};
+}
+
+void HttpServer::Stop() {
+  if (state_) {
+    state_->stopping.store(true, std::memory_order_relaxed);
+    for (const auto& inbox : state_->inboxes) inbox->Wake();
+  }
+  for (std::thread& thread : threads_) thread.join();
+  threads_.clear();
+  workers_.clear();
+  if (listen_fd_ >= 0) close(std::exchange(listen_fd_, -1));
+}
+
+}  // namespace podmirror::rest

@@ -1,0 +1,80 @@
+// HttpServer serves HTTP/1.1 on one address: own sockets, one epoll loop per worker thread, own
+// framing. A connection belongs to one worker for life, so that a request costs no re-arming and no
+// lock is shared; handlers must not block, so an idle or waiting connection holds no worker.
+//
+// Thread safety: Start and Stop from one thread; the handler is called from worker threads.
+// Invariants: (1) requests of one connection are answered one at a time, in order.
+//             (2) connections, buffered bytes and every wait are bounded (HttpOptions).
+//             (3) urgent requests are answered between any two others, on connections beyond
+//                 max_connections too.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "base/env.h"
+#include "base/status.h"
+#include "rest/http.h"
+#include "rest/http_frame.h"
+
+namespace podmirror::rest {
+
+struct HttpOptions {
+  std::string listen = "[::]:8080";  // port 0: the kernel chooses
+  BodyLimits body_limits = {};
+  int max_connections = 1024;
+  std::int64_t request_timeout_ms = 10'000;
+  int workers = 2;
+};
+
+// What the server serves. Thread safety: all calls from any worker at once.
+class Handler {
+ public:
+  virtual ~Handler() = default;
+  // The answer, or none: then `responder` is given it later, maybe already has. Must not block and
+  // must not touch the request after it returned.
+  virtual std::optional<Response> Handle(const Request& request,
+                                         const std::shared_ptr<Responder>& responder) = 0;
+  // True for what is answered before all else, whatever the load: health.
+  virtual bool IsUrgent(std::string_view target) const = 0;
+  // A request was answered `status` without having reached Handle.
+  virtual void Refused(int status) = 0;
+  // So many connections are open now.
+  virtual void Connections(int open) = 0;
+};
+
+class Worker;
+struct ServerState;
+
+class HttpServer {
+ public:
+  // `handler` must outlive the last answer that it owes; `env` too.
+  HttpServer(HttpOptions options, Handler& handler, Env& env);
+  ~HttpServer();
+
+  // Listens and starts the workers. kUnavailable with the reason when the address is taken.
+  Status Start();
+  // Closes the port and idle connections, gives requests in flight a moment, then cuts them.
+  // Answers that come later are dropped. Idempotent.
+  void Stop();
+  // The bound port. Requires: Start was ok.
+  std::uint16_t port() const { return port_; }
+
+ private:
+  const HttpOptions options_;
+  Handler& handler_;
+  Env& env_;
+  int listen_fd_ = -1;
+  std::uint16_t port_ = 0;
+  std::shared_ptr<ServerState> state_;
+  std::vector<std::unique_ptr<Worker>> workers_;
+  std::vector<std::thread> threads_;
+};
+
+}  // namespace podmirror::rest

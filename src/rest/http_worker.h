@@ -1,0 +1,72 @@
+// Worker is one thread's epoll loop and the connections that belong to it.
+//
+// Its rounds: look at all events, reading and framing; answer urgent requests at once and queue the
+// others; then answer what is queued, but look for events again after a short while. So no number
+// of slow requests keeps an urgent one waiting for longer than one of them takes.
+//
+// Thread safety: Run on one thread; the inbox is the way in for others.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "base/env.h"
+#include "base/status.h"
+#include "rest/http_connection.h"
+
+namespace podmirror::rest {
+
+class Worker {
+ public:
+  // `inbox` is one of state->inboxes. Everything must outlive Run.
+  Worker(std::shared_ptr<ServerState> state, std::shared_ptr<Inbox> inbox, Handler& handler,
+         Env& env, int listen_fd);
+  ~Worker();
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // Before Run. kExhausted when the system has no descriptor left.
+  Status Open();
+  // Works until state->stopping, then until its connections are done or the time for it is over.
+  void Run();
+
+ private:
+  using ConnectionRef = std::shared_ptr<Connection>;
+
+  void HandleEvents();
+  void Accept();
+  void Admit(int fd);
+  void LimitSurplus(const ConnectionRef& connection);
+  void Register(const ConnectionRef& connection);
+  void TakeInbox();
+  void RunQueue();
+  void Enqueue(const ConnectionRef& connection);
+  void Advance(const ConnectionRef& connection);
+  void Settle(const ConnectionRef& connection, Turn turn);
+  void Serve(const ConnectionRef& connection);
+  void Close(const ConnectionRef& connection);
+  void Sweep();
+  void Listen(bool on);
+  bool Stopped();
+  int WaitMs() const;
+
+  const std::shared_ptr<ServerState> state_;
+  const std::shared_ptr<Inbox> inbox_;
+  Handler& handler_;
+  Env& env_;
+  const int listen_fd_;
+  int epoll_fd_ = -1;
+  bool listening_ = false;
+  SteadyMs now_ = 0;  // of this round
+  SteadyMs next_sweep_ = 0;
+  SteadyMs stop_at_ = 0;  // valid once stopping
+  std::vector<char> scratch_;
+  absl::flat_hash_map<const Connection*, ConnectionRef> connections_;
+  std::deque<ConnectionRef> queue_;  // with a complete request, or with input left to read
+  std::deque<std::weak_ptr<Connection>> surplus_;  // oldest first
+};
+
+}  // namespace podmirror::rest

@@ -1,0 +1,18 @@
+// One page of the listing of a type. Thread safety: pure function over the cache.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "cache/cache.h"
+#include "rest/target.h"
+
+namespace podmirror::rest {
+
+// {"entries":[{"key","value" or "value_base64","version","ttl_ms"}],"cursor":"…"}; without cursor
+// it was the last page. Entries come in the order of buckets, within one by key hash, so an entry
+// that exists throughout a scan comes exactly once, whatever changes meanwhile. A page ends at the
+// query's limit, at about 1 MiB of text, or after many entries looked at in vain.
+std::string ListDocument(const Cache& cache, std::int32_t type, const ListQuery& query, WallMs now);
+
+}  // namespace podmirror::rest

@@ -1,0 +1,48 @@
+// Problem documents (RFC 9457): the one shape of every error answer.
+// Thread safety: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "rest/http.h"
+
+namespace podmirror::rest {
+
+// The codes of the contract; kRequestTimeout is an invalid-request with its own status.
+enum class Problem : std::uint8_t {
+  kNotFound,
+  kNoSuchRoute,
+  kMethodNotAllowed,
+  kInvalidKey,
+  kInvalidType,
+  kInvalidTtl,
+  kInvalidQuery,
+  kInvalidJson,
+  kInvalidRequest,
+  kRequestTimeout,
+  kPreconditionUnsupported,
+  kUnsupportedEncoding,
+  kValueTooLarge,
+  kBatchTooLarge,
+  kHeadTooLarge,
+  kOutOfMemory,
+  kNotReady,
+  kDraining,
+  kOverloaded,
+};
+
+// Why a request, or a part of it, was not taken.
+struct Refusal {
+  Problem problem;
+  std::string detail;  // for people
+};
+
+// The answer for `problem`; those that pass by themselves carry Retry-After.
+Response ProblemResponse(Problem problem, std::string_view detail);
+inline Response ProblemResponse(const Refusal& refusal) {
+  return ProblemResponse(refusal.problem, refusal.detail);
+}
+
+}  // namespace podmirror::rest

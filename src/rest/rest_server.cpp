@@ -1,0 +1,38 @@
+#include "rest/rest_server.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "rest/http_server.h"
+#include "rest/routes.h"
+
+namespace podmirror::rest {
+namespace {
+
+HttpOptions HttpOptionsOf(const RestOptions& options) {
+  return {.listen = options.listen,
+          .body_limits = {options.max_value_bytes, options.max_batch_bytes},
+          .max_connections = std::max(options.max_connections, 1),
+          .request_timeout_ms = std::max<std::int64_t>(options.request_timeout_ms, 1),
+          .workers = std::max(options.workers, 1)};
+}
+
+}  // namespace
+
+struct RestServer::Impl {
+  Impl(RestOptions options, RestContext context)
+      : routes(options, context), server(HttpOptionsOf(options), routes, context.env) {}
+
+  Routes routes;
+  HttpServer server;  // stops before the routes go
+};
+
+RestServer::RestServer(RestOptions options, RestContext context)
+    : impl_(std::make_unique<Impl>(std::move(options), std::move(context))) {}
+RestServer::~RestServer() = default;
+
+Status RestServer::Start() { return impl_->server.Start(); }
+void RestServer::Stop() { impl_->server.Stop(); }
+std::uint16_t RestServer::port() const { return impl_->server.port(); }
+
+}  // namespace podmirror::rest

@@ -1,0 +1,75 @@
+// RestServer is the REST front end: routes over the cache and the sync core, served by HttpServer.
+// Thread safety: Start and Stop from one thread.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/env.h"
+#include "base/status.h"
+#include "cache/cache.h"
+#include "sync/driver.h"
+#include "telemetry/metrics.h"
+
+namespace podmirror::rest {
+
+struct RestOptions {
+  std::string listen = "[::]:8080";  // port 0: the kernel chooses
+  std::size_t max_key_bytes = 512;
+  std::size_t max_value_bytes = 1024 * 1024;
+  std::size_t max_batch_bytes = 16 * 1024 * 1024;
+  int max_connections = 1024;
+  std::int64_t request_timeout_ms = 10'000;  // from the first byte of a request to its last
+  int workers = 2;
+  // Where a write does not say.
+  sync::AckLevel ack = sync::AckLevel::kAll;
+  std::int64_t ack_timeout_ms = 1000;
+  // What /v1/status says of this daemon.
+  std::string name;
+  std::string ns;
+  std::string uid;
+  std::string cluster;
+  std::string version;
+};
+
+// How discovery stands, for /v1/status.
+struct DiscoveryView {
+  std::string source;  // "etcd", "static", ...
+  bool healthy = false;
+  std::uint64_t peers = 0;
+  std::int64_t revision = 0;
+  std::int64_t age_ms = 0;  // since the last good answer
+  std::string error;        // empty when healthy
+};
+
+// What the routes work on. All of it must outlive the driver's last callback: a write's answer may
+// come after the server has stopped.
+struct RestContext {
+  Cache& cache;
+  sync::Driver& driver;
+  telemetry::Metrics& metrics;
+  Env& env;
+  std::function<DiscoveryView()> discovery;  // called from any thread
+};
+
+class RestServer {
+ public:
+  RestServer(RestOptions options, RestContext context);
+  ~RestServer();
+
+  // Listens and serves. kUnavailable with the reason when the port is taken.
+  Status Start();
+  // Closes the port, gives requests in flight a moment, then cuts them. Idempotent.
+  void Stop();
+  // The bound port. Requires: Start was ok.
+  std::uint16_t port() const;
+
+ private:
+  struct Impl;
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace podmirror::rest

@@ -1,0 +1,82 @@
+// Routes answers requests: one table of paths and methods, and for each row the checks of the
+// contract before anything is read or changed.
+// Thread safety: all calls from any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string_view>
+
+#include "rest/http_server.h"
+#include "rest/rest_server.h"
+#include "rest/target.h"
+
+namespace podmirror::rest {
+
+enum class Route : std::uint8_t {
+  kNone,
+  kHealthz,
+  kReadyz,
+  kMetrics,
+  kStatus,
+  kPeers,
+  kCache,      // /v1/cache
+  kCacheType,  // /v1/cache/{type}
+  kCacheEntry  // /v1/cache/{type}/{key}
+};
+
+struct RouteMatch {
+  Route route = Route::kNone;
+  std::string_view type;  // raw; kCacheType and kCacheEntry
+  std::string_view key;   // raw; kCacheEntry
+};
+// Finds the route of a raw path.
+RouteMatch MatchRoute(std::string_view path);
+
+class Routes final : public Handler {
+ public:
+  Routes(RestOptions options, RestContext context);
+
+  std::optional<Response> Handle(const Request& request,
+                                 const std::shared_ptr<Responder>& responder) override;
+  bool IsUrgent(std::string_view target) const override;
+  void Refused(int status) override;
+  void Connections(int open) override;
+
+ private:
+  // A request on its way through the checks.
+  struct Call {
+    const Request& request;
+    const std::shared_ptr<Responder>& responder;
+    RouteMatch match;
+    std::string_view query;
+    std::string_view method;  // static
+    std::int64_t start_ns;
+  };
+
+  std::optional<Response> Dispatch(const Call& call);
+  Response Readyz() const;
+  Response Metrics() const;
+  Response NodeStatus() const;
+  Response Peers() const;
+  Response Types(const Call& call) const;
+  Response List(const Call& call) const;
+  Response Get(const Call& call) const;
+  std::optional<Response> WriteEntry(const Call& call);
+  std::optional<Response> WriteBatch(const Call& call);
+
+  // Why data may not be read now.
+  std::optional<Refusal> RefuseRead() const;
+  // Type and key of an entry's path, checked.
+  std::optional<Refusal> ParseEntryPath(const RouteMatch& match, std::int32_t& type,
+                                        std::string& key) const;
+  std::optional<Refusal> ParseWrite(const Call& call, WriteQuery& out) const;
+  Response RefuseWrite(sync::WriteRefusal refusal) const;
+
+  const RestOptions options_;
+  const RestContext context_;
+  const SteadyMs started_at_;
+};
+
+}  // namespace podmirror::rest

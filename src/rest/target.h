@@ -1,0 +1,68 @@
+// What a request's target says: path, key, type and query, each read strictly and once.
+// Thread safety: pure functions.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "rest/problem.h"
+#include "sync/types.h"
+
+namespace podmirror::rest {
+
+// Longest time to live: beyond it, absolute times would not be worth their bits.
+inline constexpr std::int64_t kMaxTtlMs = 100LL * 365 * 24 * 3600 * 1000;
+// Longest time that a write may wait for acknowledgements.
+inline constexpr std::int64_t kMaxAckTimeoutMs = 3600 * 1000;
+inline constexpr std::uint32_t kMaxListLimit = 10'000;
+
+struct Target {
+  std::string_view path;
+  std::string_view query;  // without '?'
+};
+Target SplitTarget(std::string_view target);
+
+// Replaces each %XX once, nothing else ('+' stays). False when a '%' is not followed by two hex
+// digits; `out` is then unspecified.
+bool PercentDecode(std::string_view in, std::string& out);
+
+// A canonical decimal int32: no '+', no leading zeros, no "-0".
+std::optional<std::int32_t> ParseType(std::string_view text);
+
+// "500ms", "30s", "5m", "1h" in milliseconds; none when it is anything else or overflows.
+std::optional<std::int64_t> ParseDurationMs(std::string_view text);
+
+struct WriteQuery {
+  std::int64_t ttl_ms = 0;  // 0 = none given
+  sync::WriteOptions options;
+};
+// Reads ttl, ack and timeout over what `out` holds as defaults. On a refusal `out` is unspecified.
+std::optional<Refusal> ParseWriteQuery(std::string_view query, WriteQuery& out);
+
+// A place in a listing: all of the buckets before `bucket`, and of that bucket the entries whose
+// key hash is at most `after_key_hash` (where there is one), have been listed.
+struct ListCursor {
+  std::uint32_t bucket = 0;
+  std::optional<std::uint64_t> after_key_hash;
+
+  friend bool operator==(const ListCursor&, const ListCursor&) = default;
+};
+std::string ToString(const ListCursor& cursor);
+
+struct ListQuery {
+  std::string prefix;
+  std::uint32_t limit = 1000;
+  ListCursor cursor;
+};
+// Reads prefix, limit and cursor. On a refusal `out` is unspecified.
+std::optional<Refusal> ParseListQuery(std::string_view query, ListQuery& out);
+
+// For routes that take no parameters.
+std::optional<Refusal> RefuseQuery(std::string_view query);
+
+// Reads a time to live: a duration above 0 and up to kMaxTtlMs.
+std::optional<Refusal> ParseTtl(std::string_view text, std::int64_t& ttl_ms);
+
+}  // namespace podmirror::rest

@@ -1,0 +1,335 @@
+#include "rest/http_server.h"
+
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "raw_client.h"
+
+namespace podmirror::rest {
+namespace {
+
+using namespace std::chrono_literals;
+using Clock = std::chrono::steady_clock;
+
+// Answers "/now…" with the target, "/size/N" with N bytes, "/slow" after 200 ms, "/urgent" first,
+// and keeps what asks for "/later…".
+class TestHandler final : public Handler {
+ public:
+  std::optional<Response> Handle(const Request& request,
+                                 const std::shared_ptr<Responder>& responder) override {
+    const std::string target(request.target);
+    if (target.starts_with("/later")) {
+      const std::lock_guard lock(mu_);
+      waiting_.push_back(responder);
+      arrived_.notify_all();
+      return std::nullopt;
+    }
+    if (target == "/at-once") {
+      responder->Answer(Text("at once"));
+      return std::nullopt;
+    }
+    if (target == "/slow") std::this_thread::sleep_for(200ms);
+    if (target.starts_with("/size/")) return Text(std::string(std::stoul(target.substr(6)), 'x'));
+    if (target.starts_with("/entry/")) {
+      Response response = Text("");
+      response.value = Entry::Make(1, "k", std::string(std::stoul(target.substr(7)), 'e'), {1, 1});
+      return response;
+    }
+    return Text(target + " " + std::string(request.body));
+  }
+  bool IsUrgent(std::string_view target) const override { return target == "/urgent"; }
+  void Refused(int) override {}
+  void Connections(int) override {}
+
+  static Response Text(std::string body) {
+    Response response;
+    response.content_type = "text/plain";
+    response.body = std::move(body);
+    return response;
+  }
+
+  // Waits until `count` requests are kept, and takes them.
+  std::vector<std::shared_ptr<Responder>> TakeWaiting(std::size_t count) {
+    std::unique_lock lock(mu_);
+    REQUIRE(arrived_.wait_for(lock, 20s, [&] { return waiting_.size() >= count; }));
+    return std::exchange(waiting_, {});
+  }
+
+ private:
+  std::mutex mu_;
+  std::condition_variable arrived_;
+  std::vector<std::shared_ptr<Responder>> waiting_;
+};
+
+struct TestServer {
+  explicit TestServer(HttpOptions options = {})
+      : server(WithAddress(options), handler, Env::Real()) {
+    REQUIRE(server.Start().ok());
+  }
+  static HttpOptions WithAddress(HttpOptions options) {
+    options.listen = "127.0.0.1:0";
+    return options;
+  }
+  std::uint16_t port() const { return server.port(); }
+
+  TestHandler handler;
+  HttpServer server;
+};
+
+std::string Get(std::string_view target) { return MakeRequest("GET", target); }
+
+TEST_CASE("http: an answer from another thread keeps the order of pipelined requests") {
+  TestServer test;
+  RawClient client(test.port());
+  client.Send(Get("/a") + Get("/later/1") + Get("/b") + Get("/later/2") + Get("/c"));
+  CHECK(client.Read()->body == "/a ");
+  const auto first = test.handler.TakeWaiting(1);
+  CHECK_FALSE(client.HasInput());
+  std::thread([&] { first[0]->Answer(TestHandler::Text("one")); }).join();
+  CHECK(client.Read()->body == "one");
+  CHECK(client.Read()->body == "/b ");
+  test.handler.TakeWaiting(1)[0]->Answer(TestHandler::Text("two"));
+  CHECK(client.Read()->body == "two");
+  CHECK(client.Read()->body == "/c ");
+}
+
+TEST_CASE("http: what is pipelined behind a late answer goes on at once") {
+  TestServer test;
+  RawClient client(test.port());
+  const auto begin = Clock::now();
+  for (int i = 0; i < 60; ++i) {
+    client.Send(Get("/later") + Get("/b"));
+    test.handler.TakeWaiting(1)[0]->Answer(TestHandler::Text("done"));
+    CHECK(client.Read()->body == "done");
+    CHECK(client.Read()->body == "/b ");
+  }
+  CHECK(Clock::now() - begin < 4s);
+}
+
+TEST_CASE("http: an answer inside the handler, then the connection goes on") {
+  TestServer test;
+  RawClient client(test.port());
+  for (int i = 0; i < 100; ++i) CHECK(client.Ask(Get("/at-once"))->body == "at once");
+  client.Send(Get("/at-once") + Get("/at-once") + Get("/x"));
+  CHECK(client.Read()->body == "at once");
+  CHECK(client.Read()->body == "at once");
+  CHECK(client.Read()->body == "/x ");
+}
+
+TEST_CASE("http: many connections wait for answers at once, and the others are served") {
+  TestServer test;
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 200; ++i) {
+    clients.push_back(std::make_unique<RawClient>(test.port()));
+    clients.back()->Send(Get("/later"));
+  }
+  auto waiting = test.handler.TakeWaiting(200);
+  CHECK(RawClient(test.port()).Ask(Get("/x"))->body == "/x ");
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (std::size_t i = static_cast<std::size_t>(t); i < waiting.size(); i += 4) {
+        waiting[i]->Answer(TestHandler::Text("done"));
+        waiting[i].reset();
+      }
+    });
+  }
+  for (auto& thread : threads) thread.join();
+  for (auto& client : clients) {
+    CHECK(client->Read()->body == "done");
+    CHECK(client->Ask(Get("/y"))->body == "/y ");
+  }
+}
+
+TEST_CASE("http: a client that goes away while its answer is owed does no harm") {
+  TestServer test;
+  {
+    RawClient client(test.port());
+    client.Send(Get("/later") + Get("/b"));
+    RawClient half(test.port());
+    half.Send(Get("/later"));
+    half.FinishSending();
+    const auto waiting = test.handler.TakeWaiting(2);
+    for (const auto& responder : waiting) responder->Answer(TestHandler::Text("done"));
+    CHECK(half.Read()->body == "done");
+    CHECK(half.Closed());
+  }
+  RawClient gone(test.port());
+  gone.Send(Get("/later"));
+  const auto waiting = test.handler.TakeWaiting(1);
+  {
+    RawClient moved(test.port());
+    moved.Send(Get("/later"));
+  }
+  test.handler.TakeWaiting(1)[0]->Answer(TestHandler::Text(std::string(1'000'000, 'x')));
+  waiting[0]->Answer(TestHandler::Text("done"));
+  CHECK(gone.Read()->body == "done");
+  CHECK(RawClient(test.port()).Ask(Get("/x"))->status == 200);
+}
+
+TEST_CASE("http: an answer may come after the server has stopped, and after it is gone") {
+  auto test = std::make_unique<TestServer>();
+  RawClient client(test->port());
+  client.Send(Get("/later") + Get("/b"));
+  RawClient other(test->port());
+  other.Send(Get("/later"));
+  auto waiting = test->handler.TakeWaiting(2);
+  test->server.Stop();
+  CHECK(client.Closed());
+  waiting[0]->Answer(TestHandler::Text("late"));
+  test.reset();
+  waiting[1]->Answer(TestHandler::Text("later"));
+}
+
+TEST_CASE("http: a request in flight is finished when the server stops, idle connections end") {
+  TestServer test;
+  RawClient idle(test.port());
+  CHECK(idle.Ask(Get("/x"))->status == 200);
+  RawClient busy(test.port());
+  busy.Send(Get("/later"));
+  const auto waiting = test.handler.TakeWaiting(1);
+  std::thread stopping([&] { test.server.Stop(); });
+  CHECK(idle.Closed());
+  waiting[0]->Answer(TestHandler::Text("finished"));
+  const auto answer = busy.Read();
+  CHECK(answer->body == "finished");
+  CHECK(answer->fields.at("connection") == "close");
+  CHECK(busy.Closed());
+  stopping.join();
+}
+
+TEST_CASE("http: a large answer to a slow reader does not stall others, nor is it lost") {
+  TestServer test;
+  const std::string target = GENERATE("/size/20000000", "/entry/20000000");
+  RawClient slow(test.port());
+  slow.FixReceiveBuffer();
+  slow.Send(Get(target) + Get("/behind"));
+  for (int i = 0; i < 50; ++i) {
+    CHECK(RawClient(test.port()).Ask(Get("/x"))->body == "/x ");
+  }
+  CHECK(slow.Read()->body.size() == 20'000'000);
+  CHECK(slow.Read()->body == "/behind ");
+}
+
+TEST_CASE("http: answers that nobody takes are bounded in memory and in time") {
+  TestServer test({.request_timeout_ms = 500});
+  std::vector<std::unique_ptr<RawClient>> clients;
+  const std::size_t before = ResidentBytes();
+  for (int i = 0; i < 100; ++i) {
+    clients.push_back(std::make_unique<RawClient>(test.port()));
+    clients.back()->FixReceiveBuffer();
+    clients.back()->Send(Get("/size/8000000"));
+  }
+  CHECK(RawClient(test.port()).Ask(Get("/x"))->status == 200);
+  CHECK(ResidentBytes() - before < (64u << 20));
+  // Those that are stuck are cut after the timeout, which makes room for others.
+  int status = 503;
+  const auto deadline = Clock::now() + 20s;
+  while (status == 503 && Clock::now() < deadline) {
+    status = RawClient(test.port()).Ask(Get("/size/30000000"))->status;
+  }
+  CHECK(status == 200);
+  int overloaded = 0;
+  int cut = 0;
+  for (auto& client : clients) {
+    const auto answer = client->Read();
+    if (!answer) ++cut;
+    if (answer && answer->status == 503) ++overloaded;
+  }
+  CHECK(overloaded > 0);
+  CHECK(cut > 0);
+  CHECK(overloaded + cut == 100);
+}
+
+TEST_CASE("http: urgent requests are answered between slow ones") {
+  TestServer test;
+  std::vector<std::unique_ptr<RawClient>> clients;
+  for (int i = 0; i < 40; ++i) {
+    clients.push_back(std::make_unique<RawClient>(test.port()));
+    clients.back()->Send(Get("/slow"));
+  }
+  for (int i = 0; i < 4; ++i) {
+    const auto begin = Clock::now();
+    CHECK(RawClient(test.port()).Ask(Get("/urgent"))->status == 200);
+    CHECK(Clock::now() - begin < 900ms);
+  }
+  for (auto& client : clients) CHECK(client->Read()->status == 200);
+}
+
+TEST_CASE("http: connections beyond the limit get one answer, urgent ones a good one") {
+  TestServer test({.max_connections = 10});
+  std::vector<std::unique_ptr<RawClient>> idle;
+  for (int i = 0; i < 200; ++i) {
+    idle.push_back(std::make_unique<RawClient>(test.port()));
+    if (i < 10) CHECK(idle.back()->Ask(Get("/x"))->status == 200);
+  }
+  RawClient surplus(test.port());
+  const auto refused = surplus.Ask(Get("/x"));
+  CHECK(refused->status == 503);
+  CHECK(refused->problem() == "overloaded");
+  CHECK(refused->fields.at("connection") == "close");
+  CHECK(surplus.Closed());
+  const auto begin = Clock::now();
+  CHECK(RawClient(test.port()).Ask(Get("/urgent"))->status == 200);
+  CHECK(Clock::now() - begin < 1s);
+  CHECK(idle[0]->Ask(Get("/x"))->status == 200);
+  // A silent surplus connection is told so and ended.
+  RawClient silent(test.port());
+  CHECK(silent.Read()->status == 503);
+  CHECK(silent.Closed());
+  idle.clear();
+  const auto deadline = Clock::now() + 10s;
+  int status = 0;
+  while (status != 200 && Clock::now() < deadline) {
+    status = RawClient(test.port()).Ask(Get("/x"))->status;
+  }
+  CHECK(status == 200);
+}
+
+TEST_CASE("http: 100 Continue is said before the body, not after a refusal") {
+  TestServer test;
+  RawClient client(test.port());
+  client.Send("PUT /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  CHECK(client.Read()->status == 100);
+  CHECK(client.Ask("ab")->body == "/x ab");
+  const auto refused =
+      client.Ask("PUT /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n");
+  CHECK(refused->status == 413);
+}
+
+TEST_CASE("http: connections stay open or end as the client asks") {
+  TestServer test;
+  RawClient old(test.port());
+  CHECK(old.Ask("GET /x HTTP/1.0\r\n\r\n")->fields.at("connection") == "close");
+  CHECK(old.Closed());
+  RawClient keeps(test.port());
+  CHECK(keeps.Ask("GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")->status == 200);
+  CHECK(keeps.Ask(MakeRequest("GET", "/x", "", "Connection: close\r\n"))->status == 200);
+  CHECK(keeps.Closed());
+}
+
+TEST_CASE("http: a taken port is an error with its reason") {
+  TestServer test;
+  TestHandler handler;
+  HttpServer second({.listen = "127.0.0.1:" + std::to_string(test.port())}, handler, Env::Real());
+  const Status status = second.Start();
+  CHECK(status.code() == Code::kUnavailable);
+  CHECK(status.message().find("Address already in use") != std::string::npos);
+  HttpServer nowhere({.listen = "nonsense"}, handler, Env::Real());
+  CHECK(nowhere.Start().code() == Code::kInvalid);
+}
+
+TEST_CASE("http: [::] listens on IPv4 too") {
+  TestHandler handler;
+  HttpServer server({.listen = "[::]:0"}, handler, Env::Real());
+  REQUIRE(server.Start().ok());
+  CHECK(RawClient(server.port()).Ask(Get("/x"))->status == 200);
+}
+
+}  // namespace
+}  // namespace podmirror::rest

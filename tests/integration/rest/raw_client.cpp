@@ -1,0 +1,134 @@
+#include "raw_client.h"
+
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define PODMIRROR_TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define PODMIRROR_TEST_SANITIZED 1
+#endif
+#endif
+
+namespace podmirror::rest {
+
+std::string RawAnswer::problem() const {
+  constexpr std::string_view kMark = "\"urn:podmirror:";
+  const std::size_t begin = body.find(kMark);
+  if (begin == std::string::npos) return {};
+  const std::size_t end = body.find('"', begin + 1);
+  return body.substr(begin + kMark.size(), end - begin - kMark.size());
+}
+
+RawClient::RawClient(std::uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+  const timeval limit{.tv_sec = 20, .tv_usec = 0};
+  setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+  setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  if (connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    perror("connect");
+  }
+}
+
+RawClient::~RawClient() { close(fd_); }
+
+bool RawClient::Send(std::string_view bytes) {
+  while (!bytes.empty()) {
+    const ssize_t sent = send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
+    if (sent <= 0) return false;
+    bytes.remove_prefix(static_cast<std::size_t>(sent));
+  }
+  return true;
+}
+
+bool RawClient::Fill() {
+  char chunk[65536];
+  const ssize_t got = recv(fd_, chunk, sizeof(chunk), 0);
+  if (got <= 0) return false;
+  buffer_.append(chunk, static_cast<std::size_t>(got));
+  return true;
+}
+
+std::optional<RawAnswer> RawClient::Read(bool has_body) {
+  std::size_t end;
+  while ((end = buffer_.find("\r\n\r\n")) == std::string::npos) {
+    if (!Fill()) return std::nullopt;
+  }
+  RawAnswer answer;
+  answer.status = std::atoi(buffer_.c_str() + 9);
+  std::size_t line = buffer_.find("\r\n") + 2;
+  while (line < end) {
+    const std::size_t stop = buffer_.find("\r\n", line);
+    const std::size_t colon = buffer_.find(": ", line);
+    std::string name = buffer_.substr(line, colon - line);
+    std::transform(name.begin(), name.end(), name.begin(), ::tolower);
+    answer.fields[name] = buffer_.substr(colon + 2, stop - colon - 2);
+    line = stop + 2;
+  }
+  buffer_.erase(0, end + 4);
+  if (has_body && answer.fields.contains("content-length")) {
+    const std::size_t size = std::stoul(answer.fields["content-length"]);
+    while (buffer_.size() < size) {
+      if (!Fill()) return std::nullopt;
+    }
+    answer.body = buffer_.substr(0, size);
+    buffer_.erase(0, size);
+  }
+  return answer;
+}
+
+std::optional<RawAnswer> RawClient::Ask(std::string_view bytes) {
+  Send(bytes);
+  return Read();
+}
+
+bool RawClient::Closed() {
+  char byte;
+  return buffer_.empty() && recv(fd_, &byte, 1, 0) == 0;
+}
+
+void RawClient::FinishSending() { shutdown(fd_, SHUT_WR); }
+
+void RawClient::FixReceiveBuffer() {
+  const int size = 256 * 1024;
+  setsockopt(fd_, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
+bool RawClient::HasInput() const {
+  pollfd entry{.fd = fd_, .events = POLLIN, .revents = 0};
+  return !buffer_.empty() || poll(&entry, 1, 0) > 0;
+}
+
+std::string MakeRequest(std::string_view method, std::string_view target, std::string_view body,
+                        std::string_view lines) {
+  std::string request(method);
+  request.append(" ").append(target).append(" HTTP/1.1\r\nHost: h\r\n").append(lines);
+  if (!body.empty()) request += "Content-Length: " + std::to_string(body.size()) + "\r\n";
+  return request.append("\r\n").append(body);
+}
+
+std::size_t ResidentBytes() {
+#ifdef PODMIRROR_TEST_SANITIZED
+  return 0;
+#else
+  std::ifstream statm("/proc/self/statm");
+  std::size_t total = 0;
+  std::size_t resident = 0;
+  statm >> total >> resident;
+  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+#endif
+}
+
+}  // namespace podmirror::rest

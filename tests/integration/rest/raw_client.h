@@ -1,0 +1,59 @@
+// RawClient is a TCP client that sends the bytes it is told to, right or wrong, and reads answers.
+// Every wait ends after 20 s. Thread safety: none.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace podmirror::rest {
+
+struct RawAnswer {
+  int status = 0;
+  std::map<std::string, std::string> fields;  // names in lower case
+  std::string body;
+
+  // The code of a problem document: "invalid-key"; empty when it is none.
+  std::string problem() const;
+};
+
+class RawClient {
+ public:
+  // Connects to 127.0.0.1.
+  explicit RawClient(std::uint16_t port);
+  ~RawClient();
+  RawClient(const RawClient&) = delete;
+  RawClient& operator=(const RawClient&) = delete;
+
+  // False when the other side does not take it all.
+  bool Send(std::string_view bytes);
+  // One answer; none when the connection ended or the time was over before it was complete.
+  // `has_body` is false for the answer to HEAD.
+  std::optional<RawAnswer> Read(bool has_body = true);
+  // Send and Read.
+  std::optional<RawAnswer> Ask(std::string_view bytes);
+  // Waits until the other side has closed, with nothing more to read.
+  bool Closed();
+  void FinishSending();
+  // A fixed size, so that large answers are stuck on their way.
+  void FixReceiveBuffer();
+  bool HasInput() const;  // now, without waiting
+
+ private:
+  bool Fill();
+
+  int fd_;
+  std::string buffer_;
+};
+
+// "METHOD target HTTP/1.1" with the given further lines (each with its CRLF) and body; a body comes
+// with its Content-Length.
+std::string MakeRequest(std::string_view method, std::string_view target,
+                        std::string_view body = "", std::string_view lines = "");
+
+// Resident memory of this process in bytes; always 0 under a sanitizer, which keeps freed memory.
+std::size_t ResidentBytes();
+
+}  // namespace podmirror::rest

@@ -1,0 +1,132 @@
+#include "rest/batch.h"
+
+#include <catch2/catch.hpp>
+#include <string>
+#include <vector>
+
+namespace podmirror::rest {
+namespace {
+
+using namespace std::string_literals;
+
+constexpr BatchLimits kLimits{.max_key_bytes = 8, .max_value_bytes = 10};
+
+// The items as text, or the status and detail of the refusal.
+std::string Parsed(const std::string& body, std::int64_t default_ttl_ms = 0) {
+  Batch batch;
+  if (const auto refusal = batch.Parse(body, kLimits, default_ttl_ms)) {
+    CHECK(batch.items().empty());
+    const std::string type = ProblemResponse(*refusal).body;
+    return type.substr(23, type.find("\",") - 23) + ": " + refusal->detail;
+  }
+  std::string text;
+  for (const sync::WriteItem& item : batch.items()) {
+    text += std::to_string(item.type) + "/" + std::string(item.key);
+    text += item.remove ? " gone" : "=" + std::string(item.value);
+    if (item.ttl_ms != 0) text += " " + std::to_string(item.ttl_ms) + "ms";
+    text += "\n";
+  }
+  CHECK(batch.sets() + batch.deletes() == batch.items().size());
+  return text;
+}
+
+TEST_CASE("batch: puts and deletes, their fields in any order") {
+  CHECK(Parsed(R"({"data":[{"type":1,"data":{"k":"v","b":{"base64":"AAEC/w=="}},"ttl":"30s"},
+                           {"data":{"k":""},"type":-2}],
+                   "delete":[{"keys":["a","c"],"type":1}]})") ==
+        "1/k=v 30000ms\n1/b=\0\1\2\xff 30000ms\n-2/k=\n1/a gone\n1/c gone\n"s);
+  CHECK(Parsed("{}").empty());
+  CHECK(Parsed(R"({"data":[],"delete":[]})").empty());
+  CHECK(Parsed(R"({"data":[{"type":1,"data":{}}]})").empty());
+  CHECK(Parsed(R"({"data":[{"type":1,"data":{"\u00e4\"":"\n"}}]})") == "1/\xc3\xa4\"=\n\n");
+}
+
+TEST_CASE("batch: the query's ttl is for puts without their own") {
+  CHECK(Parsed(R"({"data":[{"type":1,"data":{"a":""}},{"type":1,"data":{"b":""},"ttl":"1s"}],
+                   "delete":[{"type":1,"keys":["c"]}]})",
+               500) == "1/a= 500ms\n1/b= 1000ms\n1/c gone\n");
+}
+
+TEST_CASE("batch: whatever is wrong is named, and nothing is left of the rest") {
+  const std::vector<std::pair<std::string, std::string>> examples = {
+      {"", "invalid-json: not JSON at byte 1"},
+      {"{", "invalid-json: not JSON at byte 2"},
+      {"{} x", "invalid-json: not JSON at byte 4"},
+      {"[]", "invalid-json: the document: unexpected array"},
+      {"null", "invalid-json: the document: unexpected null"},
+      {R"({"data":{}})", "invalid-json: the document: unexpected object"},
+      {R"({"data":[],"data":[]})", "invalid-json: the document: a field is given twice"},
+      {R"({"more":1})", "invalid-json: the document: unknown field \"more\""},
+      {R"({"data":[1]})", "invalid-json: data: unexpected number"},
+      {R"({"data":[{"type":1,"data":{}},"x"]})", "invalid-json: data: unexpected string"},
+      {R"({"data":[{"data":{}}]})", "invalid-type: data[0]: type is missing"},
+      {R"({"data":[{"type":1}]})", "invalid-json: data[0]: data is missing"},
+      {R"({"delete":[{"type":1}]})", "invalid-json: delete[0]: keys is missing"},
+      {R"({"data":[{"type":1,"data":{}},{"type":1,"type":1,"data":{}}]})",
+       "invalid-json: data[1]: a field is given twice"},
+      {R"({"data":[{"type":1,"data":{},"x":1}]})", "invalid-json: data[0]: unknown field \"x\""},
+      {R"({"data":[{"type":1,"data":[]}]})", "invalid-json: data[0]: unexpected array"},
+      {R"({"data":[{"type":1,"data":{"k":1}}]})",
+       "invalid-json: data[0], key \"k\": unexpected number"},
+      {R"({"data":[{"type":1,"data":{"k":null}}]})",
+       "invalid-json: data[0], key \"k\": unexpected null"},
+      {R"({"data":[{"type":1,"data":{"k":["v"]}}]})",
+       "invalid-json: data[0], key \"k\": unexpected array"},
+      {R"({"data":[{"type":1,"data":{"k":{}}}]})",
+       "invalid-json: data[0], key \"k\": base64 is missing"},
+      {R"({"data":[{"type":1,"data":{"k":{"base64":"!"}}}]})",
+       "invalid-json: data[0], key \"k\": not one base64 text"},
+      {R"({"data":[{"type":1,"data":{"k":{"base64":"","base64":""}}}]})",
+       "invalid-json: data[0], key \"k\": not one base64 text"},
+      {R"({"data":[{"type":1,"data":{"k":{"hex":""}}}]})",
+       "invalid-json: data[0], key \"k\": unknown field \"hex\""},
+      {R"({"delete":[{"type":1,"keys":[1]}]})", "invalid-json: delete[0]: unexpected number"},
+      {R"({"data":[{"type":"1","data":{}}]})",
+       "invalid-type: data[0]: type must be a 32-bit integer"},
+      {R"({"data":[{"type":1.0,"data":{}}]})",
+       "invalid-type: data[0]: type must be a 32-bit integer"},
+      {R"({"data":[{"type":2147483648,"data":{}}]})",
+       "invalid-type: data[0]: type must be a 32-bit integer"},
+      {R"({"delete":[{"type":-2147483649,"keys":[]}]})",
+       "invalid-type: delete[0]: type must be a 32-bit integer"},
+      {R"({"data":[{"type":18446744073709551615,"data":{}}]})",
+       "invalid-type: data[0]: type must be a 32-bit integer"},
+      {R"({"data":[{"type":1,"data":{"k":""},"ttl":30}]})",
+       "invalid-json: data[0]: unexpected number"},
+      {R"({"data":[{"type":1,"data":{"":"v"}}]})",
+       "invalid-key: data[0], key \"\": a key is 1 to 8 bytes of UTF-8 without NUL"},
+      {R"({"data":[{"type":1,"data":{"123456789":"v"}}]})",
+       "invalid-key: data[0], key \"123456789\": a key is 1 to 8 bytes of UTF-8 without NUL"},
+      {R"({"delete":[{"type":1,"keys":["\u0000"]}]})",
+       "invalid-key: delete[0], key \"\0\": a key is 1 to 8 bytes of UTF-8 without NUL"s},
+      {R"({"data":[{"type":1,"data":{"k":"12345678901"}}]})",
+       "value-too-large: data[0], key \"k\": the value is over 10 bytes"},
+      {R"({"data":[{"type":1,"data":{"k":"a","k":"b"}}]})",
+       "invalid-json: type 1, key \"k\" is given twice"},
+      {R"({"data":[{"type":1,"data":{"k":"a"}}],"delete":[{"type":1,"keys":["k"]}]})",
+       "invalid-json: type 1, key \"k\" is given twice"},
+      {R"({"data":[{"data":{"k":"a"},"type":1},{"type":1,"data":{"k":"a"}}]})",
+       "invalid-json: type 1, key \"k\" is given twice"},
+  };
+  for (const auto& [body, expected] : examples) {
+    CAPTURE(body);
+    CHECK(Parsed(body) == expected);
+  }
+  CHECK(Parsed(R"({"data":[{"type":1,"data":{"k":""},"ttl":"0s"}]})")
+            .starts_with("invalid-ttl: data[0]: ttl must be"));
+  CHECK(Parsed("{\"data\":[{\"type\":1,\"data\":{\"\xff\":\"\"}}]}").starts_with("invalid-json:"));
+}
+
+TEST_CASE("batch: depth and count are bounded") {
+  CHECK(Parsed(std::string(1'000'000, '[')) == "invalid-json: the document: unexpected array");
+  CHECK(Parsed(R"({"data":[{"type":1,"data":)" + std::string(1'000'000, '{'))
+            .starts_with("invalid-json:"));
+  std::string many = R"({"delete":[{"type":1,"keys":[)";
+  for (std::size_t i = 0; i <= kMaxBatchItems; ++i) {
+    many += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\"";
+  }
+  CHECK(Parsed(many + "]}]}").starts_with("batch-too-large:"));
+}
+
+}  // namespace
+}  // namespace podmirror::rest
