@@ -1,0 +1,179 @@
+#include "app/daemon.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "app/observer.h"
+#include "rpc/cache_service.h"
+#include "rpc/sync_service.h"
+
+namespace podmirror::app {
+namespace {
+
+constexpr absl::Duration kStreamsGrace = absl::Seconds(2);
+constexpr absl::Duration kCallsGrace = absl::Milliseconds(500);
+constexpr unsigned kMaxRestWorkers = 8;
+
+sync::NodeOptions NodeOptionsOf(const settings::Settings& s, Env& env) {
+  sync::NodeOptions options;
+  options.self = s.pod;
+  options.cluster = s.cluster;
+  options.process_started_ms = env.now().wall;
+  options.backlog_bytes = s.backlog_bytes;
+  options.tombstone_ttl_ms = s.tombstone_ttl.count();
+  options.repair_interval_ms = s.repair_interval.count();
+  options.bootstrap_timeout_ms = s.bootstrap_timeout.count();
+  options.bootstrap_alone = s.bootstrap_alone;
+  options.max_memory = s.max_memory;
+  return options;
+}
+
+sync::AckLevel AckLevelOf(const settings::Settings& s) {
+  using enum sync::AckLevel;
+  for (const sync::AckLevel level : {kLocal, kOne, kMajority}) {
+    if (sync::ToString(level) == s.ack) return level;
+  }
+  return kAll;
+}
+
+rpc::RequestOptions RequestOptionsOf(const settings::Settings& s) {
+  return {.max_key_bytes = s.max_key_bytes,
+          .max_value_bytes = s.max_value_bytes,
+          .max_batch_bytes = s.max_batch_bytes,
+          .write = {.ack = AckLevelOf(s), .timeout_ms = s.ack_timeout.count()}};
+}
+
+rest::RestOptions RestOptionsOf(const settings::Settings& s) {
+  rest::RestOptions options;
+  options.listen = s.rest_listen.ToString();
+  options.max_key_bytes = s.max_key_bytes;
+  options.max_value_bytes = s.max_value_bytes;
+  options.max_batch_bytes = s.max_batch_bytes;
+  options.max_connections = static_cast<int>(s.max_connections);
+  options.request_timeout_ms = s.request_timeout.count();
+  options.workers =
+      static_cast<int>(std::clamp(std::thread::hardware_concurrency(), 2u, kMaxRestWorkers));
+  options.ack = AckLevelOf(s);
+  options.ack_timeout_ms = s.ack_timeout.count();
+  options.name = s.pod.name;
+  options.ns = s.pod.ns;
+  options.uid = s.pod.uid;
+  options.cluster = s.cluster;
+  options.version = settings::Version();
+  return options;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Daemon>> Daemon::New(const settings::Settings& settings, Log& log,
+                                            Env& env) {
+  auto metrics = std::make_unique<telemetry::Metrics>();
+  auto source = NewSource(settings, *metrics);
+  if (!source.ok()) return source.status();
+  return std::unique_ptr<Daemon>(
+      new Daemon(settings, std::move(metrics), std::move(*source), log, env));
+}
+
+Daemon::Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Metrics> metrics,
+               std::unique_ptr<discovery::PeerSource> source, Log& log, Env& env)
+    : settings_(settings),
+      log_(log),
+      env_(env),
+      metrics_(std::move(metrics)),
+      transport_(*metrics_),
+      driver_(NodeOptionsOf(settings, env), cache_, env, transport_, NewObserver(log, *metrics_)),
+      feed_(std::move(source), driver_, log, env),
+      cache_service_(rpc::NewCacheService(RequestOptionsOf(settings), driver_, cache_, env)),
+      sync_service_(
+          rpc::NewSyncService(RequestOptionsOf(settings), driver_, cache_, env, *metrics_)),
+      rest_(RestOptionsOf(settings),
+            {cache_, driver_, *metrics_, env, [this] { return ViewDiscovery(); }}) {
+  transport_.Bind(driver_);
+  driver_.set_on_unknown_peer([this] { feed_.Refresh(); });
+  metrics_->SetSnapshotSource([this] { return TakeSnapshot(); });
+}
+
+Daemon::~Daemon() = default;
+
+Status Daemon::Start() {
+  auto rpc =
+      rpc::RpcServer::Start(settings_.grpc_listen.host, settings_.grpc_listen.port,
+                            {&transport_.service(), cache_service_.get(), sync_service_.get()});
+  if (!rpc.ok()) return {rpc.status().code(), "grpc-listen: " + rpc.status().message()};
+  rpc_ = std::move(*rpc);
+  if (Status status = rest_.Start(); !status.ok()) {
+    return {status.code(), "rest-listen: " + status.message()};
+  }
+  log_.Event(LogLevel::kInfo, "started", "listening, looking for peers",
+             {{"version", std::string(settings::Version())},
+              {"cluster", settings_.cluster},
+              {"name", settings_.pod.name},
+              {"namespace", settings_.pod.ns},
+              {"uid", settings_.pod.uid},
+              {"rest", settings::HostPort{settings_.rest_listen.host, rest_.port()}.ToString()},
+              {"grpc", settings::HostPort{settings_.grpc_listen.host, rpc_->port()}.ToString()},
+              {"discovery", settings_.discovery}});
+  ticker_ = std::thread([this] { RunTicker(); });
+  feed_.Start();
+  return {};
+}
+
+void Daemon::BeginDrain() { driver_.BeginDrain(); }
+
+bool Daemon::drained() const { return driver_.drained(); }
+
+bool Daemon::Stop() {
+  if (ticker_.joinable()) feed_.Stop();
+  rest_.Stop();
+  bool ended = transport_.Stop(kStreamsGrace);
+  if (rpc_) rpc_->Stop(kCallsGrace);
+  // Calls that the server has cut off take their streams with them.
+  ended = ended || transport_.Stop(kStreamsGrace);
+  stop_ticker_.Notify();
+  if (ticker_.joinable()) ticker_.join();
+  return ended;
+}
+
+void Daemon::RunTicker() {
+  bool serving = false;
+  do {
+    driver_.Tick();
+    if (driver_.ready() != serving) {
+      serving = !serving;
+      rpc_->SetServing(serving);
+    }
+  } while (!stop_ticker_.WaitForNotificationWithTimeout(absl::Milliseconds(sync::Driver::kTickMs)));
+}
+
+telemetry::Snapshot Daemon::TakeSnapshot() const {
+  constexpr double kMsPerSecond = 1000;
+  const CacheStats stats = cache_.Stats();
+  const sync::NodeStatus status = driver_.Status();
+  const DiscoveryFeed::State discovery = feed_.state();
+  telemetry::Snapshot snapshot;
+  snapshot.entries = stats.entries;
+  snapshot.tombstones = stats.tombstones;
+  snapshot.bytes = stats.bytes;
+  snapshot.memory_bytes = stats.memory;
+  snapshot.ready = status.ready;
+  snapshot.bootstrap_seconds = static_cast<double>(status.bootstrap.ms) / kMsPerSecond;
+  snapshot.discovery_healthy = discovery.healthy;
+  snapshot.discovery_age_seconds = static_cast<double>(discovery.age_ms) / kMsPerSecond;
+  for (const sync::PeerStatus& peer : driver_.Peers()) {
+    snapshot.peers.push_back({peer.record.name, std::string(sync::ToString(peer.state)),
+                              peer.behind_bytes, static_cast<double>(peer.lag_ms) / kMsPerSecond});
+  }
+  return snapshot;
+}
+
+rest::DiscoveryView Daemon::ViewDiscovery() const {
+  const DiscoveryFeed::State state = feed_.state();
+  return {.source = settings_.discovery,
+          .healthy = state.healthy,
+          .peers = state.peers,
+          .revision = state.revision,
+          .age_ms = state.age_ms,
+          .error = state.error};
+}
+
+}  // namespace podmirror::app

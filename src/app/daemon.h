@@ -1,0 +1,77 @@
+// Daemon is the composition root: the only place that knows all concrete types.
+//
+// Start order: gRPC, so that others' writes reach us while we copy; REST, so that health answers;
+// the ticker; discovery, which sets all in motion. Stop order: discovery, REST, peers' streams,
+// gRPC, the ticker. After that nothing calls into anything, and members are destroyed in reverse
+// order of declaration: whoever is used by another is declared before it.
+//
+// Thread safety: all calls from one thread.
+#pragma once
+
+#include <grpcpp/impl/service_type.h>
+
+#include <memory>
+#include <thread>
+
+#include "absl/synchronization/notification.h"
+#include "app/discovery_feed.h"
+#include "app/log.h"
+#include "base/env.h"
+#include "base/status.h"
+#include "cache/cache.h"
+#include "rest/rest_server.h"
+#include "rpc/peer_transport.h"
+#include "rpc/rpc_server.h"
+#include "settings/settings.h"
+#include "sync/driver.h"
+#include "telemetry/metrics.h"
+
+namespace podmirror::app {
+
+class Daemon {
+ public:
+  // Builds everything, opens nothing. kInvalid names the setting that is wrong. `log` and `env`
+  // must outlive the daemon.
+  static Result<std::unique_ptr<Daemon>> New(const settings::Settings& settings, Log& log,
+                                             Env& env);
+  // Requires: Stop has returned true, or Start was never called.
+  ~Daemon();
+
+  // Opens the ports and begins to look for peers. Fails with the reason when a port cannot be had;
+  // Stop is due then too.
+  Status Start();
+
+  // From now on not ready, and writes are refused; what peers lack is handed over.
+  void BeginDrain();
+  bool drained() const;
+
+  // Closes the ports and ends all that runs, within a few seconds. False when something did not
+  // end: then the process must exit without destroying the daemon.
+  bool Stop();
+
+ private:
+  Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Metrics> metrics,
+         std::unique_ptr<discovery::PeerSource> source, Log& log, Env& env);
+
+  void RunTicker();
+  telemetry::Snapshot TakeSnapshot() const;
+  rest::DiscoveryView ViewDiscovery() const;
+
+  const settings::Settings settings_;
+  Log& log_;
+  Env& env_;
+
+  const std::unique_ptr<telemetry::Metrics> metrics_;
+  Cache cache_;
+  rpc::PeerTransport transport_;
+  sync::Driver driver_;
+  DiscoveryFeed feed_;
+  const std::unique_ptr<grpc::Service> cache_service_;
+  const std::unique_ptr<grpc::Service> sync_service_;
+  rest::RestServer rest_;
+  std::unique_ptr<rpc::RpcServer> rpc_;  // null before Start
+  absl::Notification stop_ticker_;
+  std::thread ticker_;
+};
+
+}  // namespace podmirror::app

@@ -1,0 +1,104 @@
+#include "app/discovery_feed.h"
+
+#include <chrono>
+#include <utility>
+
+namespace podmirror::app {
+namespace {
+
+constexpr std::chrono::seconds kResolveInterval(5);
+
+}  // namespace
+
+Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Settings& settings,
+                                                         telemetry::Metrics& metrics) {
+  if (settings.discovery == "none") return discovery::NewNoneSource();
+  if (settings.discovery == "static") {
+    return discovery::NewStaticSource(settings.peers, settings.pod, settings.grpc_listen.port,
+                                      kResolveInterval, metrics);
+  }
+  discovery::EtcdOptions etcd;
+  etcd.endpoints = settings.etcd_endpoints;
+  etcd.prefix = settings.etcd_prefix;
+  etcd.ca_file = settings.etcd_ca;
+  etcd.cert_file = settings.etcd_cert;
+  etcd.key_file = settings.etcd_key;
+  etcd.user = settings.etcd_user;
+  etcd.password_file = settings.etcd_password_file;
+  discovery::PodFilter filter;
+  filter.self = settings.pod;
+  filter.ns = settings.ns;
+  filter.service = settings.service;
+  filter.selector = settings.selector;
+  filter.container = settings.container;
+  filter.peer_port = static_cast<std::uint16_t>(settings.peer_port);
+  return settings.discovery == "etcd-v2"
+             ? discovery::NewEtcdV2Source(std::move(etcd), std::move(filter), metrics)
+             : discovery::NewEtcdV3Source(std::move(etcd), std::move(filter), metrics);
+}
+
+DiscoveryFeed::DiscoveryFeed(std::unique_ptr<discovery::PeerSource> source, sync::Driver& driver,
+                             Log& log, Env& env)
+    : driver_(driver),
+      log_(log),
+      env_(env),
+      source_(std::move(source)),
+      answered_at_(env.now().steady) {
+  state_.error = "no answer yet";
+}
+
+void DiscoveryFeed::Start() {
+  source_->Start(
+      {.peers = [this](const PeerSet& set, std::int64_t revision) { OnPeers(set, revision); },
+       .failed = [this](const std::string& error) { OnFailed(error); },
+       .unreadable = [this](const std::string& where,
+                            const std::string& reason) { OnUnreadable(where, reason); }});
+}
+
+void DiscoveryFeed::Stop() { source_->Stop(); }
+
+void DiscoveryFeed::Refresh() { source_->Refresh(); }
+
+DiscoveryFeed::State DiscoveryFeed::state() const {
+  absl::MutexLock lock(&mu_);
+  State state = state_;
+  state.age_ms = env_.now().steady - answered_at_;
+  return state;
+}
+
+void DiscoveryFeed::OnPeers(const PeerSet& set, std::int64_t revision) {
+  bool recovered = false;
+  {
+    absl::MutexLock lock(&mu_);
+    recovered = !state_.healthy;
+    state_.healthy = true;
+    state_.peers = set.peers.size();
+    state_.revision = revision;
+    state_.error.clear();
+    answered_at_ = env_.now().steady;
+  }
+  if (recovered) {
+    log_.Event(LogLevel::kInfo, "discovery_ok", "the source answers",
+               {{"where", set.where},
+                {"peers", static_cast<std::uint64_t>(set.peers.size())},
+                {"self_listed", set.self_listed}});
+  }
+  driver_.SetPeers(set);
+}
+
+void DiscoveryFeed::OnFailed(const std::string& error) {
+  {
+    absl::MutexLock lock(&mu_);
+    state_.healthy = false;
+    state_.error = error;
+  }
+  log_.Event(LogLevel::kWarn, "discovery_error", "the source cannot be read", {{"error", error}});
+  driver_.DiscoveryFailed(error);
+}
+
+void DiscoveryFeed::OnUnreadable(const std::string& where, const std::string& reason) {
+  log_.Event(LogLevel::kWarn, "record_unreadable", "a pod record cannot be read",
+             {{"key", where}, {"error", reason}});
+}
+
+}  // namespace podmirror::app

@@ -1,0 +1,58 @@
+// DiscoveryFeed joins a peer source with the sync core: it hands on each good answer, logs what
+// goes wrong, and remembers how the source stands for status and metrics. Thread safety: Start and
+// Stop once; all others from any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+#include "app/log.h"
+#include "base/env.h"
+#include "discovery/peer_source.h"
+#include "settings/settings.h"
+#include "sync/driver.h"
+#include "telemetry/metrics.h"
+
+namespace podmirror::app {
+
+// The source that the settings ask for, not started. kInvalid names the setting that is wrong.
+Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Settings& settings,
+                                                         telemetry::Metrics& metrics);
+
+class DiscoveryFeed {
+ public:
+  struct State {
+    bool healthy = false;  // the last question got a good answer
+    std::uint64_t peers = 0;
+    std::int64_t revision = 0;
+    std::int64_t age_ms = 0;  // since the last good answer, or since Start
+    std::string error;        // empty when healthy
+  };
+
+  // All but the source must outlive the feed.
+  DiscoveryFeed(std::unique_ptr<discovery::PeerSource> source, sync::Driver& driver, Log& log,
+                Env& env);
+
+  void Start();
+  void Stop();     // the driver hears nothing more once it has returned
+  void Refresh();  // asks the source to read everything again soon
+  State state() const;
+
+ private:
+  void OnPeers(const PeerSet& set, std::int64_t revision);
+  void OnFailed(const std::string& error);
+  void OnUnreadable(const std::string& where, const std::string& reason);
+
+  sync::Driver& driver_;
+  Log& log_;
+  Env& env_;
+  const std::unique_ptr<discovery::PeerSource> source_;
+  mutable absl::Mutex mu_;
+  State state_ ABSL_GUARDED_BY(mu_);           // without age_ms
+  SteadyMs answered_at_ ABSL_GUARDED_BY(mu_);  // or started
+};
+
+}  // namespace podmirror::app
