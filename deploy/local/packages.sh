@@ -1,0 +1,52 @@
+# The Debian packages that podmirror needs, and a function that installs what is missing of them.
+# Sourced by deploy/local/up, tests/run and .ci/run.
+
+# What building and running the daemon and a local cluster takes.
+# shellcheck disable=SC2034  # read by those who source this
+build_packages=(
+  g++ cmake ninja-build ccache pkg-config
+  libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
+  libcpp-httplib-dev nlohmann-json3-dev libspdlog-dev libabsl-dev libcli11-dev
+  libtomlplusplus-dev libxxhash-dev prometheus-cpp-dev libssl-dev zlib1g-dev catch2
+  etcd-server etcd-client curl python3
+)
+
+# What the tests take beyond that.
+# shellcheck disable=SC2034
+test_packages=(
+  python3-grpcio python3-protobuf iproute2 util-linux procps
+  clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+)
+
+# install_missing PACKAGE...: installs those that are not there, as root or by sudo. Calls apt only
+# when something is missing, so that a machine that has everything needs no network.
+install_missing() {
+  local installed missing=() package
+  installed=$(dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null)
+  for package in "$@"; do
+    grep -qxF "$package installed" <<<"$installed" || missing+=("$package")
+  done
+  [ ${#missing[@]} -eq 0 ] && return 0
+
+  local as_root=()
+  if [ "$(id -u)" -ne 0 ]; then
+    if ! command -v sudo >/dev/null; then
+      echo "missing packages, and neither root nor sudo to install them: ${missing[*]}" >&2
+      return 1
+    fi
+    as_root=(sudo)
+  fi
+  echo "installing: ${missing[*]}"
+  # Lists may be older than the mirror, or not there at all on a fresh machine. RUNLEVEL=1 keeps
+  # Debian's etcd-server from starting a service of its own where there is no systemd.
+  local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
+    apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
+  "${apt[@]}" update || echo "apt-get update failed; trying with the lists at hand" >&2
+  if ! "${apt[@]}" install --yes --no-install-recommends "${missing[@]}" >/dev/null; then
+    echo "apt-get install failed: ${missing[*]}" >&2
+    return 1
+  fi
+  if [[ " ${missing[*]} " == *" etcd-server "* && -d /run/systemd/system ]]; then
+    "${as_root[@]}" systemctl disable --now etcd.service || true
+  fi
+}

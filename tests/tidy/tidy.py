@@ -1,0 +1,273 @@
+#!/usr/bin/python3
+"""The rules of the code that a compiler does not check. Each rule is one test, and is first shown a
+file that breaks it. Usage: tests/tidy/tidy.py"""
+
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+LINE_COLUMNS = 100
+FUNCTION_LINES = 70
+FILE_LINES = 400
+POLL_MS = 20
+
+# Which folders of src a folder may include; app may include all.
+LAYERS = {
+    "base": set(),
+    "telemetry": {"base"},
+    "cache": {"base"},
+    "sync": {"base", "cache"},
+    "net": {"base"},
+    "discovery": {"base", "net", "telemetry"},
+    "rpc": {"base", "cache", "sync", "telemetry"},
+    "rest": {"base", "cache", "sync", "telemetry"},
+    "settings": {"base"},
+}
+
+# Where else than in app a package's headers may be included.
+PACKAGES = {
+    r"grpc(pp|\+\+)?/|google/protobuf|.*\.pb\.h$": {"rpc", "discovery"},
+    r"httplib\.h$": {"rest", "net"},
+    r"nlohmann/": {"rest", "discovery", "net"},
+    r"spdlog/": set(),
+    r"toml\+\+|CLI/": {"settings"},
+    r"prometheus/": {"telemetry"},
+    r"openssl/": {"net"},
+    r"thread$": {"rest", "rpc", "discovery", "net", "base"},
+    r"mutex$|shared_mutex$|condition_variable$": set(),
+}
+
+# Who may name what nobody else may.
+CLOCKS = {"src/base/env.cpp"}
+THREADS = {"discovery", "rest", "rpc", "net", "app", "base"}
+SLEEPERS = {"src/app/run.cpp"}              # the main thread, while others drain
+DETACHERS = {"src/net/resolver.cpp"}        # a name look-up that nothing can end early
+
+# Tests that sleep for longer than a poll of a condition, and why.
+SLEEPY_TESTS = {
+    "tests/integration/rest/hostile_test.cpp": "plays a slow client",
+    "tests/integration/rest/http_server_test.cpp": "plays a slow handler",
+    "tests/integration/rpc/legacy_peer_test.cpp": "a silence that must not be punished",
+}
+
+# Longer than FILE_LINES since before the rule; they may only shrink.
+LONG_FILES = {"src/rpc/codec.cpp": 430}
+
+
+def lines_of(files, folder="", suffixes=(".h", ".cpp")):
+    """(path, number, line) of every line of such files."""
+    for path, text in files.items():
+        if path.startswith(folder) and path.endswith(suffixes):
+            for number, line in enumerate(text.splitlines(), start=1):
+                yield path, number, line
+
+
+def code_of(line):
+    """The line without strings and comment."""
+    return re.sub(r'//.*', "", re.sub(r'"(\\.|[^"\\])*"', '""', line))
+
+
+def lines_fit(files):
+    suffixes = (".h", ".cpp", ".py", ".sh", ".proto", ".txt", ".cmake", "/up", "/down", "/run")
+    for path, number, line in lines_of(files, suffixes=suffixes):
+        if len(line) > LINE_COLUMNS and "tests/fixtures/" not in path:
+            yield f"{path}:{number}: {len(line)} columns"
+
+
+def time_and_threads_stay_at_their_places(files):
+    for path, number, line in lines_of(files, "src/"):
+        code, folder = code_of(line), path.split("/")[1]
+        if path not in CLOCKS and re.search(r"(_clock|Clock)::now\(|\babsl::Now\(|\btime\(", code):
+            yield f"{path}:{number}: reads a clock; base::Env has it"
+        if path not in SLEEPERS and re.search(r"sleep_for|sleep_until|SleepFor|\busleep\(", code):
+            yield f"{path}:{number}: sleeps"
+        if re.search(r"std::j?thread\b(?!::)", code) and folder not in THREADS:
+            yield f"{path}:{number}: a thread"
+        if re.search(r"std::(recursive_|shared_|timed_)?mutex\b|std::(unique|scoped)_lock|"
+                     r"std::lock_guard", code):
+            yield f"{path}:{number}: absl::Mutex is what clang can check"
+        if path not in DETACHERS and re.search(r"\.detach\(\)", code):
+            yield f"{path}:{number}: a detached thread"
+
+
+def layers_hold(files):
+    for path, number, line in lines_of(files, "src/"):
+        include = re.match(r'#include ["<]([^">]+)[">]', line)
+        folder = path.split("/")[1]
+        if not include or folder not in LAYERS:
+            continue
+        target = include[1]
+        layer = target.split("/")[0]
+        if (layer in LAYERS or layer == "app") and layer not in LAYERS[folder] | {folder} \
+                and not target.endswith(".pb.h"):
+            yield f"{path}:{number}: {folder} must not include {layer}"
+        for package, allowed in PACKAGES.items():
+            if re.match(package, target) and folder not in allowed:
+                yield f"{path}:{number}: {folder} must not include {target}"
+
+
+def nothing_is_left_to_do(files):
+    mark = re.compile(r"\b(TO" r"DO|FIX" r"ME|XX" r"X|HA" r"CK)\b")
+    for path, number, line in lines_of(files, suffixes=(".h", ".cpp", ".py", ".proto", ".md",
+                                                        ".toml", ".txt", "/up", "/down", "/run")):
+        if mark.search(line) and "tests/fixtures/" not in path:
+            yield f"{path}:{number}: {line.strip()}"
+
+
+def functions_are_short(files):
+    for path, text in files.items():
+        if path.startswith("src/") and path.endswith((".h", ".cpp")):
+            for name, first, last in functions(text):
+                if last - first + 1 > FUNCTION_LINES:
+                    yield f"{path}:{first}: {name} has {last - first + 1} lines"
+
+
+def functions(text):
+    """(header, first line, last line) of each function: a block with parentheses before it that
+    stands in a file, namespace or class."""
+    text = re.sub(r'R"(\w*)\((.*?)\)\1"', lambda m: '""' + "\n" * m[0].count("\n"), text,
+                  flags=re.DOTALL)
+    blocks, header, header_line = [], "", 1     # blocks: (is a container, header, first line)
+    for number, line in enumerate(text.splitlines(), start=1):
+        code = re.sub(r"'(\\.|[^'\\])'", "' '", code_of(line))
+        if code.startswith("#"):
+            continue
+        for char in code:
+            if char == "{":
+                outside = all(container for container, _, _ in blocks)
+                container = outside and bool(
+                    re.match(r"\s*(template\s*<.*>\s*)?(inline\s+)?"
+                             r"(namespace|class|struct|union|enum|extern)\b", header))
+                blocks.append((container, header.strip(), header_line))
+                header = ""
+            elif char == "}" and blocks:
+                container, title, first = blocks.pop()
+                if not container and "(" in title and all(block[0] for block in blocks):
+                    yield title.split("(")[0].split()[-1], first, number
+                header = ""
+            elif char == ";":
+                header = ""
+            else:
+                if not header.strip():
+                    header_line = number
+                header += char
+        header += " "
+
+
+def files_are_short(files):
+    for path, text in files.items():
+        lines = len(text.splitlines())
+        if path.startswith("src/") and lines > LONG_FILES.get(path, FILE_LINES):
+            yield f"{path}: {lines} lines"
+
+
+def headers_open_with_their_rules(files):
+    for path, text in files.items():
+        if path.startswith("src/") and path.endswith(".h"):
+            if not text.startswith("//"):
+                yield f"{path}: begins without saying what it is"
+            if "\n#pragma once\n" not in text:
+                yield f"{path}: no #pragma once"
+
+
+def sources_are_built(files):
+    lists = {path: text for path, text in files.items() if path.endswith("CMakeLists.txt")}
+    everything = "\n".join(lists.values())
+    for path in files:
+        if path.startswith(("src/", "tests/")) and path.endswith(".cpp"):
+            folder, _, name = path.rpartition("/")
+            near = [lists.get(f"{parent}/CMakeLists.txt", "")
+                    for parent in (folder, folder.rpartition("/")[0])]
+            if path not in everything and not any(
+                    re.search(rf"(^|[\s/(]){re.escape(name)}\b", text) for text in near):
+                yield f"{path}: in no CMakeLists.txt"
+
+
+def tests_do_not_wait_by_sleeping(files):
+    """A poll of a condition sleeps for some milliseconds; longer sleeps hope that it is enough."""
+    for path, number, line in lines_of(files, "tests/", (".h", ".cpp", ".py")):
+        if path not in SLEEPY_TESTS and slept_ms(code_of(line)) > POLL_MS:
+            yield f"{path}:{number}: {line.strip()}"
+
+
+def slept_ms(code):
+    """How long the line sleeps; 0 when it does not, or for a time that has a name."""
+    if not re.search(r"sleep_for\(|sleep_until\(|SleepFor\(|time\.sleep\(", code):
+        return 0
+    for pattern, unit in ((r"(\d+)ms|milliseconds\((\d+)", 1),
+                          (r"\b(\d+)s\b|\bseconds\((\d+)|time\.sleep\(([\d.]+)\)", 1000)):
+        if match := re.search(pattern, code):
+            return float(next(group for group in match.groups() if group)) * unit
+    return 0
+
+
+def no_path_of_a_machine(files):
+    for path, text in files.items():
+        if path != "tests/tidy/tidy.py":
+            for number, line in enumerate(text.splitlines(), start=1):
+                if re.search(r"(^|[\s\"'=(])/(work|root|home)/", line) and "fixtures/" not in path:
+                    yield f"{path}:{number}: {line.strip()}"
+
+
+def format_is_clang_formats(files):
+    clang_format = shutil.which("clang-format-14")
+    if not clang_format:
+        yield "clang-format-14 is missing"
+        return
+    for path, text in files.items():
+        if path.endswith((".h", ".cpp")):
+            done = subprocess.run([clang_format, f"--assume-filename={ROOT / path}"], input=text,
+                                  capture_output=True, text=True, check=False)
+            if done.stdout != text:
+                yield f"{path}: clang-format-14 -i {path}"
+
+
+# Each rule, and a file that breaks it.
+RULES = {
+    lines_fit: ("src/sync/a.cpp", "x" * (LINE_COLUMNS + 1)),
+    time_and_threads_stay_at_their_places: ("src/sync/a.cpp", "auto t = Clock::now();"),
+    layers_hold: ("src/sync/a.cpp", '#include "rest/server.h"'),
+    nothing_is_left_to_do: ("src/sync/a.cpp", "// TO" "DO: later"),
+    functions_are_short: (
+        "src/sync/a.cpp", "namespace a {\nint F(int x) {\n" + "  x++;\n" * 69 + "}\n}\n"),
+    files_are_short: ("src/sync/a.cpp", "\n" * (FILE_LINES + 1)),
+    headers_open_with_their_rules: ("src/sync/a.h", "#pragma once\n"),
+    sources_are_built: ("src/sync/a.cpp", ""),
+    tests_do_not_wait_by_sleeping: ("tests/unit/a.cpp", "std::this_thread::sleep_for(200ms);"),
+    no_path_of_a_machine: ("README.md", "see /home/me/x"),
+    format_is_clang_formats: ("src/sync/a.cpp", "int  x ;\n"),
+}
+
+
+def load_tree():
+    """Every text file of the project, by its path."""
+    tree = {}
+    for top in ("src", "proto", "deploy", "docker", "tests", "config", ".ci"):
+        for path in sorted((ROOT / top).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts and path.suffix not in (
+                    ".etcdvalue", ".pb", ".pbstream"):
+                tree[str(path.relative_to(ROOT))] = path.read_text(errors="replace")
+    for name in ("CMakeLists.txt", "README.md"):
+        tree[name] = (ROOT / name).read_text()
+    return tree
+
+
+def main():
+    tree, failed = load_tree(), 0
+    for rule, (path, text) in RULES.items():
+        if not list(rule({path: text})):
+            findings = ["does not notice a file that breaks it"]
+        else:
+            findings = list(rule(tree))
+        print(f"{'FAIL' if findings else 'ok  '} {rule.__name__}",
+              *(f"     {finding}" for finding in findings), sep="\n")
+        failed += bool(findings)
+    print(f"{len(RULES) - failed} passed, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
