@@ -78,7 +78,6 @@ Daemon::Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Me
                std::unique_ptr<discovery::PeerSource> source, Log& log, Env& env)
     : settings_(settings),
       log_(log),
-      env_(env),
       metrics_(std::move(metrics)),
       transport_(*metrics_),
       driver_(NodeOptionsOf(settings, env), cache_, env, transport_, NewObserver(log, *metrics_)),

@@ -59,7 +59,6 @@ class Daemon {
 
   const settings::Settings settings_;
   Log& log_;
-  Env& env_;
 
   const std::unique_ptr<telemetry::Metrics> metrics_;
   Cache cache_;

@@ -21,10 +21,13 @@ extern "C" const char* __tsan_default_suppressions() {  // NOLINT: the sanitizer
          "called_from_lib:libabsl_status.so\n"
          "called_from_lib:libabsl_cord.so\n"
          "called_from_lib:libabsl_graphcycles_internal.so\n"
+         "called_from_lib:libabsl_strings.so\n"
          "called_from_lib:libabsl_time_zone.so\n"
          "race_top:grpc::\n"
          // Its templates, compiled into us, on its own objects.
          "race:grpc::internal::InterceptorBatchMethodsImpl\n"
+         "race:grpc::internal::CallOp\n"
+         "race:grpc::internal::CallbackUnaryCallImpl\n"
          "race:grpc::internal::CallbackWithSuccessTag::Clear\n"
          "race_top:std::_Function_base::_M_empty\n"
          "race_top:std::function<void (bool)>::operator()\n";

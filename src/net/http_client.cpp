@@ -1,6 +1,7 @@
 #include "net/http_client.h"
 
 #include <absl/strings/ascii.h>
+#include <absl/synchronization/mutex.h>
 #include <httplib.h>
 
 #include <atomic>
@@ -51,12 +52,14 @@ class HttplibClient final : public HttpClient {
   }
 
   void Cancel() override {
+    absl::MutexLock lock(&cancel_mutex_);
     cancelled_ = true;
     resolver_.Cancel();
     client_.stop();
   }
 
   void Rearm() override {
+    absl::MutexLock lock(&cancel_mutex_);
     cancelled_ = false;
     resolver_.Rearm();
   }
@@ -127,6 +130,8 @@ class HttplibClient final : public HttpClient {
 
   const HttpClientOptions options_;
   Resolver resolver_;
+  // A Cancel is done before a Rearm or not begun: its second half must not end a later Get.
+  absl::Mutex cancel_mutex_;
   std::atomic<bool> cancelled_ = false;
   std::string address_;  // what the server's name stands for; empty: to be resolved
   std::size_t attempt_ = 0;

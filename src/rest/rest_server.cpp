@@ -1,7 +1,6 @@
 #include "rest/rest_server.h"
 
 #include <algorithm>
-#include <utility>
 
 #include "rest/http_server.h"
 #include "rest/routes.h"
@@ -20,15 +19,15 @@ HttpOptions HttpOptionsOf(const RestOptions& options) {
 }  // namespace
 
 struct RestServer::Impl {
-  Impl(RestOptions options, RestContext context)
+  Impl(const RestOptions& options, const RestContext& context)
       : routes(options, context), server(HttpOptionsOf(options), routes, context.env) {}
 
   Routes routes;
   HttpServer server;  // stops before the routes go
 };
 
-RestServer::RestServer(RestOptions options, RestContext context)
-    : impl_(std::make_unique<Impl>(std::move(options), std::move(context))) {}
+RestServer::RestServer(const RestOptions& options, const RestContext& context)
+    : impl_(std::make_unique<Impl>(options, context)) {}
 RestServer::~RestServer() = default;
 
 Status RestServer::Start() { return impl_->server.Start(); }

@@ -57,7 +57,7 @@ struct RestContext {
 
 class RestServer {
  public:
-  RestServer(RestOptions options, RestContext context);
+  RestServer(const RestOptions& options, const RestContext& context);
   ~RestServer();
 
   // Listens and serves. kUnavailable with the reason when the port is taken.

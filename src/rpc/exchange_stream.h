@@ -8,6 +8,7 @@
 //             (3) Driver::Closed is called once, by OnDone, the last of all.
 #pragma once
 
+#include <cstdlib>
 #include <optional>
 #include <utility>
 
@@ -89,6 +90,7 @@ class ExchangeStream : public Reactor, public Stream {
 
   // The last thing that OnDone does: this may be destroyed.
   void Done(const Status& status) {
+    if (!gate_.closing()) std::abort();  // gRPC ended what we still use
     driver_.Closed(conn_, status);
     streams().Remove(conn_);
   }

@@ -166,9 +166,10 @@ void Node::RemoveLink(std::map<std::string, Link>::iterator it) {
 
 NodeStatus Node::Status(Now now) const {
   NodeStatus status;
-  status.state = draining_ ? NodeState::kDraining
-                 : synced_ ? NodeState::kReady
-                           : NodeState::kBootstrapping;
+  // A copy that was never complete must not be read, not even while draining.
+  status.state = !synced_    ? NodeState::kBootstrapping
+                 : draining_ ? NodeState::kDraining
+                             : NodeState::kReady;
   status.ready = serving();
   if (draining_) {
     status.reason = "draining";

@@ -1,3 +1,4 @@
+#include <absl/synchronization/notification.h>
 #include <httplib.h>
 
 #include <atomic>
@@ -178,9 +179,12 @@ TEST_CASE("v2: polls continue where the list ended; empty ones repeat; a lost hi
   std::atomic<int> poll = 0;
   std::vector<std::string> indexes;  // written by one connection after the other
   absl::Mutex mutex;
+  absl::Notification done;
   ScriptedEtcd etcd(AnswerList, [&](const httplib::Request& request, httplib::Response& response) {
-    absl::MutexLock lock(&mutex);
-    indexes.push_back(request.get_param_value("waitIndex"));
+    {
+      absl::MutexLock lock(&mutex);
+      indexes.push_back(request.get_param_value("waitIndex"));
+    }
     response.set_header("X-Etcd-Index", "57");
     switch (++poll) {
       case 1:
@@ -208,13 +212,14 @@ TEST_CASE("v2: polls continue where the list ended; empty ones repeat; a lost hi
             "application/json");
         break;
       default:  // a poll that ends without an event
-        std::this_thread::sleep_for(milliseconds(100));
+        done.WaitForNotificationWithTimeout(absl::Seconds(5));
         response.set_content("", "application/json");
     }
   });
   Running source(Source(etcd.options(), metrics));
   REQUIRE(source.WaitFor([&](const Seen& seen) { return poll >= 6 && seen.names().empty(); }));
   CHECK(metrics.Render().find("type=\"error\"") == std::string::npos);
+  done.Notify();
   absl::MutexLock lock(&mutex);
   REQUIRE(indexes.size() >= 6);
   CHECK(std::vector<std::string>(indexes.begin(), indexes.begin() + 6) ==
@@ -285,7 +290,8 @@ TEST_CASE("v2: an answer longer than the limit is an error") {
   };
   ScriptedEtcd etcd(endless, endless);
   Running source(Source(etcd.options(), metrics));
-  REQUIRE(source.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
+  REQUIRE(source.WaitFor([](const Seen& seen) { return !seen.errors.empty(); },
+                         std::chrono::seconds(60)));
   CHECK(source.seen().errors[0].find("answer too long") != std::string::npos);
 }
 

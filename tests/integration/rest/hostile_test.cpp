@@ -177,9 +177,10 @@ TEST_CASE("hostile: a request that dawdles is cut after the request timeout") {
   }
   // A connection that lives longer than that is no crime.
   RawClient patient(node.port());
-  for (int i = 0; i < 4; ++i) {
+  const auto begin = Clock::now();
+  while (Clock::now() - begin < 800ms) {
     CHECK(patient.Ask(MakeRequest("GET", "/healthz"))->status == 200);
-    std::this_thread::sleep_for(200ms);
+    std::this_thread::sleep_for(20ms);
   }
 }
 

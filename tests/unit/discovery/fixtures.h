@@ -36,8 +36,10 @@ inline nlohmann::json RunningPod() {
       "startTime": "2024-03-01T10:00:00Z",
       "conditions": [{"type": "Ready", "status": "True"}],
       "containerStatuses": [
-        {"name": "logger", "ready": true, "state": {"running": {"startedAt": "2024-03-01T10:00:01Z"}}},
-        {"name": "relay", "ready": true, "state": {"running": {"startedAt": "2024-03-01T10:00:05Z"}}}]}
+        {"name": "logger", "ready": true,
+         "state": {"running": {"startedAt": "2024-03-01T10:00:01Z"}}},
+        {"name": "relay", "ready": true,
+         "state": {"running": {"startedAt": "2024-03-01T10:00:05Z"}}}]}
   })");
 }
 

@@ -265,7 +265,8 @@ TEST_CASE("JSON nested too deep, with huge numbers or keys twice") {
   CHECK(ReasonOf(objects) == "broken JSON");
 
   const Result<Pod> huge = DecodePod(
-      R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"x","generation":99999999999999999999999},
+      R"({"kind":"Pod","apiVersion":"v1","metadata":{"name":"x",
+          "generation":99999999999999999999999},
           "spec":{"priority":1e300}})");
   REQUIRE(huge.ok());
   CHECK(huge->name == "x");
