@@ -103,8 +103,15 @@ void TestEtcd::Kill() {
   pid_ = -1;
 }
 
-void TestEtcd::Pause() { kill(pid_, SIGSTOP); }
-void TestEtcd::Resume() { kill(pid_, SIGCONT); }
+void TestEtcd::Pause() {
+  REQUIRE(pid_ > 0);
+  kill(pid_, SIGSTOP);
+}
+
+void TestEtcd::Resume() {
+  REQUIRE(pid_ > 0);
+  kill(pid_, SIGCONT);
+}
 
 EtcdOptions TestEtcd::options() const {
   EtcdOptions options;
