@@ -134,7 +134,7 @@ struct Metrics::Impl {
   prometheus::Family<prometheus::Histogram>& rest_requests =
       prometheus::BuildHistogram()
           .Name("podmirror_rest_request_seconds")
-          .Help("From the first byte of a request to its answer")
+          .Help("From the complete request to its answer")
           .Register(registry);
   prometheus::Gauge& rest_connections = prometheus::BuildGauge()
                                             .Name("podmirror_rest_connections")
