@@ -10,7 +10,7 @@
 namespace podmirror::app {
 namespace {
 
-constexpr absl::Duration kStreamsGrace = absl::Seconds(2);
+constexpr absl::Duration kStreamsGrace = absl::Milliseconds(500);
 constexpr absl::Duration kCallsGrace = absl::Milliseconds(500);
 constexpr unsigned kMaxRestWorkers = 8;
 

@@ -12,6 +12,9 @@ namespace podmirror {
 struct alignas(64) Cache::Shard {
   mutable absl::Mutex mu;
   Group group ABSL_GUARDED_BY(mu);
+  // The group's, so that a sweep with nothing to do takes no lock. A change that is under way is
+  // seen by the next sweep.
+  std::atomic<WallMs> next_expiry{0};
 };
 
 Cache::Cache() : shards_(std::make_unique<Shard[]>(kGroups)) {}
@@ -29,6 +32,7 @@ auto Cache::Apply(Shard& shard, Change change) {
   const Group::Totals& after = shard.group.totals();
   digest_.fetch_add(after.sum - before.sum, std::memory_order_relaxed);
   memory_.fetch_add(after.stats.memory - before.stats.memory, std::memory_order_relaxed);
+  shard.next_expiry.store(shard.group.next_expiry(), std::memory_order_relaxed);
   return result;
 }
 
@@ -87,6 +91,8 @@ std::array<std::uint64_t, kGroups> Cache::group_sums() const {
 std::uint64_t Cache::Sweep(WallMs now) {
   std::uint64_t swept = 0;
   for (std::uint32_t i = 0; i < kGroups; ++i) {
+    const WallMs next = shards_[i].next_expiry.load(std::memory_order_relaxed);
+    if (next == 0 || next > now) continue;
     std::vector<EntryRef> dropped;
     swept +=
         Apply(shards_[i], [&](Group& group) { return group.Sweep(now, purge_floor(), dropped); });

@@ -46,6 +46,7 @@ class Group {
   void Clear(Slots& dropped);
 
   const Totals& totals() const { return totals_; }
+  WallMs next_expiry() const { return next_expiry_; }  // 0 = nothing to be swept, ever
   const absl::flat_hash_map<std::int32_t, TypeStats>& types() const { return types_; }
 
  private:

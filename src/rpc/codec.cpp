@@ -57,11 +57,12 @@ void PutAll(const std::vector<T>& values, Repeated* field) {
   field->Add(values.begin(), values.end());
 }
 
-// Rising order bounds the count, and no request can name one thing often.
-Status TakeRising(const google::protobuf::RepeatedField<std::uint32_t>& field, std::uint32_t limit,
-                  std::string_view what, std::vector<std::uint32_t>* values) {
+// Rising order bounds the count, and no message can name one thing often.
+template <typename T>
+Status TakeRising(const google::protobuf::RepeatedField<T>& field, T largest, std::string_view what,
+                  std::vector<T>* values) {
   for (int i = 0; i < field.size(); ++i) {
-    if (field[i] >= limit || (i > 0 && field[i] <= field[i - 1])) {
+    if (field[i] > largest || (i > 0 && field[i] <= field[i - 1])) {
       return Invalid(std::string(what) + " out of range or order: " + std::to_string(field[i]));
     }
   }
@@ -99,6 +100,7 @@ void PutIntroduction(const sync::Introduction& from, v1::Introduction* to) {
   to->set_hlc(from.hlc);
   to->set_purge_floor(from.purge_floor);
   to->set_contact(from.contact);
+  to->set_copy_age_ms(from.copy_age_ms);
   to->mutable_limits()->set_max_frame_bytes(sync::kMaxMessageBytes);
   to->mutable_limits()->set_max_listed(sync::kMaxListed);
 }
@@ -128,6 +130,7 @@ Status TakeIntroduction(const v1::Introduction& from, sync::Introduction* to) {
   to->hlc = from.hlc();
   to->purge_floor = from.purge_floor();
   to->contact = from.contact();
+  to->copy_age_ms = from.copy_age_ms();
   return {};
 }
 
@@ -213,7 +216,7 @@ void Put(const sync::SumsRequest& from, v1::Frame* frame) {
 
 Status Take(const v1::SumsRequest& from, sync::SumsRequest* to) {
   to->pass = from.pass();
-  return TakeRising(from.groups(), kGroups, "group", &to->groups);
+  return TakeRising(from.groups(), kGroups - 1, "group", &to->groups);
 }
 
 void Put(const sync::Sums& from, v1::Frame* frame) {
@@ -225,7 +228,7 @@ void Put(const sync::Sums& from, v1::Frame* frame) {
 
 Status Take(const v1::Sums& from, sync::Sums* to) {
   to->pass = from.pass();
-  Status status = TakeRising(from.groups(), kGroups, "group", &to->groups);
+  Status status = TakeRising(from.groups(), kGroups - 1, "group", &to->groups);
   if (!status.ok()) return status;
   const std::size_t due = to->groups.empty() ? kGroups : to->groups.size() * kBucketsPerGroup;
   if (static_cast<std::size_t>(from.sums_size()) != due) {
@@ -235,35 +238,56 @@ Status Take(const v1::Sums& from, sync::Sums* to) {
   return {};
 }
 
+void PutListed(const std::vector<sync::Listed>& listed, v1::Offer* to) {
+  const int count = static_cast<int>(listed.size());
+  to->mutable_key_hashes()->Reserve(count);
+  to->mutable_hlcs()->Reserve(count);
+  to->mutable_origins()->Reserve(count);
+  std::string* tombstones = to->mutable_tombstones();
+  for (std::size_t i = 0; i < listed.size(); ++i) {
+    to->add_key_hashes(listed[i].key_hash);
+    to->add_hlcs(listed[i].version.hlc);
+    to->add_origins(listed[i].version.origin);
+    if (!listed[i].tombstone) continue;
+    tombstones->resize(i / 8 + 1);
+    (*tombstones)[i / 8] = static_cast<char>((*tombstones)[i / 8] | 1 << i % 8);
+  }
+}
+
+Status TakeListed(const v1::Offer& from, std::vector<sync::Listed>* listed) {
+  const int count = from.key_hashes_size();
+  if (Status status = CheckListed(count, "keys listed"); !status.ok()) return status;
+  const std::string& tombstones = from.tombstones();
+  if (from.hlcs_size() != count || from.origins_size() != count ||
+      tombstones.size() > (static_cast<std::size_t>(count) + 7) / 8) {
+    return Invalid("listings of different lengths");
+  }
+  listed->reserve(static_cast<std::size_t>(count));
+  for (int i = 0; i < count; ++i) {
+    const std::size_t at = static_cast<std::size_t>(i) / 8;
+    const bool tombstone = at < tombstones.size() && (tombstones[at] >> i % 8 & 1) != 0;
+    listed->push_back({from.key_hashes(i), {from.hlcs(i), from.origins(i)}, tombstone});
+  }
+  return {};
+}
+
 void Put(const sync::Offer& from, v1::Frame* frame) {
   v1::Offer* to = frame->mutable_offer();
   to->set_pass(from.pass);
   PutAll(from.buckets, to->mutable_buckets());
-  const int count = static_cast<int>(from.listed.size());
-  to->mutable_key_hashes()->Reserve(count);
-  to->mutable_hlcs()->Reserve(count);
-  to->mutable_origins()->Reserve(count);
-  for (const sync::Listed& listed : from.listed) {
-    to->add_key_hashes(listed.key_hash);
-    to->add_hlcs(listed.version.hlc);
-    to->add_origins(listed.version.origin);
-  }
+  PutListed(from.listed, to);
+  to->set_first(from.first);
+  to->set_last(from.last == UINT64_MAX ? 0 : from.last);
 }
 
 Status Take(const v1::Offer& from, sync::Offer* to) {
   to->pass = from.pass();
-  Status status = TakeRising(from.buckets(), kBuckets, "bucket", &to->buckets);
+  to->first = from.first();
+  to->last = from.last() == 0 ? UINT64_MAX : from.last();
+  if (to->first > to->last) return Invalid("an offer that ends before it begins");
+  Status status = TakeRising(from.buckets(), kBuckets - 1, "bucket", &to->buckets);
   if (!status.ok()) return status;
-  const int count = from.key_hashes_size();
-  if (status = CheckListed(count, "keys listed"); !status.ok()) return status;
-  if (from.hlcs_size() != count || from.origins_size() != count) {
-    return Invalid("listings of different lengths");
-  }
-  to->listed.reserve(static_cast<std::size_t>(count));
-  for (int i = 0; i < count; ++i) {
-    to->listed.push_back({from.key_hashes(i), {from.hlcs(i), from.origins(i)}});
-  }
-  return {};
+  return TakeListed(from, &to->listed);
 }
 
 void Put(const sync::OfferReply& from, v1::Frame* frame) {
@@ -271,14 +295,15 @@ void Put(const sync::OfferReply& from, v1::Frame* frame) {
   to->set_pass(from.pass);
   to->set_entries(Pack(from.entries));
   PutAll(from.wants, to->mutable_wants());
-  to->set_more(from.more);
+  to->set_next(from.next);
 }
 
 Status Take(const v1::OfferReply& from, sync::OfferReply* to) {
   to->pass = from.pass();
-  to->more = from.more();
+  to->next = from.next();
   if (Status status = CheckListed(from.wants_size(), "keys wanted"); !status.ok()) return status;
-  to->wants.assign(from.wants().begin(), from.wants().end());
+  Status status = TakeRising<std::uint64_t>(from.wants(), UINT64_MAX, "want", &to->wants);
+  if (!status.ok()) return status;
   return Unpack(from.entries(), &to->entries);
 }
 

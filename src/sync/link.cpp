@@ -28,6 +28,7 @@ bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now)
   synced_ = reply.self.synced;
   link_open_ = reply.link_open;
   process_started_ms_ = reply.self.process_started_ms;
+  peer_floor_ = reply.self.purge_floor;
   heard_at_ = now;
   heartbeat_at_ = now;
   in_flight_ = in_flight_bytes_ = 0;
@@ -67,6 +68,8 @@ void Link::Lost(Code code, std::string error, SteadyMs now, std::uint64_t jitter
   legacy_ = code == Code::kUnimplemented && !was_open && !legacy_;
   if (!refused()) error_ = std::move(error);
   phase_ = Phase::kWaiting;
+  lost_at_ = now;
+  silent_ = code == Code::kDeadline;
   conn_ = 0;
   pass_.reset();
   in_flight_ = in_flight_bytes_ = 0;
@@ -103,6 +106,7 @@ bool Link::TimedOut(SteadyMs now, bool copying) const {
 void Link::OnHeartbeat(const Heartbeat& heartbeat) {
   synced_ = heartbeat.synced;
   link_open_ = heartbeat.link_open;
+  peer_floor_ = heartbeat.purge_floor;
 }
 
 Batch Link::NextBatch(const Backlog& backlog) {
@@ -139,11 +143,13 @@ void Link::BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog
   pass_heals_ = true;
   pass_wanted_ = false;
   pass_progress_at_ = now;
+  heartbeat_at_ = now;  // the peer is to see `hlc` before the pass is done: Node::ReachedNow
 }
 
-void Link::EndPass(SteadyMs next_at) {
+void Link::EndPass(SteadyMs now, SteadyMs next_at) {
   covered_ = std::max(covered_, pass_->begun_seq());
   contact_ = std::max(contact_, pass_->begun_hlc());
+  contact_at_ = now;
   passed_ = pass_->begun_hlc();
   if (pass_heals_) restart_pending_ = false;
   pass_.reset();

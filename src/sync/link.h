@@ -42,10 +42,14 @@ class Link {
  public:
   enum class Phase { kWaiting, kDialling, kHandshake, kOpen };
 
-  // appeared: our hlc now. contact: our hlc at the start of the last completed pass with this pod,
-  // 0 = none.
-  Link(PodRecord record, std::uint64_t appeared, std::uint64_t contact)
-      : id_(record.id()), record_(std::move(record)), appeared_(appeared), contact_(contact) {}
+  // floor: our purge floor now; it stands still until there was contact. contact: our hlc at the
+  // start of the last completed pass with this pod, 0 = none.
+  Link(PodRecord record, std::uint64_t floor, std::uint64_t contact, SteadyMs now)
+      : id_(record.id()),
+        record_(std::move(record)),
+        floor_(floor),
+        contact_(contact),
+        contact_at_(now) {}
 
   // --- the stream ---
   const std::string& id() const { return id_; }  // of its record
@@ -66,6 +70,10 @@ class Link {
   // Tried at least once in vain since it was last open.
   bool failed() const { return failures_ > 0; }
   int failures() const { return failures_; }
+  // When it was last lost, or tried in vain; -1 = never.
+  SteadyMs lost_at() const { return lost_at_; }
+  // Nobody answered there, not even to say no.
+  bool silent() const { return silent_; }
 
   bool DialDue(SteadyMs now) const { return phase_ == Phase::kWaiting && now >= retry_at_; }
   void Dialled(ConnId conn, SteadyMs now);
@@ -92,7 +100,11 @@ class Link {
   WallMs process_started_ms() const { return process_started_ms_; }
   const std::string& uid() const { return uid_; }  // as the peer told, empty before
   void OnHeartbeat(const Heartbeat& heartbeat);
-  void set_synced(bool synced) { synced_ = synced; }
+  // What came on the peer's own link to us.
+  void OnPeersHeartbeat(const Heartbeat& heartbeat) {
+    synced_ = heartbeat.synced;
+    peer_floor_ = heartbeat.purge_floor;
+  }
 
   // --- our writes ---
   std::uint64_t run_start() const { return run_start_; }
@@ -121,8 +133,11 @@ class Link {
   bool restart_pending() const { return restart_pending_; }
   // What the peer is told and staleness is judged by; 0 = no pass was ever completed with it.
   std::uint64_t contact() const { return contact_; }
-  // What the purge floor waits for: a peer never contacted counts from when it appeared.
-  std::uint64_t floor_contact() const { return contact_ != 0 ? contact_ : appeared_; }
+  // How far the purge floor may go while this peer is in the set.
+  std::uint64_t floor_contact() const { return contact_ != 0 ? contact_ : floor_; }
+  // When the last pass with it was completed, or when it appeared.
+  SteadyMs contact_at() const { return contact_at_; }
+  std::uint64_t peer_floor() const { return peer_floor_; }  // as it last told
   // What our donor knew of this pod counts for us while we know nothing ourselves.
   void InheritContact(std::uint64_t hlc) {
     if (contact_ == 0) contact_ = hlc;
@@ -132,7 +147,7 @@ class Link {
   void PassNow() { pass_wanted_ = true; }
   void BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog, SteadyMs now);
   // The pass is done: its coverage counts from now on. next_at: when the next one is due.
-  void EndPass(SteadyMs next_at);
+  void EndPass(SteadyMs now, SteadyMs next_at);
   // hlc at which the last pass that this incarnation of ours completed with it began; 0 = none.
   std::uint64_t passed() const { return passed_; }
   bool PassStuck(SteadyMs now) const { return pass_ && now - pass_progress_at_ > kPassStuckMs; }
@@ -158,6 +173,8 @@ class Link {
   std::string error_;
   int failures_ = 0;
   SteadyMs retry_at_ = 0;
+  SteadyMs lost_at_ = -1;
+  bool silent_ = false;
   SteadyMs phase_since_ = 0;
   SteadyMs heard_at_ = 0;
   bool hello_sent_ = false;
@@ -183,8 +200,10 @@ class Link {
   bool pass_wanted_ = false;
   SteadyMs pass_at_ = 0;
   SteadyMs pass_progress_at_ = 0;
-  std::uint64_t appeared_;
+  std::uint64_t floor_;
   std::uint64_t contact_;
+  SteadyMs contact_at_;
+  std::uint64_t peer_floor_ = 0;
   std::uint64_t passed_ = 0;
 };
 

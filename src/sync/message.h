@@ -25,7 +25,7 @@ inline constexpr std::uint32_t kProtocolVersion = 1;
 inline constexpr std::size_t kMaxMessageBytes = 64 * 1024 * 1024;
 // Messages that carry entries are filled up to this, and hold at least one entry.
 inline constexpr std::size_t kChunkBytes = 1024 * 1024;
-// Key listings in one Offer, wants in one reply.
+// Key listings in one Offer, wants in one reply, contacts.
 inline constexpr std::size_t kMaxListed = 16384;
 
 // One run of one daemon: a random id, never 0. Its writes carry it as their origin.
@@ -44,7 +44,8 @@ struct Introduction {
   std::uint64_t entries = 0;
   std::uint64_t hlc = 0;
   std::uint64_t purge_floor = 0;
-  std::uint64_t contact = 0;  // hlc at which our last completed pass with you began, 0 = none
+  std::uint64_t contact = 0;     // hlc at which our last completed pass with you began, 0 = none
+  std::int64_t copy_age_ms = 0;  // since our present copy was begun; 0 while we hold nothing
 };
 
 struct Hello {
@@ -91,6 +92,9 @@ struct Heartbeat {
   bool link_open = false;  // as in HelloReply; set by the acceptor
 };
 
+// In all messages of a repair pass, `pass` tells which request of which pass it belongs to; the
+// answer echoes it.
+
 // Asks for the 256 group sums (no group named), or for the bucket sums of the named groups.
 struct SumsRequest {
   std::uint64_t pass = 0;
@@ -106,20 +110,25 @@ struct Sums {
 struct Listed {
   std::uint64_t key_hash = 0;
   Version version;
+  bool tombstone = false;
 };
 
-// All that the dialler holds in some buckets.
+// All that the dialler holds in some buckets, as far as its key hash is in first..last.
 struct Offer {
   std::uint64_t pass = 0;
-  std::vector<std::uint32_t> buckets;
+  std::vector<std::uint32_t> buckets;  // rising
   std::vector<Listed> listed;
+  std::uint64_t first = 0;
+  std::uint64_t last = UINT64_MAX;
 };
 
 struct OfferReply {
   std::uint64_t pass = 0;
   std::vector<EntryRef> entries;     // newer at the acceptor, or unknown to the dialler
-  std::vector<std::uint64_t> wants;  // key hashes of what is newer at the dialler
-  bool more = false;                 // did not fit: offer the same buckets again
+  std::vector<std::uint64_t> wants;  // key hashes of what is newer at the dialler, rising
+  // 0 = everything offered is dealt with. Else the message was full: from this key hash on it is to
+  // be offered again, and nothing of that is in this message.
+  std::uint64_t next = 0;
 };
 
 struct Push {

@@ -24,7 +24,7 @@ Node::Node(NodeOptions options, Cache& cache, std::function<std::uint64_t()> ran
       random_(std::move(random)),
       incarnation_(random_() | 1),
       backlog_(options_.backlog_bytes) {
-  bootstrap_.since = now.steady;
+  bootstrap_.since = ticked_at_ = now.steady;
   bootstrap_.reason = discovery_error_;
 }
 
@@ -116,14 +116,13 @@ void Node::SetPeers(Now now, const PeerSet& set) {
         "own pod not found under " + set.where + ": check etcd-prefix, namespace, service";
     return;
   }
-  if (!set_) bootstrap_.set_since = now.steady;
   set_ = set;
   for (auto it = links_.begin(); it != links_.end();) {
     const bool listed =
         std::any_of(set.peers.begin(), set.peers.end(),
                     [&](const PodRecord& record) { return record.id() == it->first; });
     const auto next = std::next(it);
-    if (!listed) RemoveLink(it);
+    if (!listed) RemoveLink(now, it);
     it = next;
   }
   for (const PodRecord& record : set.peers) {
@@ -132,10 +131,7 @@ void Node::SetPeers(Now now, const PeerSet& set) {
       found->second.set_record(record);
       continue;
     }
-    const auto contact = contacts_.find(record.uid);
-    links_.emplace(record.id(), Link(record, hlc_.Current(now.wall),
-                                     contact == contacts_.end() ? 0 : contact->second));
-    Emit(EventKind::kPeerAdded, record.name, record.ip);
+    AddLink(now, record);
   }
   SortLinks();
   for (Link* link : by_age_) StepLink(now, *link);
@@ -149,8 +145,22 @@ void Node::SortLinks() {
             [](const Link* a, const Link* b) { return OlderThan(a->record(), b->record()); });
 }
 
-void Node::RemoveLink(std::map<std::string, Link>::iterator it) {
+void Node::AddLink(Now now, const PodRecord& record) {
+  const auto contact = contacts_.find(record.uid);
+  const auto departed = departed_.find(record.uid);
+  const std::uint64_t floor =
+      departed == departed_.end() ? cache_.purge_floor() : departed->second.floor_contact;
+  links_.emplace(record.id(),
+                 Link(record, floor, contact == contacts_.end() ? 0 : contact->second, now.steady));
+  departed_.erase(record.uid);
+  Emit(EventKind::kPeerAdded, record.name, record.ip);
+}
+
+void Node::RemoveLink(Now now, std::map<std::string, Link>::iterator it) {
   const Link& link = it->second;
+  if (!link.record().uid.empty() && !link.duplicate() && !link.legacy()) {
+    departed_[link.record().uid] = {link.floor_contact(), now.steady};
+  }
   if (link.conn() != 0) {
     ready_.closes.push_back(link.conn());
     link_by_conn_.erase(link.conn());
@@ -180,6 +190,7 @@ NodeStatus Node::Status(Now now) const {
   status.bootstrap = bootstrap_.report;
   if (!synced_) status.bootstrap.ms = now.steady - bootstrap_.since;
   status.hlc = hlc_.Current(now.wall);
+  status.backlog_bytes = backlog_.bytes();
   return status;
 }
 

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <map>
 #include <optional>
@@ -96,12 +97,13 @@ class Node {
     std::string donor;
     bool in_flight = false;
     bool finishing = false;  // the last chunk has come and is being merged
+    std::uint64_t begun_hlc = 0;
     SteadyMs asked_at = 0;
   };
   struct Bootstrap {
-    SteadyMs since = 0;      // of this incarnation
-    SteadyMs set_since = 0;  // since a good set is known
-    Position position;       // where the copy goes on, whoever the donor
+    SteadyMs since = 0;          // of this incarnation
+    std::int64_t waited_ms = 0;  // since a good set is known, without the time that we stood still
+    Position position;           // where the copy goes on, whoever the donor
     std::optional<Copy> copy;
     bool copied = false;
     bool legacy_copied = false;
@@ -111,19 +113,27 @@ class Node {
     std::map<std::string, SteadyMs> busy_until;
   };
 
+  // What was in contact with every peer of the set at some time.
+  struct Reached {
+    SteadyMs at = 0;
+    std::uint64_t hlc = 0;
+  };
+
   // node.cpp: peers, writes, status
   std::uint64_t Grows(const WriteItem& item) const;
   WriteRefusal Refusal(std::span<const WriteItem> items) const;
   EntryRef Apply(Now now, const WriteItem& item);
   std::vector<Waiters::Peer> CountedPeers(std::span<const WriteItem> items) const;
-  void RemoveLink(std::map<std::string, Link>::iterator it);
+  void AddLink(Now now, const PodRecord& record);
+  void RemoveLink(Now now, std::map<std::string, Link>::iterator it);
   void SortLinks();
 
   // node_handshake.cpp: who may talk to us
   Introduction Introduce(Now now, std::uint64_t contact) const;
+  std::int64_t CopyAge(Now now) const { return copy_since_ ? now.steady - *copy_since_ : 0; }
   RefusalReason Check(Now now, const Introduction& peer, std::string* detail) const;
   enum class Staleness { kNone, kPeer, kUs };
-  Staleness CheckStale(const Introduction& peer, std::uint64_t our_contact) const;
+  Staleness CheckStale(Now now, const Introduction& peer, std::uint64_t our_contact) const;
   std::uint64_t ContactOf(const Introduction& peer) const;
   void OnHello(Now now, ConnId conn, Session& session, const Hello& hello);
   void OnHelloReply(Now now, Link& link, const HelloReply& reply);
@@ -154,7 +164,10 @@ class Node {
   void EndCopy(Now now, const FetchReply& reply);
   void BecomeSynced(Now now);
   void Rejoin(Now now, const std::string& why);
+  std::uint64_t ReachedNow(Now now) const;
+  std::uint64_t ReachedDeparted() const;
   void AdvanceFloor(Now now);
+  bool RaiseFloor(Now now, std::uint64_t floor);
   bool Elder(const Link& link) const;
   bool OldestSynced() const;
   void Emit(EventKind kind, std::string peer, std::string detail = {},
@@ -176,16 +189,29 @@ class Node {
   // hlc at which our last completed pass with a pod began, by UID; outlives its link, so that a pod
   // that comes back after too long is found out. Bounded: the oldest go first.
   std::map<std::string, std::uint64_t> contacts_;
+  // Pods that left the set less than tombstone-ttl ago hold the floor as if they were in it.
+  struct Departed {
+    std::uint64_t floor_contact = 0;
+    SteadyMs at = 0;
+  };
+  std::map<std::string, Departed> departed_;  // by UID
+  std::optional<SteadyMs>
+      copy_since_;  // when our present copy was begun; none while we hold nothing
   ConnId next_conn_ = 1;
   std::uint64_t next_pass_ = 1;
 
   bool synced_ = false;
   bool draining_ = false;
   std::uint64_t drain_hlc_ = 0;
+  SteadyMs drain_at_ = 0;
   std::optional<PeerSet> set_;  // the last good answer
   std::string discovery_error_ = "no answer from discovery yet";
   Bootstrap bootstrap_;
-  SteadyMs floor_at_ = 0;
+  SteadyMs ticked_at_ = 0;
+  SteadyMs floor_due_ = 0;       // when the purge floor is looked at next
+  SteadyMs floor_at_ = 0;        // when it last advanced
+  std::deque<Reached> reached_;  // the newest last; tombstone-ttl back, one each floor step
+  std::uint64_t matured_ = 0;    // the newest that is older than tombstone-ttl
   Ready ready_;
 };
 

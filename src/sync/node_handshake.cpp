@@ -17,6 +17,7 @@ Introduction Node::Introduce(Now now, std::uint64_t contact) const {
   self.hlc = hlc_.Current(now.wall);
   self.purge_floor = cache_.purge_floor();
   self.contact = contact;
+  self.copy_age_ms = CopyAge(now);
   return self;
 }
 
@@ -55,23 +56,24 @@ std::uint64_t Node::ContactOf(const Introduction& peer) const {
 }
 
 // A node is stale when the other has forgotten tombstones that it may never have seen: their last
-// contact lies below the other's floor. Its own floor stood still at that contact, so only the one
-// that was cut off is stale, whatever their ages. If both are (after 24 h without contact nobody
-// holds the floor any more), the younger one is.
-Node::Staleness Node::CheckStale(const Introduction& peer, std::uint64_t our_contact) const {
-  if (!synced_ || !peer.synced) return Staleness::kNone;
-  std::uint64_t contact = std::max(our_contact, peer.contact);
-  // Never in contact: whoever started first may hold what is as old as itself.
-  if (contact == 0) {
-    contact = HlcOf(std::min(peer.process_started_ms, options_.process_started_ms));
-  }
-  const bool peer_is_stale = contact < cache_.purge_floor();
-  const bool we_are_stale = contact < peer.purge_floor;
+// contact lies below the other's floor, and it holds things from before the other's last
+// tombstone-ttl. Its own floor stood still at that contact, so only the one that was cut off is
+// stale, whatever their ages. If both are (after 24 h without contact nobody holds the floor any
+// more), it is the one without a complete copy, else the younger one.
+Node::Staleness Node::CheckStale(Now now, const Introduction& peer,
+                                 std::uint64_t our_contact) const {
+  const std::uint64_t contact = std::max(our_contact, peer.contact);
+  const auto old = [&](std::int64_t age) { return age >= options_.tombstone_ttl_ms; };
+  // The floor of a joiner is its donor's: its own contacts are still to come.
+  const bool peer_is_stale = synced_ && old(peer.copy_age_ms) && contact < cache_.purge_floor();
+  const bool we_are_stale = peer.synced && old(CopyAge(now)) && contact < peer.purge_floor;
   if (!peer_is_stale && !we_are_stale) return Staleness::kNone;
-  const bool peer_is_younger =
-      std::tie(peer.process_started_ms, peer.uid, peer.incarnation) >
-      std::tie(options_.process_started_ms, options_.self.uid, incarnation_);
-  if (peer_is_stale && we_are_stale) return peer_is_younger ? Staleness::kPeer : Staleness::kUs;
+  const bool copying = !synced_;
+  const bool peer_copying = !peer.synced;
+  const bool peer_yields =
+      std::tie(peer_copying, peer.process_started_ms, peer.uid, peer.incarnation) >
+      std::tie(copying, options_.process_started_ms, options_.self.uid, incarnation_);
+  if (peer_is_stale && we_are_stale) return peer_yields ? Staleness::kPeer : Staleness::kUs;
   return peer_is_stale ? Staleness::kPeer : Staleness::kUs;
 }
 
@@ -85,7 +87,7 @@ void Node::OnHello(Now now, ConnId conn, Session& session, const Hello& hello) {
   }
   const std::uint64_t contact = ContactOf(hello.self);
   if (reply.refusal == RefusalReason::kNone) {
-    const Staleness staleness = CheckStale(hello.self, contact);
+    const Staleness staleness = CheckStale(now, hello.self, contact);
     if (staleness == Staleness::kUs) {
       Rejoin(now, "out of contact with " + hello.self.name + " for longer than tombstone-ttl");
       return;
@@ -141,7 +143,7 @@ void Node::OnHelloReply(Now now, Link& link, const HelloReply& reply) {
     RefuseLink(now, link, reason, std::move(detail));
     return;
   }
-  if (told_stale || CheckStale(reply.self, link.contact()) == Staleness::kUs) {
+  if (told_stale || CheckStale(now, reply.self, link.contact()) == Staleness::kUs) {
     Rejoin(now, "out of contact with " + link.record().name + " for longer than tombstone-ttl");
     return;
   }

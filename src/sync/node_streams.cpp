@@ -163,7 +163,8 @@ void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Messag
       session.heartbeat_due = true;
       Link* link = LinkTo(session.peer);
       if (link != nullptr && link->incarnation() == session.peer.incarnation) {
-        link->set_synced(heartbeat->synced);
+        link->OnPeersHeartbeat(*heartbeat);
+        RaiseFloor(now, heartbeat->purge_floor);
         StepLink(now, *link);
         StepJoin(now);
       }
@@ -204,6 +205,7 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
     }
     hlc_.Observe(heartbeat->hlc);
     link.OnHeartbeat(*heartbeat);
+    RaiseFloor(now, heartbeat->purge_floor);
   } else if (const auto* fetched = std::get_if<FetchReply>(&message)) {
     OnFetchReply(now, link, *fetched);
   } else if (const auto legacy = legacy_passes_.find(link.id()); legacy != legacy_passes_.end()) {
@@ -213,6 +215,10 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
     if (const auto* sums = std::get_if<Sums>(&message)) link.pass()->OnSums(*sums, cache_);
     if (const auto* reply = std::get_if<OfferReply>(&message)) link.pass()->OnOfferReply(*reply);
     if (const auto* pushed = std::get_if<PushReply>(&message)) link.pass()->OnPushReply(*pushed);
+    if (link.pass()->broken()) {
+      RefuseLink(now, link, RefusalReason::kProtocol, "it broke the protocol of repair");
+      return;
+    }
   }
   StepLink(now, link);
   StepJoin(now);

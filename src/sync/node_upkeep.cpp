@@ -1,5 +1,6 @@
 // The part of Node that moves things on as time passes: links, repair, joining, purge floor, drain.
 #include <algorithm>
+#include <limits>
 #include <tuple>
 
 #include "sync/node.h"
@@ -9,20 +10,24 @@ namespace {
 
 // A peer that was not contacted for so long does not hold the purge floor any more.
 constexpr std::int64_t kForgetMs = 24 * 3'600'000;
-constexpr std::int64_t kFloorStepMs = 1000;  // how often the floor is looked at
-constexpr std::int64_t kFloorSteps = 16;     // it advances in steps of tombstone-ttl / 16
+constexpr std::int64_t kFloorLookMs = 1000;
+constexpr std::int64_t kFloorSteps = 16;  // the floor advances every tombstone-ttl / 16
 constexpr std::int64_t kFetchStuckMs = 10'000;
 constexpr std::size_t kMaxContacts = 16384;
+constexpr std::int64_t kLongestTickMs = 1000;
 
 }  // namespace
 
 void Node::Tick(Now now) {
+  // A process that was stopped has not waited for anybody meanwhile.
+  if (set_) bootstrap_.waited_ms += std::min(now.steady - ticked_at_, kLongestTickMs);
+  ticked_at_ = now.steady;
   for (Link* link : by_age_) StepLink(now, *link);
   StepSessions(now);
   waiters_.Tick(now.steady, ready_.completions);
   StepJoin(now);
-  if (now.steady >= floor_at_) {
-    floor_at_ = now.steady + kFloorStepMs;
+  if (now.steady >= floor_due_) {
+    floor_due_ = now.steady + kFloorLookMs;
     AdvanceFloor(now);
   }
 }
@@ -84,7 +89,7 @@ void Node::StepPass(Now now, Link& link) {
     const bool restart = link.restart_pending();
     const std::uint64_t received = pass.received();
     const std::uint64_t sent = pass.sent();
-    link.EndPass(NextPassAt(now));
+    link.EndPass(now.steady, NextPassAt(now));
     CreditAcks(link, 1, link.covered());
     if (!link.record().uid.empty()) contacts_[link.record().uid] = link.contact();
     if (received + sent > 0) {
@@ -130,7 +135,7 @@ JoinView Node::ViewForJoin(Now now) const {
   JoinView view;
   view.set_known = set_.has_value();
   view.unknown_reason = discovery_error_;
-  view.elapsed_ms = now.steady - bootstrap_.set_since;
+  view.elapsed_ms = bootstrap_.waited_ms;
   view.copied = bootstrap_.copied;
   view.legacy_copied = bootstrap_.legacy_copied;
   for (const Link* link : by_age_) {
@@ -190,8 +195,9 @@ void Node::StepJoin(Now now) {
 }
 
 void Node::BeginCopy(Now now, const std::string& donor) {
+  if (!copy_since_) copy_since_ = now.steady;
   const Link& link = links_.at(donor);
-  bootstrap_.copy = Copy{donor, false, false, now.steady};
+  bootstrap_.copy = Copy{donor, false, false, hlc_.Current(now.wall), now.steady};
   const std::string& name = link.record().name;
   bootstrap_.reason = "copying from " + name;
   if (bootstrap_.report.donor != name) {
@@ -203,12 +209,14 @@ void Node::BeginCopy(Now now, const std::string& donor) {
 }
 
 void Node::EndCopy(Now now, const FetchReply& reply) {
-  const Link& donor = links_.at(bootstrap_.copy->donor);
+  Link& donor = links_.at(bootstrap_.copy->donor);
   if (donor.legacy()) {
     bootstrap_.legacy_copied = true;
   } else {
     bootstrap_.copied = true;
     cache_.Purge(reply.purge_floor);
+    donor.InheritContact(bootstrap_.copy->begun_hlc);
+    if (!donor.record().uid.empty()) contacts_[donor.record().uid] = donor.contact();
     for (const Contact& contact : reply.contacts) {
       const auto found = links_.find(contact.uid);
       if (found != links_.end()) found->second.InheritContact(contact.hlc);
@@ -221,6 +229,7 @@ void Node::EndCopy(Now now, const FetchReply& reply) {
 
 void Node::BecomeSynced(Now now) {
   synced_ = true;
+  if (!copy_since_) copy_since_ = now.steady;
   bootstrap_.reason.clear();
   bootstrap_.report.ms = now.steady - bootstrap_.since;
   const BootstrapReport& report = bootstrap_.report;
@@ -247,31 +256,80 @@ void Node::Rejoin(Now now, const std::string& why) {
   link_by_conn_.clear();
   legacy_passes_.clear();
   contacts_.clear();
+  departed_.clear();
+  reached_.clear();
+  matured_ = 0;
+  copy_since_.reset();
   synced_ = false;
   bootstrap_ = Bootstrap{};
-  bootstrap_.since = bootstrap_.set_since = now.steady;
+  bootstrap_.since = now.steady;
   for (auto& [id, link] : links_) {
     if (link.conn() != 0) ready_.closes.push_back(link.conn());
     waiters_.Unreachable(id, ready_.completions);
-    link = Link(link.record(), hlc_.Current(now.wall), 0);
+    link = Link(link.record(), cache_.purge_floor(), 0, now.steady);
     StepLink(now, link);
   }
 }
 
 // --- purge floor ---
 
+// Up to here, in hlc, every daemon of the set has had what we have: a pass with it has completed
+// that began so late, and it has seen that hlc, so that what it writes from then on is newer.
+std::uint64_t Node::ReachedNow(Now now) const {
+  std::uint64_t reached = hlc_.Current(now.wall);
+  for (const Link* link : by_age_) {
+    const bool deaf = link->duplicate() || (link->legacy() && link->open());
+    if (deaf || now.steady - link->contact_at() > kForgetMs) continue;
+    reached = std::min(reached, link->floor_contact());
+  }
+  return reached;
+}
+
+std::uint64_t Node::ReachedDeparted() const {
+  std::uint64_t reached = std::numeric_limits<std::uint64_t>::max();
+  for (const auto& [uid, departed] : departed_) {
+    reached = std::min(reached, departed.floor_contact);
+  }
+  return reached;
+}
+
+// As far as we have been in contact with everybody ourselves. True when it went up.
+bool Node::RaiseFloor(Now now, std::uint64_t floor) {
+  if (!synced_ || floor <= cache_.purge_floor()) return false;
+  floor = std::min(floor, ReachedNow(now));
+  if (floor <= cache_.purge_floor()) return false;
+  cache_.Purge(floor);
+  floor_at_ = now.steady;
+  return true;
+}
+
+// The floor is what was reached tombstone-ttl ago by the steady clock: what is on its way to us
+// from a pod that has died or left has so long to arrive, whatever the wall clocks do, and one that
+// has left has so long to come back. Whoever advances first takes the others along, as far as they
+// have been in contact with the set themselves, so that all forget the same at the same time: what
+// one has forgotten is lost for whoever comes back, and it does not help if another keeps it.
 void Node::AdvanceFloor(Now now) {
   if (!synced_) return;
-  const std::uint64_t present = hlc_.Current(now.wall);
-  std::uint64_t reached = present;
-  for (const Link* link : by_age_) {
-    if (link->duplicate() || link->legacy()) continue;
-    const std::uint64_t contact = link->floor_contact();
-    if (WallOf(present) - WallOf(contact) <= kForgetMs) reached = std::min(reached, contact);
+  const std::int64_t ttl = options_.tombstone_ttl_ms;
+  const std::int64_t step = std::max<std::int64_t>(ttl / kFloorSteps, 1);
+  if (reached_.empty() || now.steady - reached_.back().at >= step) {
+    reached_.push_back({now.steady, ReachedNow(now)});
   }
-  const std::int64_t step = std::max<std::int64_t>(options_.tombstone_ttl_ms / kFloorSteps, 1);
-  const std::int64_t wall = (WallOf(reached) - options_.tombstone_ttl_ms) / step * step;
-  if (wall > 0) cache_.Purge(HlcOf(wall));
+  while (!reached_.empty() && now.steady - reached_.front().at >= ttl) {
+    matured_ = std::max(matured_, reached_.front().hlc);
+    reached_.pop_front();
+  }
+  for (const Link* link : by_age_) {
+    if (link->open()) RaiseFloor(now, link->peer_floor());
+  }
+  const std::uint64_t ours = std::min(matured_, ReachedDeparted());
+  if (now.steady - floor_at_ >= step && RaiseFloor(now, ours)) {
+    for (Link* link : by_age_) {
+      link->HeartbeatNow();
+      StepLink(now, *link);
+    }
+  }
+  std::erase_if(departed_, [&](const auto& item) { return now.steady - item.second.at >= ttl; });
   while (contacts_.size() > kMaxContacts) {
     contacts_.erase(
         std::min_element(contacts_.begin(), contacts_.end(),
@@ -285,9 +343,11 @@ void Node::BeginDrain(Now now) {
   if (draining_) return;
   draining_ = true;
   drain_hlc_ = hlc_.Next(now.wall);
+  drain_at_ = now.steady;
   Emit(EventKind::kDraining, {});
   for (Link* link : by_age_) {
     link->PassNow();
+    link->RetryNow();
     StepLink(now, *link);
   }
 }
@@ -296,16 +356,24 @@ bool Node::drained() const {
   // An unsynced node has accepted nothing that anybody would lack.
   if (!synced_) return true;
   bool handed_over = true;
+  bool any_open = false;
   bool any_v1 = false;
   bool passed = false;
+  bool may_come = false;  // somebody whom we do not reach now, but may yet
   for (const Link* link : by_age_) {
-    if (!link->open() || link->duplicate()) continue;
+    if (link->duplicate() || link->refused()) continue;
+    if (!link->open()) {
+      may_come = may_come || link->silent() || link->lost_at() < drain_at_;
+      continue;
+    }
     // What a run that restarted has left out, the pass with whoever is synced hands over.
     handed_over = handed_over && (link->restart_pending() || link->acked() >= backlog_.last());
+    any_open = true;
     any_v1 = any_v1 || !link->legacy();
     passed = passed || link->passed() >= drain_hlc_;
   }
-  return handed_over && (passed || !any_v1);
+  // One that has everything brings it to the others. With nobody at hand we go on trying.
+  return any_open ? handed_over && (passed || !any_v1) : !may_come;
 }
 
 }  // namespace podmirror::sync

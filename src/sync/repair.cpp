@@ -1,20 +1,101 @@
 #include "sync/repair.h"
 
 #include <algorithm>
-#include <unordered_map>
+#include <span>
 
 namespace podmirror::sync {
 namespace {
 
 // Requests are kept small: they are made under the driver's lock.
 constexpr std::size_t kGroupsPerRequest = 16;
+constexpr std::size_t kBucketsPerOffer = 2048;
 constexpr std::size_t kListedPerOffer = 2048;
 constexpr std::size_t kWantsPerPush = 512;
+// The number of the request stands above the id of the pass.
+constexpr std::uint64_t kNextRequest = std::uint64_t{1} << 32;
 
-struct Keyed {
-  std::uint64_t key_hash;
-  EntryRef entry;
+constexpr std::uint64_t FirstHashOf(std::uint32_t bucket) {
+  return static_cast<std::uint64_t>(bucket) << 48;
+}
+constexpr std::uint64_t LastHashOf(std::uint32_t bucket) {
+  return FirstHashOf(bucket) | ((std::uint64_t{1} << 48) - 1);
+}
+
+// Those of `items` (Keyed or Listed, by rising key hash) whose key hash is in first..last.
+template <typename T>
+std::span<const T> Within(const std::vector<T>& items, std::uint64_t first, std::uint64_t last) {
+  const auto begin = std::lower_bound(
+      items.begin(), items.end(), first,
+      [](const T& item, std::uint64_t key_hash) { return item.key_hash < key_hash; });
+  const auto end = std::upper_bound(
+      begin, items.end(), last,
+      [](std::uint64_t key_hash, const T& item) { return key_hash < item.key_hash; });
+  return {begin, end};
+}
+
+// Takes the items with this key hash off the front of `items`: one, but for colliding keys.
+template <typename T>
+std::span<const T> TakeGroup(std::span<const T>* items, std::uint64_t key_hash) {
+  std::size_t size = 0;
+  while (size < items->size() && (*items)[size].key_hash == key_hash) ++size;
+  const std::span<const T> group = items->first(size);
+  *items = items->subspan(size);
+  return group;
+}
+
+// What the asker holds of the bucket from `first` on, in no order.
+std::vector<Listed> ListBucket(const Cache& cache, std::uint32_t bucket, std::uint64_t first) {
+  std::vector<Listed> listed;
+  for (const EntryRef& entry : cache.Bucket(bucket)) {
+    const std::uint64_t key_hash = entry->key_hash();
+    if (key_hash >= first) listed.push_back({key_hash, entry->version(), entry->tombstone()});
+  }
+  return listed;
+}
+
+// Cuts a listing that is too long for one message. Returns the last key hash that is listed in
+// full.
+std::uint64_t CutListing(std::vector<Listed>* listed) {
+  const auto limit = listed->begin() + static_cast<std::ptrdiff_t>(kMaxListed);
+  std::nth_element(listed->begin(), limit, listed->end(),
+                   [](const Listed& a, const Listed& b) { return a.key_hash < b.key_hash; });
+  const std::uint64_t cut = limit->key_hash;
+  listed->erase(limit, listed->end());
+  const auto below = std::partition(listed->begin(), listed->end(),
+                                    [cut](const Listed& item) { return item.key_hash < cut; });
+  // So many keys of one hash: what is listed differs from what the answerer holds, whatever that
+  // is, and then all of them are exchanged.
+  if (below == listed->begin()) return cut;
+  listed->erase(below, listed->end());
+  return cut - 1;
+}
+
+struct Difference {
+  bool send = false;  // ours to the asker
+  bool want = false;  // theirs
 };
+
+// Compares what both sides hold of one key hash. A tombstone that the other side would purge is
+// still of use where it kills an older entry, and only there.
+Difference Compare(std::span<const Keyed> ours, std::span<const Listed> theirs,
+                   std::uint64_t our_floor, std::uint64_t asker_floor) {
+  if (ours.size() > 1 || theirs.size() > 1) {
+    // Several keys share the hash, and nobody can tell which is which.
+    const bool equal =
+        std::equal(ours.begin(), ours.end(), theirs.begin(), theirs.end(),
+                   [](const Keyed& a, const Listed& b) { return a.entry->version() == b.version; });
+    return {!equal, !equal && !theirs.empty()};
+  }
+  if (theirs.empty()) {
+    const Entry& entry = *ours[0].entry;
+    return {!entry.tombstone() || entry.version().hlc > asker_floor, false};
+  }
+  if (ours.empty()) return {false, !theirs[0].tombstone || theirs[0].version.hlc > our_floor};
+  const Version version = ours[0].entry->version();
+  return {version > theirs[0].version, version < theirs[0].version};
+}
+
+}  // namespace
 
 std::vector<Keyed> KeyedBucket(const Cache& cache, std::uint32_t bucket) {
   std::vector<EntryRef> entries = cache.Bucket(bucket);
@@ -24,13 +105,16 @@ std::vector<Keyed> KeyedBucket(const Cache& cache, std::uint32_t bucket) {
     const std::uint64_t hash = entry->key_hash();
     keyed.push_back({hash, std::move(entry)});
   }
+  std::sort(keyed.begin(), keyed.end(), [](const Keyed& a, const Keyed& b) {
+    return a.key_hash != b.key_hash ? a.key_hash < b.key_hash
+                                    : a.entry->version() < b.entry->version();
+  });
   return keyed;
 }
 
-}  // namespace
-
 void Pass::Continue() {
   awaiting_ = false;
+  request_ += kNextRequest;
   if (!wants_.empty()) {
     step_ = Step::kPush;
   } else if (!buckets_.empty()) {
@@ -47,9 +131,9 @@ std::optional<Message> Pass::Next(const Cache& cache) {
   awaiting_ = true;
   switch (step_) {
     case Step::kGroupSums:
-      return SumsRequest{id_, {}};
+      return SumsRequest{request_, {}};
     case Step::kBucketSums: {
-      SumsRequest request{id_, {}};
+      SumsRequest request{request_, {}};
       const std::size_t count = std::min(groups_.size(), kGroupsPerRequest);
       request.groups.assign(groups_.begin(), groups_.begin() + static_cast<std::ptrdiff_t>(count));
       return request;
@@ -63,21 +147,25 @@ std::optional<Message> Pass::Next(const Cache& cache) {
 }
 
 Offer Pass::MakeOffer(const Cache& cache) {
-  Offer offer{id_, {}, {}};
+  Offer offer;
+  offer.pass = request_;
+  offer.first = first_;
   for (const std::uint32_t bucket : buckets_) {
-    const std::vector<EntryRef> entries = cache.Bucket(bucket);
-    if (!offer.buckets.empty() && offer.listed.size() + entries.size() > kListedPerOffer) break;
+    std::vector<Listed> listed = ListBucket(cache, bucket, first_);
+    const bool full = offer.listed.size() + listed.size() > kListedPerOffer ||
+                      offer.buckets.size() == kBucketsPerOffer;
+    if (full && !offer.buckets.empty()) break;
     offer.buckets.push_back(bucket);
-    for (const EntryRef& entry : entries) {
-      offer.listed.push_back({entry->key_hash(), entry->version()});
-    }
+    if (listed.size() > kMaxListed) offer.last = CutListing(&listed);
+    offer.listed.insert(offer.listed.end(), listed.begin(), listed.end());
   }
   offered_ = offer.buckets.size();
+  last_ = offer.last;
   return offer;
 }
 
 Push Pass::MakePush(const Cache& cache) {
-  Push push{id_, {}};
+  Push push{request_, {}};
   std::size_t bytes = 0;
   std::size_t taken = 0;
   std::uint32_t bucket = kBuckets;
@@ -90,10 +178,9 @@ Push Pass::MakePush(const Cache& cache) {
       bucket = BucketOf(hash);
       keyed = KeyedBucket(cache, bucket);
     }
-    for (const Keyed& candidate : keyed) {
-      if (candidate.key_hash != hash) continue;
-      bytes += candidate.entry->packed().size();
-      push.entries.push_back(candidate.entry);
+    for (const Keyed& wanted : Within(keyed, hash, hash)) {
+      bytes += wanted.entry->packed().size();
+      push.entries.push_back(wanted.entry);
     }
   }
   sent_ += push.entries.size();
@@ -101,14 +188,13 @@ Push Pass::MakePush(const Cache& cache) {
 }
 
 void Pass::OnSums(const Sums& sums, const Cache& cache) {
-  if (sums.pass != id_ || !awaiting_) return;
-  if (step_ == Step::kGroupSums && sums.groups.empty() && sums.sums.size() == kGroups) {
+  if (Awaits(Step::kGroupSums, sums.pass) && sums.groups.empty() && sums.sums.size() == kGroups) {
     const auto ours = cache.group_sums();
     for (std::uint32_t group = 0; group < kGroups; ++group) {
       if (ours[group] != sums.sums[group]) groups_.push_back(group);
     }
     Continue();
-  } else if (step_ == Step::kBucketSums && !sums.groups.empty() &&
+  } else if (Awaits(Step::kBucketSums, sums.pass) && !sums.groups.empty() &&
              sums.groups.size() <= groups_.size() &&
              std::equal(sums.groups.begin(), sums.groups.end(), groups_.begin()) &&
              sums.sums.size() == sums.groups.size() * kBucketsPerGroup) {
@@ -126,19 +212,47 @@ void Pass::OnSums(const Sums& sums, const Cache& cache) {
   }
 }
 
+// Each reply that leaves something over fills a message with entries below a bound that rises: so
+// an answerer can keep a pass going only as long as it has entries to give.
+bool Pass::Plausible(const OfferReply& reply) const {
+  const auto offered = [&](std::uint64_t key_hash) {
+    const auto end = buckets_.begin() + static_cast<std::ptrdiff_t>(offered_);
+    return key_hash >= first_ && key_hash <= last_ &&
+           std::binary_search(buckets_.begin(), end, BucketOf(key_hash));
+  };
+  const auto dealt_with = [&](std::uint64_t key_hash) {
+    return offered(key_hash) && (reply.next == 0 || key_hash < reply.next);
+  };
+  std::size_t bytes = 0;
+  for (const EntryRef& entry : reply.entries) {
+    if (!dealt_with(entry->key_hash())) return false;
+    bytes += entry->packed().size();
+  }
+  if (!std::all_of(reply.wants.begin(), reply.wants.end(), dealt_with)) return false;
+  return reply.next == 0 || (bytes >= kChunkBytes && offered(reply.next));
+}
+
 void Pass::OnOfferReply(const OfferReply& reply) {
-  if (reply.pass != id_ || !awaiting_ || step_ != Step::kOffer) return;
+  if (!Awaits(Step::kOffer, reply.pass)) return;
+  if (!Plausible(reply)) {
+    broken_ = true;
+    return;
+  }
   received_ += reply.entries.size();
   wants_.assign(reply.wants.begin(), reply.wants.end());
-  if (!reply.more) {
-    buckets_.erase(buckets_.begin(), buckets_.begin() + static_cast<std::ptrdiff_t>(offered_));
+  auto rest = buckets_.begin() + static_cast<std::ptrdiff_t>(offered_);
+  first_ = 0;
+  if (reply.next != 0 || last_ != UINT64_MAX) {
+    const std::uint64_t next = reply.next != 0 ? reply.next : last_ + 1;
+    rest = std::lower_bound(buckets_.begin(), rest, BucketOf(next));
+    if (rest != buckets_.end() && *rest == BucketOf(next)) first_ = next;
   }
+  buckets_.erase(buckets_.begin(), rest);
   Continue();
 }
 
 void Pass::OnPushReply(const PushReply& reply) {
-  if (reply.pass != id_ || !awaiting_ || step_ != Step::kPush) return;
-  Continue();
+  if (Awaits(Step::kPush, reply.pass)) Continue();
 }
 
 Sums AnswerSums(const Cache& cache, const SumsRequest& request) {
@@ -159,40 +273,35 @@ Sums AnswerSums(const Cache& cache, const SumsRequest& request) {
 OfferReply AnswerOffer(const Cache& cache, const Offer& offer, std::uint64_t asker_floor) {
   OfferReply reply;
   reply.pass = offer.pass;
-  std::unordered_map<std::uint64_t, Version> theirs;
-  theirs.reserve(offer.listed.size());
-  for (const Listed& listed : offer.listed) {
-    Version& version = theirs[listed.key_hash];
-    version = std::max(version, listed.version);
-  }
+  const std::uint64_t our_floor = cache.purge_floor();
+  std::vector<Listed> listed = offer.listed;
+  std::sort(listed.begin(), listed.end(), [](const Listed& a, const Listed& b) {
+    return a.key_hash != b.key_hash ? a.key_hash < b.key_hash : a.version < b.version;
+  });
   std::size_t bytes = 0;
   for (const std::uint32_t bucket : offer.buckets) {
-    for (const Keyed& ours : KeyedBucket(cache, bucket)) {
-      const auto found = theirs.find(ours.key_hash);
-      const Version version = ours.entry->version();
-      const bool unknown = found == theirs.end();
-      const bool purged_there = unknown && ours.entry->tombstone() && version.hlc <= asker_floor;
-      if (!purged_there && (unknown || version > found->second)) {
-        if (bytes >= kChunkBytes) {
-          reply.more = true;
-        } else {
-          bytes += ours.entry->packed().size();
-          reply.entries.push_back(ours.entry);
-        }
+    const std::vector<Keyed> keyed = KeyedBucket(cache, bucket);
+    auto ours = Within(keyed, offer.first, offer.last);
+    auto theirs = Within(listed, std::max(offer.first, FirstHashOf(bucket)),
+                         std::min(offer.last, LastHashOf(bucket)));
+    while (!ours.empty() || !theirs.empty()) {
+      const std::uint64_t hash = std::min(ours.empty() ? UINT64_MAX : ours[0].key_hash,
+                                          theirs.empty() ? UINT64_MAX : theirs[0].key_hash);
+      if (bytes >= kChunkBytes) {
+        reply.next = hash;
+        return reply;
       }
-      if (!unknown && version >= found->second) theirs.erase(found);
+      const auto our_group = TakeGroup(&ours, hash);
+      const auto their_group = TakeGroup(&theirs, hash);
+      const Difference difference = Compare(our_group, their_group, our_floor, asker_floor);
+      if (difference.want) reply.wants.push_back(hash);
+      if (!difference.send) continue;
+      for (const Keyed& newer : our_group) {
+        bytes += newer.entry->packed().size();
+        reply.entries.push_back(newer.entry);
+      }
     }
   }
-  // What is left in `theirs` is unknown here or older here.
-  reply.wants.reserve(std::min(theirs.size(), kMaxListed));
-  for (const auto& [key_hash, version] : theirs) {
-    if (reply.wants.size() == kMaxListed) {
-      reply.more = true;
-      break;
-    }
-    reply.wants.push_back(key_hash);
-  }
-  std::sort(reply.wants.begin(), reply.wants.end());
   return reply;
 }
 
@@ -201,10 +310,7 @@ FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch) {
   std::size_t bytes = 0;
   Position at = fetch.from;
   for (; at.bucket < kBuckets && bytes < kChunkBytes; at = {at.bucket + 1, 0}) {
-    std::vector<Keyed> keyed = KeyedBucket(cache, at.bucket);
-    if (keyed.empty()) continue;
-    std::sort(keyed.begin(), keyed.end(),
-              [](const Keyed& a, const Keyed& b) { return a.key_hash < b.key_hash; });
+    const std::vector<Keyed> keyed = KeyedBucket(cache, at.bucket);
     for (std::size_t i = 0; i < keyed.size(); ++i) {
       if (at.after_key_hash != 0 && keyed[i].key_hash <= at.after_key_hash) continue;
       if (bytes >= kChunkBytes && keyed[i].key_hash != keyed[i - 1].key_hash) {

@@ -9,7 +9,11 @@
 //   Push {what you want}                 -> PushReply
 //
 // A pass is complete when every bucket that differed was exchanged. The digests need not be equal
-// at any instant: under writes they never are.
+// at any instant: under writes they never are. What a completed pass promises: the version of each
+// key that either side held when it began, or a newer one, is at both; where the newest is a
+// tombstone at or below a side's purge floor, that side holds nothing for the key. So, without
+// writes meanwhile, the caches differ in nothing but tombstones that one of them has purged.
+// Two keys with the same 64-bit hash may need a second pass.
 // Thread safety: Pass: none, belongs to its Link. The answers: any thread.
 #pragma once
 
@@ -26,22 +30,25 @@ namespace podmirror::sync {
 
 class Pass {
  public:
-  // id: echoed in every reply, unique on its link. begun_hlc, begun_seq: our clock and the last
-  // number of our backlog at the start; all writes up to begun_seq are in the cache.
+  // id: unique on its link in its low 32 bits. begun_hlc, begun_seq: our clock and the last number
+  // of our backlog at the start; all writes up to begun_seq are in the cache.
   Pass(std::uint64_t id, std::uint64_t begun_hlc, std::uint64_t begun_seq)
-      : id_(id), begun_hlc_(begun_hlc), begun_seq_(begun_seq) {}
+      : request_(id), begun_hlc_(begun_hlc), begun_seq_(begun_seq) {}
 
   // The next request, once; nothing while a reply is awaited or when done.
   std::optional<Message> Next(const Cache& cache);
   // True when there is a request to be had from Next.
   bool HasNext() const { return !awaiting_ && !done_; }
 
-  // Replies; those of another pass or out of turn are ignored. Entries have been merged already.
+  // Replies; all but the one to the present request are ignored. Entries have been merged already.
   void OnSums(const Sums& sums, const Cache& cache);
   void OnOfferReply(const OfferReply& reply);
   void OnPushReply(const PushReply& reply);
 
   bool done() const { return done_; }
+  // The answerer sent what was not asked for, or made no progress: with it no pass would ever end.
+  // This one is over, and never done.
+  bool broken() const { return broken_; }
   std::uint64_t begun_hlc() const { return begun_hlc_; }
   std::uint64_t begun_seq() const { return begun_seq_; }
   std::uint64_t received() const { return received_; }
@@ -52,19 +59,26 @@ class Pass {
 
   Offer MakeOffer(const Cache& cache);
   Push MakePush(const Cache& cache);
+  bool Awaits(Step step, std::uint64_t request) const {
+    return awaiting_ && !broken_ && step_ == step && request_ == request;
+  }
+  bool Plausible(const OfferReply& reply) const;
   // Chooses the step from what is left to do.
   void Continue();
 
-  std::uint64_t id_;
+  std::uint64_t request_;  // the id of the pass and the number of its present request
   std::uint64_t begun_hlc_;
   std::uint64_t begun_seq_;
   Step step_ = Step::kGroupSums;
   bool awaiting_ = false;
   bool done_ = false;
-  std::deque<std::uint32_t> groups_;   // differ, not looked into yet
-  std::deque<std::uint32_t> buckets_;  // differ, not exchanged yet
+  bool broken_ = false;
+  std::deque<std::uint32_t> groups_;   // differ, not looked into yet; rising
+  std::deque<std::uint32_t> buckets_;  // differ, not exchanged yet; rising
+  std::uint64_t first_ = 0;            // key hash from which on the front bucket is not exchanged
+  std::uint64_t last_ = 0;             // key hash up to which the last Offer went
   std::size_t offered_ = 0;            // buckets at the front that the last Offer held
-  std::deque<std::uint64_t> wants_;    // key hashes that the answerer wants, by bucket
+  std::deque<std::uint64_t> wants_;    // key hashes that the answerer wants, rising
   std::uint64_t received_ = 0;
   std::uint64_t sent_ = 0;
 };
@@ -83,5 +97,12 @@ Sums AnswerSums(const Cache& cache, const SumsRequest& request);
 OfferReply AnswerOffer(const Cache& cache, const Offer& offer, std::uint64_t asker_floor);
 // One chunk of the copy. Everything that is in the cache throughout the copy is in some chunk.
 FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch);
+
+struct Keyed {
+  std::uint64_t key_hash;
+  EntryRef entry;
+};
+// All that is stored in one bucket, by rising key hash and version.
+std::vector<Keyed> KeyedBucket(const Cache& cache, std::uint32_t bucket);
 
 }  // namespace podmirror::sync

@@ -68,6 +68,7 @@ struct NodeStatus {
   Incarnation incarnation = 0;
   BootstrapReport bootstrap;
   std::uint64_t hlc = 0;
+  std::uint64_t backlog_bytes = 0;
 };
 
 enum class LinkState : std::uint8_t { kConnecting, kStreaming, kRepairing, kLegacy, kRefused };

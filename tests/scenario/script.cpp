@@ -68,7 +68,7 @@ Script::Script()
         options.plain = true;
         return options;
       }()) {
-  world_.on_trace = [this](int pod, const std::string& text) { SayPod(pod, text); };
+  world_.watch.trace = [this](int pod, const std::string& text) { SayPod(pod, text); };
 }
 
 void Script::Say(const std::string& text) {

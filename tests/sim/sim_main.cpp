@@ -1,61 +1,75 @@
-// Runs whole clusters under faults and checks the promises. A failing seed is printed; run it again
-// with --seed N --trace to see what happened.
+// Runs whole clusters under faults and checks the promises. A failing seed is printed with its
+// plan; run it again with --seed N --trace to see what happened.
 //
-//   sim --seeds 200              seeds 1..200, three nodes
+//   sim --seeds 200 [--first 1]  that many seeds, each with a plan of its own
 //   sim --seed 17 --nodes 5      one seed
-#include <charconv>
-#include <cstring>
+//   sim --together 64            that many pods start at once, without faults
+#include <sys/resource.h>
+
 #include <iostream>
 
+#include "CLI/CLI.hpp"
+#include "absl/synchronization/mutex.h"
 #include "sim/sim_run.h"
 
 namespace {
 
-std::uint64_t Number(const char* text) {
-  std::uint64_t value = 0;
-  const char* const end = text + std::strlen(text);
-  const auto [stop, error] = std::from_chars(text, end, value);
-  if (error != std::errc() || stop != end) {
-    std::cerr << "not a number: " << text << "\n";
-    std::exit(2);
-  }
-  return value;
+double CpuSeconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
+  };
+  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  // One thread: nothing to be found, and it would be most of the time.
+  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+  CLI::App app{"Simulates clusters under faults and checks the promises."};
   std::uint64_t first = 1;
   std::uint64_t count = 100;
-  podmirror::sim::SimOptions options;
-  for (int i = 1; i < argc; ++i) {
-    const std::string_view flag = argv[i];
-    if (flag == "--trace") {
-      options.trace = true;
-    } else if (i + 1 < argc && flag == "--seed") {
-      first = Number(argv[++i]);
-      count = 1;
-    } else if (i + 1 < argc && flag == "--seeds") {
-      count = Number(argv[++i]);
-    } else if (i + 1 < argc && flag == "--nodes") {
-      options.nodes = static_cast<int>(Number(argv[++i]));
-    } else {
-      std::cerr << "usage: sim [--seeds N | --seed N] [--nodes N] [--trace]\n";
-      return 2;
-    }
+  std::uint64_t only = 0;
+  int nodes = 0;
+  int together = 0;
+  podmirror::sim::RunOptions options;
+  app.add_option("--seeds", count, "how many seeds");
+  app.add_option("--first", first, "the first of them");
+  app.add_option("--seed", only, "this seed alone");
+  app.add_option("--nodes", nodes, "pods, in place of what the seed says");
+  app.add_option("--together", together, "so many pods start at once, without faults");
+  app.add_flag("--trace", options.trace, "print what happens");
+  CLI11_PARSE(app, argc, argv);
+  if (only != 0) {
+    first = only;
+    count = 1;
+  }
+  if (nodes > 0) options.nodes = nodes;
+  if (together > 0) {
+    options.nodes = together;
+    options.together = true;
+    count = 1;
   }
   std::uint64_t failed = 0;
+  std::uint64_t writes = 0;
   std::int64_t simulated_ms = 0;
+  const double begin = CpuSeconds();
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
     options.seed = seed;
     const podmirror::sim::RunResult result = podmirror::sim::RunSeed(options);
     simulated_ms += result.simulated_ms;
-    for (const std::string& failure : result.failures) {
-      std::cout << "seed " << seed << ": " << failure << "\n";
-    }
-    failed += result.failures.empty() ? 0 : 1;
+    writes += result.writes;
+    if (result.failures.empty()) continue;
+    ++failed;
+    std::cout << "seed " << seed << " (" << result.plan << ")\n";
+    for (const std::string& failure : result.failures) std::cout << "  " << failure << "\n";
+    std::cout << std::flush;
   }
-  std::cout << count << " seeds, " << failed << " failed, " << simulated_ms / 1000
-            << " simulated seconds\n";
+  const double cpu = CpuSeconds() - begin;
+  std::cout << count << " seeds, " << failed << " failed, " << writes << " writes, "
+            << simulated_ms / 1000 << " simulated seconds in " << cpu
+            << " s of CPU: " << static_cast<double>(simulated_ms) / 1000 / cpu << " per second\n";
   return failed == 0 ? 0 : 1;
 }

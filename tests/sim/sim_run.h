@@ -1,20 +1,29 @@
-// One run of one seed: a workload, faults, healing, and the checkers.
+// One run of one seed: a plan drawn from it (how many pods, which faults, which settings), a
+// workload, the faults, healing, and what a Witness has to say.
 // Thread safety: none shared; a run is on its own.
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "sim/sim_world.h"
-
 namespace podmirror::sim {
+
+struct RunOptions {
+  std::uint64_t seed = 1;
+  std::optional<int> nodes;  // else drawn
+  bool together = false;     // no faults: all start at once, write, and must converge
+  bool trace = false;
+};
 
 struct RunResult {
   std::vector<std::string> failures;  // empty: all promises held
   std::int64_t simulated_ms = 0;
+  std::uint64_t writes = 0;
+  std::string plan;  // in words
 };
 
-RunResult RunSeed(const SimOptions& options);
+RunResult RunSeed(const RunOptions& options);
 
 }  // namespace podmirror::sim

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <iostream>
-#include <tuple>
+#include <utility>
 
 namespace podmirror::sim {
 namespace {
-
-constexpr WallMs kEpoch = 1'700'000'000'000;
 
 std::string UidOf(int pod) { return "uid-" + std::to_string(pod); }
 std::string NameOf(int pod) { return "pod-" + std::to_string(pod); }
@@ -16,114 +14,102 @@ std::string NameOf(int pod) { return "pod-" + std::to_string(pod); }
 
 class SimWorld::SimEnv final : public Env {
  public:
-  SimEnv(SimWorld& world, WallMs skew) : world_(world), skew_(skew) {}
-  Now now() const override { return {world_.now_, kEpoch + world_.now_ + skew_}; }
-  std::uint64_t Random() override { return world_.Random(); }
+  SimEnv(SimWorld& world, int pod) : world_(world), pod_(pod) {}
+  Now now() const override { return {world_.now(), kEpoch + world_.now() + world_.skew(pod_)}; }
+  std::uint64_t Random() override { return world_.time_.Random(); }
 
  private:
   SimWorld& world_;
-  const WallMs skew_;
-};
-
-// One side of a stream.
-struct SimWorld::End {
-  Process* process = nullptr;
-  sync::ConnId conn = 0;
-  bool writing = false;                 // a message is on its way into the network
-  std::deque<sync::Message> in_flight;  // towards this end
-  bool delivering = false;
-};
-
-struct SimWorld::Stream {
-  bool ended = false;
-  End ends[2];
+  const int pod_;
 };
 
 class SimWorld::SimTransport final : public sync::Transport {
  public:
-  SimTransport(SimWorld& world, Process* process) : world_(world), process_(process) {}
+  SimTransport(SimNetwork& network, Process& process) : network_(network), process_(process) {}
   void Dial(sync::ConnId conn, const PodRecord& peer, bool) override {
-    world_.Dial(process_, conn, peer);
+    network_.Dial(process_, conn, peer);
   }
-  void Wake(sync::ConnId conn) override { world_.Wake(process_, conn); }
-  void Close(sync::ConnId conn) override { world_.Close(process_, conn); }
+  void Wake(sync::ConnId conn) override { network_.Wake(process_, conn); }
+  void Close(sync::ConnId conn) override { network_.Close(process_, conn); }
 
  private:
-  SimWorld& world_;
-  Process* const process_;
+  SimNetwork& network_;
+  Process& process_;
 };
 
-struct SimWorld::Process {
-  int pod = 0;
-  bool alive = true;
-  bool was_ready = false;
-  std::unique_ptr<SimEnv> env;
-  std::unique_ptr<Cache> cache;
-  std::unique_ptr<SimTransport> transport;
-  std::unique_ptr<sync::Driver> driver;
-  std::map<sync::ConnId, std::pair<std::shared_ptr<Stream>, int>> streams;  // and our side
-};
+void Process::Tell(std::function<void()> what) {
+  if (!alive) return;
+  if (paused) {
+    held.push_back(std::move(what));
+  } else {
+    what();
+  }
+}
 
-SimWorld::SimWorld(SimOptions options) : options_(options), random_(options.seed) {}
+SimWorld::SimWorld(SimOptions options)
+    : options_(options),
+      time_(options.seed, options.plain),
+      network_(time_, {.listener = [this](int address) -> Process* {
+                         for (const auto& [pod, process] : current_) {
+                           if (process->address == address) return process;
+                         }
+                         return nullptr;
+                       },
+                       .received =
+                           [this](Process& at, const sync::Message& message) {
+                             if (watch.received) watch.received(at, message);
+                           },
+                       .sent =
+                           [this](Process& from, const Process& to, const sync::Message& message) {
+                             if (watch.sent) watch.sent(from, to, message);
+                           }}) {}
 SimWorld::~SimWorld() = default;
 
-void SimWorld::At(SteadyMs when, std::function<void()> what) {
-  queue_.emplace(Scheduled{std::max(when, now_), order_++}, std::move(what));
-}
-
-void SimWorld::RunUntil(SteadyMs until) {
-  while (!queue_.empty() && queue_.begin()->first.when <= until) {
-    auto node = queue_.extract(queue_.begin());
-    now_ = node.key().when;
-    node.mapped()();
-  }
-  now_ = until;
-}
-
 void SimWorld::Trace(int pod, const std::string& text) {
-  if (options_.trace) std::cout << now_ << " " << NameOf(pod) << " " << text << "\n";
-  if (on_trace) on_trace(pod, text);
+  if (options_.trace) std::cout << now() << " " << NameOf(pod) << " " << text << "\n";
+  if (watch.trace) watch.trace(pod, text);
+}
+
+void SimWorld::SetSkew(int pod, WallMs skew) {
+  skews_[pod] = skew;
+  least_skew_ = std::min(least_skew_, skew);
+  most_skew_ = std::max(most_skew_, skew);
+}
+
+WallMs SimWorld::skew(int pod) const {
+  const auto found = skews_.find(pod);
+  return found == skews_.end() ? 0 : found->second;
 }
 
 // --- pods ---
 
-PodRecord SimWorld::RecordOf(int pod) const {
-  PodRecord record;
-  record.uid = UidOf(pod);
-  record.name = NameOf(pod);
-  record.ip = "sim";
-  record.port = static_cast<std::uint16_t>(pod);
-  record.phase = "Running";
-  record.started_at_ms = started_.at(pod);
-  const auto running = current_.find(pod);
-  record.ready = running != current_.end() && running->second->driver->ready();
-  return record;
-}
-
-void SimWorld::PublishRecords() {
-  for (const auto& [pod, process] : current_) {
-    Process* const to = process;
-    PeerSet set;
-    set.self_listed = true;
-    set.self_started_at_ms = started_.at(pod);
-    for (const auto& [other, since] : started_) {
-      if (other != pod) set.peers.push_back(RecordOf(other));
-    }
-    std::sort(set.peers.begin(), set.peers.end(), OlderThan);
-    At(now_ + 1 + static_cast<SteadyMs>(Below(500)), [to, set] {
-      if (to->alive) to->driver->SetPeers(set);
-    });
-  }
+void SimWorld::AddPod(int pod, int address) {
+  pods_[pod] = {address, kEpoch + now(), false, true};
+  skews_.try_emplace(pod, time_.Between(-1000, 1000));
 }
 
 void SimWorld::StartPod(int pod) {
+  if (!pods_.contains(pod)) {
+    AddPod(pod, pod);
+  } else {
+    // The record still says the old start for a while.
+    time_.In(options_.plain ? 0 : time_.Between(0, 3000), [this, pod, start = kEpoch + now()] {
+      if (!pods_.contains(pod)) return;
+      pods_[pod].started_ms = start;
+      Publish();
+    });
+  }
   auto owned = std::make_unique<Process>();
   Process* const process = owned.get();
+  process->serial = processes_.size();
   processes_.push_back(std::move(owned));
   process->pod = pod;
-  process->env = std::make_unique<SimEnv>(*this, static_cast<WallMs>(Below(2000)) - 1000);
+  process->address = address(pod);
+  process->started_at = now();
+  process->env = std::make_unique<SimEnv>(*this, pod);
   process->cache = std::make_unique<Cache>();
-  process->transport = std::make_unique<SimTransport>(*this, process);
+  process->transport = std::make_unique<SimTransport>(network_, *process);
+  network_.Dark(process->address, false);
   sync::NodeOptions options;
   options.self = {NameOf(pod), "sim", UidOf(pod), "sim"};
   options.cluster = "sim";
@@ -131,197 +117,187 @@ void SimWorld::StartPod(int pod) {
   options.backlog_bytes = options_.backlog_bytes;
   options.repair_interval_ms = options_.repair_interval_ms;
   options.tombstone_ttl_ms = options_.tombstone_ttl_ms;
+  options.bootstrap_timeout_ms = options_.bootstrap_timeout_ms;
+  options.max_memory = options_.max_memory;
   process->driver = std::make_unique<sync::Driver>(
       options, *process->cache, *process->env, *process->transport,
-      [this, pod](const sync::Event& event) {
+      [this, process](const sync::Event& event) {
         std::string text(ToString(event.kind));
         text += " " + event.peer + " " + event.detail;
         for (const auto& [name, number] : event.numbers) {
           text += " " + std::string(name) + "=" + std::to_string(number);
         }
-        Trace(pod, text);
+        Trace(process->pod, text);
+        if (watch.event) watch.event(*process, event);
       });
   current_[pod] = process;
-  started_[pod] = kEpoch + now_;
-  paused_.erase(pod);
+  feeds_[pod].last_at = 0;
   Trace(pod, "started");
-  PublishRecords();
+  if (watch.started) watch.started(*process);
+  Publish();
   TickProcess(process);
 }
 
 void SimWorld::TickProcess(Process* process) {
   if (!process->alive) return;
-  if (!paused_.contains(process->pod)) {
+  if (!process->paused) {
     process->driver->Tick();
-    if (process->driver->ready() && !process->was_ready) {
-      process->was_ready = true;
-      if (on_ready) on_ready(process->pod);
-      PublishRecords();  // Ready=True
+    if (process->driver->ready() != process->was_ready) {
+      process->was_ready = process->driver->ready();
+      if (process->was_ready && watch.ready) watch.ready(*process);
+      KubeletReady(process->pod, time_.Between(0, options_.plain ? 0 : 2000));
+    }
+    if (process->draining && process->driver->drained()) {
+      Trace(process->pod, "drained");
+      EndProcess(*process, false, true);
+      return;
     }
   }
-  At(now_ + sync::Driver::kTickMs, [this, process] { TickProcess(process); });
+  time_.In(options_.tick_ms, [this, process] { TickProcess(process); });
+}
+
+void SimWorld::KubeletReady(int pod, SteadyMs delay) {
+  time_.In(delay, [this, pod] {
+    if (!pods_.contains(pod)) return;
+    const bool ready = running(pod) && !process(pod).paused && process(pod).driver->ready();
+    if (std::exchange(pods_[pod].ready, ready) != ready) Publish();
+  });
+}
+
+void SimWorld::EndProcess(Process& process, bool silent, bool clean) {
+  const int pod = process.pod;
+  if (watch.ended) watch.ended(process, clean);
+  process.alive = false;
+  current_.erase(pod);
+  network_.Died(process, silent);
+  if (silent) network_.Dark(process.address, true);
+  // A lost node's pods turn unready much later than those of a kubelet that is there.
+  KubeletReady(pod, silent ? time_.Between(5000, 40'000) : time_.Between(0, 1000));
 }
 
 void SimWorld::CrashPod(int pod, bool silent) {
-  Process* const process = current_.at(pod);
   Trace(pod, silent ? "gone" : "crashed");
-  process->alive = false;
-  current_.erase(pod);
-  paused_.erase(pod);
-  auto streams = std::exchange(process->streams, {});
-  for (auto& [conn, place] : streams) {
-    if (!silent) EndStream(place.first, "reset", place.second);
-  }
+  EndProcess(process(pod), silent, false);
+}
+
+void SimWorld::DrainPod(int pod) {
+  Process& terminated = process(pod);
+  Trace(pod, "terminated");
+  terminated.draining = true;
+  terminated.Tell([&terminated] { terminated.driver->BeginDrain(); });
+  time_.In(kGraceMs, [this, &terminated] {
+    if (!terminated.alive) return;
+    Trace(terminated.pod, "killed after its grace period");
+    EndProcess(terminated, false, false);
+  });
 }
 
 void SimWorld::DropRecord(int pod) {
-  started_.erase(pod);
-  PublishRecords();
+  pods_.at(pod).listed = false;
+  Publish();
+}
+
+void SimWorld::DeletePod(int pod) {
+  pods_.erase(pod);
+  Publish();
+}
+
+void SimWorld::RestoreRecord(int pod) {
+  pods_.at(pod).listed = true;
+  Publish();
 }
 
 void SimWorld::PausePod(int pod, bool paused) {
+  Process& process = this->process(pod);
+  if (process.paused == paused) return;
   Trace(pod, paused ? "paused" : "continued");
-  if (paused) {
-    paused_.insert(pod);
+  process.paused = paused;
+  KubeletReady(pod, paused ? time_.Between(3000, 10'000) : time_.Between(0, 2000));
+  if (paused) return;
+  network_.Continued(process);
+  for (const auto& what : std::exchange(process.held, {})) {
+    if (process.alive) what();
+  }
+}
+
+// --- discovery ---
+
+PodRecord SimWorld::RecordOf(int pod) const {
+  const Pod& known = pods_.at(pod);
+  PodRecord record;
+  record.uid = UidOf(pod);
+  record.name = NameOf(pod);
+  record.ip = "sim";
+  record.port = static_cast<std::uint16_t>(known.address);
+  record.phase = "Running";
+  record.started_at_ms = known.started_ms;
+  record.ready = known.ready;
+  return record;
+}
+
+void SimWorld::Publish() {
+  for (const auto& [pod, process] : current_) PublishTo(*process);
+}
+
+void SimWorld::PublishTo(Process& process) {
+  Feed& feed = feeds_[process.pod];
+  if (feed.silent) {
+    feed.missed = true;
     return;
   }
-  paused_.erase(pod);
-  for (auto& [conn, place] : current_.at(pod)->streams) {
-    const auto [stream, side] = place;
-    At(now_, [this, stream = stream, side = side] {
-      PumpEnd(stream, side);
-      Deliver(stream, side);
-    });
+  PeerSet set;
+  set.self_listed = listed(process.pod);
+  set.where = "sim";
+  for (const auto& [pod, known] : pods_) {
+    if (pod == process.pod) {
+      set.self_started_at_ms = known.started_ms;
+    } else if (known.listed) {
+      set.peers.push_back(RecordOf(pod));
+    }
   }
+  std::sort(set.peers.begin(), set.peers.end(), OlderThan);
+  feed.last_at = std::max(feed.last_at, now() + time_.Between(1, feed.lag));
+  time_.At(feed.last_at, [this, &process, set = std::move(set)] {
+    process.Tell([this, &process, set] {
+      if (watch.told) watch.told(process, set);
+      process.driver->SetPeers(set);
+    });
+  });
+}
+
+void SimWorld::Silence(int pod, bool silent) {
+  Feed& feed = feeds_[pod];
+  feed.silent = silent;
+  if (!silent && std::exchange(feed.missed, false) && running(pod)) PublishTo(process(pod));
+}
+
+void SimWorld::HealDiscovery() {
+  for (auto& [pod, feed] : feeds_) {
+    feed.lag = 500;
+    Silence(pod, false);
+  }
+  Publish();
 }
 
 // --- network ---
 
 void SimWorld::SetPartition(int a, int b, bool cut) {
-  const std::pair<int, int> key{std::min(a, b), std::max(a, b)};
   Trace(a, (cut ? "cut from " : "joined with ") + NameOf(b));
-  if (cut) {
-    cuts_.insert(key);
-    return;
-  }
-  cuts_.erase(key);
-  for (const int pod : {a, b}) {
-    if (!running(pod)) continue;
-    for (auto& [conn, place] : current_.at(pod)->streams) {
-      const auto [stream, side] = place;
-      At(now_, [this, stream = stream, side = side] { Deliver(stream, side); });
-    }
-  }
-}
-
-void SimWorld::HealAll() {
-  const auto cuts = cuts_;
-  for (const auto& [a, b] : cuts) SetPartition(a, b, false);
-  const auto paused = paused_;
-  for (const int pod : paused) PausePod(pod, false);
+  network_.Cut(address(a), address(b), cut);
+  network_.Cut(address(b), address(a), cut);
 }
 
 void SimWorld::ResetStreams(int a, int b) {
-  if (!running(a)) return;
-  const auto streams = current_.at(a)->streams;
-  for (const auto& [conn, place] : streams) {
-    const Process* other = place.first->ends[1 - place.second].process;
-    if (other != nullptr && other->pod == b) EndStream(place.first, "reset", -1);
-  }
-}
-
-void SimWorld::Dial(Process* from, sync::ConnId conn, const PodRecord& peer) {
-  auto stream = std::make_shared<Stream>();
-  stream->ends[0].process = from;
-  stream->ends[0].conn = conn;
-  from->streams[conn] = {stream, 0};
-  const int pod = peer.port;
-  At(now_ + 1 + static_cast<SteadyMs>(Below(20)), [this, from, conn, stream, pod] {
-    if (!from->alive || stream->ended) return;
-    if (Cut(from->pod, pod)) return;  // nothing answers; the dialler gives up by itself
-    if (!running(pod)) {
-      EndStream(stream, "connection refused", -1);
-      return;
-    }
-    Process* const to = current_.at(pod);
-    stream->ends[1].process = to;
-    stream->ends[1].conn = to->driver->Accept();
-    to->streams[stream->ends[1].conn] = {stream, 1};
-    from->driver->Opened(conn);
-  });
-}
-
-void SimWorld::Wake(Process* from, sync::ConnId conn) {
-  const auto found = from->streams.find(conn);
-  if (found == from->streams.end()) return;
-  const auto [stream, side] = found->second;
-  At(now_, [this, stream = stream, side = side] { PumpEnd(stream, side); });
-}
-
-void SimWorld::PumpEnd(const std::shared_ptr<Stream>& stream, int side) {
-  End& end = stream->ends[side];
-  End& other = stream->ends[1 - side];
-  if (stream->ended || end.writing || !end.process->alive || other.process == nullptr) return;
-  if (paused_.contains(end.process->pod)) return;
-  std::optional<sync::Message> message = end.process->driver->Next(end.conn);
-  if (!message) return;
-  end.writing = true;
-  other.in_flight.push_back(std::move(*message));
-  const SteadyMs delay = 1 + static_cast<SteadyMs>(Below(OneIn(20) ? 200 : 5));
-  At(now_ + delay, [this, stream, side] {
-    stream->ends[side].writing = false;
-    Deliver(stream, 1 - side);
-    PumpEnd(stream, side);
-  });
-}
-
-void SimWorld::Deliver(const std::shared_ptr<Stream>& stream, int side) {
-  End& end = stream->ends[side];
-  const End& other = stream->ends[1 - side];
-  if (end.delivering) return;
-  end.delivering = true;
-  while (!stream->ended && !end.in_flight.empty() && end.process->alive &&
-         !paused_.contains(end.process->pod) && !Cut(end.process->pod, other.process->pod)) {
-    sync::Message message = std::move(end.in_flight.front());
-    end.in_flight.pop_front();
-    end.process->driver->Receive(end.conn, std::move(message));
-  }
-  end.delivering = false;
-}
-
-// Ends the stream for both sides; the side `except` is not told.
-void SimWorld::EndStream(const std::shared_ptr<Stream>& stream, const std::string& why,
-                         int except) {
-  if (std::exchange(stream->ended, true)) return;
-  for (int side = 0; side < 2; ++side) {
-    End& end = stream->ends[side];
-    if (end.process == nullptr || !end.process->alive) continue;
-    end.process->streams.erase(end.conn);
-    if (side == except) continue;
-    At(now_ + 1 + static_cast<SteadyMs>(Below(5)), [end, why] {
-      if (end.process->alive) end.process->driver->Closed(end.conn, {Code::kUnavailable, why});
-    });
-  }
-}
-
-void SimWorld::Close(Process* from, sync::ConnId conn) {
-  const auto found = from->streams.find(conn);
-  if (found == from->streams.end()) return;
-  const auto [stream, side] = found->second;
-  const Process* other = stream->ends[1 - side].process;
-  if (other != nullptr && Cut(from->pod, other->pod)) {
-    from->streams.erase(conn);  // the other side does not hear of it
-    return;
-  }
-  EndStream(stream, "closed by peer", side);
+  if (running(a) && running(b)) network_.Reset(process(a), process(b));
 }
 
 // --- what to look at ---
 
-sync::Driver& SimWorld::driver(int pod) { return *current_.at(pod)->driver; }
-Cache& SimWorld::cache(int pod) { return *current_.at(pod)->cache; }
-WallMs SimWorld::wall(int pod) const { return current_.at(pod)->env->now().wall; }
-const Cache& SimWorld::CacheOf(const Process& process) { return *process.cache; }
+std::vector<int> SimWorld::Pods() const {
+  std::vector<int> pods;
+  for (const auto& [pod, known] : pods_) pods.push_back(pod);
+  return pods;
+}
 
 std::vector<int> SimWorld::Running() const {
   std::vector<int> pods;
@@ -329,10 +305,10 @@ std::vector<int> SimWorld::Running() const {
   return pods;
 }
 
-std::vector<int> SimWorld::Serving() {
+std::vector<int> SimWorld::Serving() const {
   std::vector<int> pods;
   for (const auto& [pod, process] : current_) {
-    if (process->driver->ready() && !paused_.contains(pod)) pods.push_back(pod);
+    if (process->driver->ready() && !process->paused) pods.push_back(pod);
   }
   return pods;
 }

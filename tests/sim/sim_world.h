@@ -1,41 +1,59 @@
-// SimWorld is a whole cluster in one process: real Drivers over real Caches, on virtual time and a
-// network with a seed. Everything that happens is one event in one queue, so a seed replays a run
-// exactly.
+// SimWorld is a whole cluster in one process: real Drivers over real Caches, on virtual time, a
+// SimNetwork, and what Kubernetes would write about the pods. A pod has a number; its address is a
+// number too. A seed replays a run exactly.
 //
-// The network: streams keep their order. A partition holds what is sent until it heals or the
-// stream is given up, as TCP does; a reset ends a stream on both sides. A crashed pod's streams end
-// at once (its kernel answers) or are never heard of again (its node is gone).
+// Kubernetes here: a pod's record is there before its daemon runs. What a kubelet writes (a new
+// start, Ready, gone) comes some time after it has happened, and each daemon's discovery tells it
+// some time after that: late, or not at all while it is silent. Answers are whole and in order.
 // Thread safety: none; one thread.
 #pragma once
 
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
-#include <random>
-#include <set>
 #include <string>
-#include <tuple>
-#include <utility>
 #include <vector>
 
 #include "base/env.h"
 #include "base/peer.h"
 #include "cache/cache.h"
+#include "sim/sim_network.h"
+#include "sim/sim_time.h"
 #include "sync/driver.h"
 
 namespace podmirror::sim {
 
 struct SimOptions {
   std::uint64_t seed = 1;
-  int nodes = 3;
   bool trace = false;
+  bool plain = false;  // no chance in delays and clocks: each is the middle of its range
+  SteadyMs tick_ms = sync::Driver::kTickMs;
   std::uint64_t backlog_bytes = 64 * 1024;
+  std::uint64_t max_memory = 0;
   std::int64_t repair_interval_ms = 10'000;
   std::int64_t tombstone_ttl_ms = 3'600'000;
-  bool plain = false;  // no chance in delays and clocks: each is the middle of its range
+  std::int64_t bootstrap_timeout_ms = 30'000;
+};
+
+// One run of one pod's daemon. A dead one keeps its cache, for the checkers.
+struct Process {
+  std::uint64_t serial = 0;  // of all processes
+  int pod = 0;
+  int address = 0;
+  bool alive = true;
+  bool paused = false;
+  bool was_ready = false;
+  bool draining = false;
+  SteadyMs started_at = 0;
+  std::unique_ptr<Env> env;
+  std::unique_ptr<Cache> cache;
+  std::unique_ptr<sync::Transport> transport;
+  std::unique_ptr<sync::Driver> driver;
+  std::vector<std::function<void()>> held;  // what reaches it once it goes on
+
+  // Now, or when it goes on; never once it is dead.
+  void Tell(std::function<void()> what);
 };
 
 class SimWorld {
@@ -43,80 +61,106 @@ class SimWorld {
   explicit SimWorld(SimOptions options);
   ~SimWorld();
 
-  // One run of one pod's daemon. A crashed one keeps its cache, for the checkers.
-  struct Process;
-
-  // Chance, all of it from the seed.
-  std::uint64_t Random() { return random_(); }
-  std::uint64_t Below(std::uint64_t n) { return options_.plain ? n / 2 : random_() % n; }
-  bool OneIn(std::uint64_t n) { return Below(n) == 0; }
-
-  SteadyMs now() const { return now_; }
-  // Runs everything due until the given time.
-  void RunUntil(SteadyMs until);
-  void At(SteadyMs when, std::function<void()> what);
+  SimTime& time() { return time_; }
+  SimNetwork& network() { return network_; }
+  SteadyMs now() const { return time_.now(); }
+  void RunUntil(SteadyMs until) { time_.RunUntil(until); }
 
   // --- pods ---
-  void StartPod(int pod);  // a new process; its record follows
+  // The record of a pod whose daemon does not run yet. Requires: the number is new.
+  void AddPod(int pod, int address);
+  // Starts a process; adds the pod first if it is new, with its number as address.
+  void StartPod(int pod);
+  // silent: its node is gone, nobody answers there.
   void CrashPod(int pod, bool silent);
-  void DropRecord(int pod);  // Requires: !running(pod)
   void PausePod(int pod, bool paused);
+  void DrainPod(int pod);    // SIGTERM; ends by itself, at the latest after kGraceMs
+  void DropRecord(int pod);  // may run on
+  void RestoreRecord(int pod);
+  void DeletePod(int pod);  // for good. Requires: !running(pod)
   bool running(int pod) const { return current_.contains(pod); }
-  // --- network ---
+  // The wall clock of its node, from now on: that far from the true time.
+  void SetSkew(int pod, WallMs skew);
+  // Between any two clocks there ever were.
+  WallMs widest_skew() const { return most_skew_ - least_skew_; }
+  WallMs skew(int pod) const;
+
+  // --- discovery ---
+  // From now on, for this pod's daemon: told nothing, or told later by up to that much.
+  void Silence(int pod, bool silent);
+  void Lag(int pod, SteadyMs lag) { feeds_[pod].lag = lag; }
+  // All feeds as usual, and up to date soon.
+  void HealDiscovery();
+
+  // --- network, by pods ---
   void SetPartition(int a, int b, bool cut);  // both directions
-  void HealAll();
   void ResetStreams(int a, int b);
-  bool Cut(int a, int b) const { return cuts_.contains({std::min(a, b), std::max(a, b)}); }
 
   // --- what to look at ---
-  sync::Driver& driver(int pod);
-  Cache& cache(int pod);
-  WallMs wall(int pod) const;
+  Process& process(int pod) const { return *current_.at(pod); }
+  sync::Driver& driver(int pod) { return *process(pod).driver; }
+  Cache& cache(int pod) { return *process(pod).cache; }
+  int address(int pod) const { return pods_.at(pod).address; }
+  bool listed(int pod) const { return pods_.contains(pod) && pods_.at(pod).listed; }
+  bool record_ready(int pod) const { return pods_.at(pod).ready; }
+  std::vector<int> Pods() const;  // that have not been replaced
   std::vector<int> Running() const;
-  std::vector<int> Serving();  // running and ready
+  std::vector<int> Serving() const;  // running, ready and not paused
   const std::vector<std::unique_ptr<Process>>& processes() const { return processes_; }
-  static const Cache& CacheOf(const Process& process);
 
   void Trace(int pod, const std::string& text);
-  // Called when a process becomes ready.
-  std::function<void(int pod)> on_ready;
-  // Called with every event of a daemon, and with what is done to it.
-  std::function<void(int pod, const std::string& text)> on_trace;
+
+  // What the checkers watch; each may be empty.
+  struct Watch {
+    std::function<void(Process&)> started;
+    std::function<void(Process&)> ready;
+    std::function<void(Process&, bool clean)> ended;
+    std::function<void(Process&, const PeerSet&)> told;
+    std::function<void(Process&, const sync::Event&)> event;
+    std::function<void(Process&, const sync::Message&)> received;
+    std::function<void(Process& from, const Process& to, const sync::Message&)> sent;
+    std::function<void(int pod, const std::string& text)> trace;
+  };
+  Watch watch;
+
+  static constexpr SteadyMs kGraceMs = 30'000;
+  static constexpr WallMs kEpoch = 1'700'000'000'000;
 
  private:
   class SimEnv;
   class SimTransport;
-  struct Stream;
-  struct End;
 
-  struct Scheduled {
-    SteadyMs when;
-    std::uint64_t order;
-    bool operator<(const Scheduled& other) const {
-      return std::tie(when, order) < std::tie(other.when, other.order);
-    }
+  struct Pod {
+    int address = 0;
+    WallMs started_ms = 0;
+    bool ready = false;
+    bool listed = true;
+  };
+  struct Feed {
+    bool silent = false;
+    SteadyMs lag = 500;
+    SteadyMs last_at = 0;  // when its last answer arrives
+    bool missed = false;   // something while it was silent
   };
 
   PodRecord RecordOf(int pod) const;
-  void PublishRecords();
+  void Publish();
+  void PublishTo(Process& process);
+  // A kubelet writes that the pod became (un)ready, unless that has changed by then.
+  void KubeletReady(int pod, SteadyMs delay);
   void TickProcess(Process* process);
-  void Dial(Process* from, sync::ConnId conn, const PodRecord& peer);
-  void Wake(Process* from, sync::ConnId conn);
-  void PumpEnd(const std::shared_ptr<Stream>& stream, int side);
-  void Deliver(const std::shared_ptr<Stream>& stream, int side);
-  void EndStream(const std::shared_ptr<Stream>& stream, const std::string& why, int except);
-  void Close(Process* from, sync::ConnId conn);
+  void EndProcess(Process& process, bool silent, bool clean);
 
   const SimOptions options_;
-  std::mt19937_64 random_;
-  SteadyMs now_ = 0;
-  std::uint64_t order_ = 0;
-  std::map<Scheduled, std::function<void()>> queue_;
+  SimTime time_;
+  SimNetwork network_;
   std::vector<std::unique_ptr<Process>> processes_;
   std::map<int, Process*> current_;  // running, by pod
-  std::map<int, WallMs> started_;    // pods that have a record, with their start
-  std::set<std::pair<int, int>> cuts_;
-  std::set<int> paused_;
+  std::map<int, Pod> pods_;
+  std::map<int, Feed> feeds_;
+  std::map<int, WallMs> skews_;
+  WallMs least_skew_ = 0;
+  WallMs most_skew_ = 0;
 };
 
 }  // namespace podmirror::sim

@@ -109,10 +109,18 @@ std::vector<Golden> GoldenFrames() {
       {"offer", sync::Offer{4, {1, 65535}, {{0x99, {1, 2}}, {0x98, {3, 4}}}},
        "423e0804120401ffff031a109900000000000000980000000000000022100100000000000000030000000000000"
        "02a1002000000000000000400000000000000"},
-      {"offer_reply", sync::OfferReply{4, SomeEntries(), {1, 2}, true},
-       "4a790804126110000000000000002000000000000000010000000100000001006b7611000000000000002000000"
-       "000000000ffffffff000000800400676f6e65120000000000000020000000000000000200000002000040030000"
-       "68e5cf8b01000074746c00ff1a10010000000000000002000000000000002001"},
+      {"offer of a part", sync::Offer{4, {9}, {{0x99, {1, 2}, true}}, 0x10, 0xA0},
+       "42380804120109"
+       "1a089900000000000000"
+       "22080100000000000000"
+       "2a080200000000000000"
+       "320101"
+       "391000000000000000"
+       "41a000000000000000"},
+      {"offer_reply", sync::OfferReply{4, SomeEntries(), {1, 2}, 5},
+       "4a80010804126110000000000000002000000000000000010000000100000001006b76110000000000000020000"
+       "00000000000ffffffff000000800400676f6e651200000000000000200000000000000002000000020000400300"
+       "0068e5cf8b01000074746c00ff1a1001000000000000000200000000000000290500000000000000"},
       {"push", sync::Push{4, SomeEntries()},
        "52650804126110000000000000002000000000000000010000000100000001006b7611000000000000002000000"
        "000000000ffffffff000000800400676f6e65120000000000000020000000000000000200000002000040030000"
@@ -372,6 +380,42 @@ TEST_CASE("listings are bounded and of equal length") {
   contacts.mutable_fetch_reply()->clear_contacts();
   for (int i = 0; i <= most; ++i) contacts.mutable_fetch_reply()->add_contacts();
   CHECK(Decode(contacts).status().code() == Code::kInvalid);
+}
+
+TEST_CASE("tombstones of a listing are told one by one") {
+  for (const std::size_t count : {1u, 7u, 8u, 9u, 100u}) {
+    sync::Offer offer;
+    for (std::size_t i = 0; i < count; ++i) offer.listed.push_back({i, {1, 1}, i % 3 == 1});
+    const auto decoded = FromBytes(Bytes(offer));
+    REQUIRE(decoded.ok());
+    const auto& listed = std::get<sync::Offer>(**decoded).listed;
+    REQUIRE(listed.size() == count);
+    for (std::size_t i = 0; i < count; ++i) CHECK(listed[i].tombstone == (i % 3 == 1));
+  }
+  v1::Frame frame;
+  frame.mutable_offer()->add_key_hashes(1);
+  frame.mutable_offer()->add_hlcs(1);
+  frame.mutable_offer()->add_origins(1);
+  frame.mutable_offer()->set_tombstones("ab");
+  CHECK(Decode(frame).status().code() == Code::kInvalid);
+}
+
+TEST_CASE("the part that is offered ends behind its beginning, and wants rise") {
+  v1::Frame frame;
+  frame.mutable_offer()->set_first(7);
+  CHECK(std::get<sync::Offer>(**Decode(frame)).last == UINT64_MAX);
+  frame.mutable_offer()->set_last(7);
+  CHECK(std::get<sync::Offer>(**Decode(frame)).last == 7);
+  frame.mutable_offer()->set_last(6);
+  CHECK(Decode(frame).status().code() == Code::kInvalid);
+  const auto wants = [](std::vector<std::uint64_t> hashes) {
+    v1::Frame reply;
+    reply.mutable_offer_reply()->mutable_wants()->Add(hashes.begin(), hashes.end());
+    return Decode(reply).status().code();
+  };
+  CHECK(wants({0, UINT64_MAX}) == Code::kOk);
+  CHECK(wants({2, 1}) == Code::kInvalid);
+  CHECK(wants({2, 2}) == Code::kInvalid);
 }
 
 TEST_CASE("a frame over 64 MiB is refused") {

@@ -38,7 +38,7 @@ struct Fixture {
     (void)link.pass()->Next(cache);
     link.pass()->OnSums(AnswerSums(cache, {1, {}}), cache);
     REQUIRE(link.pass()->done());
-    link.EndPass(now + 10'000);
+    link.EndPass(now, now + 10'000);
   }
   // The peer holds write m for certain (Link, invariant 1).
   bool Holds(std::uint64_t m) const {
@@ -46,7 +46,7 @@ struct Fixture {
   }
 
   Backlog backlog{10'000};
-  Link link{RecordOf(2), 1, 0};
+  Link link{RecordOf(2), 1, 0, 0};
   SteadyMs now = 1000;
   ConnId conn = 0;
 };
@@ -190,7 +190,7 @@ TEST_CASE("a pass covers only what was in the cache when it began") {
   Cache cache;
   (void)f.link.pass()->Next(cache);
   f.link.pass()->OnSums(AnswerSums(cache, {1, {}}), cache);
-  f.link.EndPass(f.now + 10'000);
+  f.link.EndPass(f.now, f.now + 10'000);
   CHECK(f.Holds(500));
   CHECK_FALSE(f.Holds(501));
   CHECK(f.link.restart_pending());  // the second jump is not healed yet
@@ -209,7 +209,7 @@ TEST_CASE("a pass that becomes due while one runs comes right after it") {
   Cache cache;
   (void)f.link.pass()->Next(cache);
   f.link.pass()->OnSums(AnswerSums(cache, {1, {}}), cache);
-  f.link.EndPass(f.now + 10'000);
+  f.link.EndPass(f.now, f.now + 10'000);
   CHECK(f.link.PassDue(f.now));
 }
 

@@ -4,84 +4,10 @@
 #include <map>
 #include <random>
 
+#include "sync/repair_testing.h"
+
 namespace podmirror::sync {
 namespace {
-
-constexpr WallMs kNow = 1'700'000'000'000;
-
-struct Traffic {
-  std::uint64_t requests = 0;
-  std::uint64_t listed = 0;
-  std::uint64_t to_asker = 0;     // entries
-  std::uint64_t to_answerer = 0;  // entries
-  std::uint64_t mores = 0;
-  std::size_t largest = 0;  // bytes of entries in one message
-};
-
-std::size_t BytesOf(const std::vector<EntryRef>& entries) {
-  std::size_t bytes = 0;
-  for (const EntryRef& entry : entries) bytes += entry->packed().size();
-  return bytes;
-}
-
-// One whole pass: what the streams do, without them.
-Traffic RunPass(Cache& asker, Cache& answerer) {
-  Traffic traffic;
-  Pass pass(1, 0, 0);
-  while (std::optional<Message> request = pass.Next(asker)) {
-    REQUIRE_FALSE(pass.HasNext());
-    REQUIRE(++traffic.requests < 10'000);
-    if (const auto* sums = std::get_if<SumsRequest>(&*request)) {
-      pass.OnSums(AnswerSums(answerer, *sums), asker);
-    } else if (const auto* offer = std::get_if<Offer>(&*request)) {
-      traffic.listed += offer->listed.size();
-      const OfferReply reply = AnswerOffer(answerer, *offer, asker.purge_floor());
-      REQUIRE(reply.wants.size() <= kMaxListed);
-      traffic.to_asker += reply.entries.size();
-      traffic.mores += reply.more ? 1 : 0;
-      traffic.largest = std::max(traffic.largest, BytesOf(reply.entries));
-      for (const EntryRef& entry : reply.entries) asker.Merge(entry, kNow);
-      pass.OnOfferReply(reply);
-    } else {
-      const auto& push = std::get<Push>(*request);
-      traffic.to_answerer += push.entries.size();
-      traffic.largest = std::max(traffic.largest, BytesOf(push.entries));
-      for (const EntryRef& entry : push.entries) answerer.Merge(entry, kNow);
-      pass.OnPushReply({push.pass});
-    }
-  }
-  CHECK(pass.done());
-  CHECK(pass.received() == traffic.to_asker);
-  CHECK(pass.sent() == traffic.to_answerer);
-  return traffic;
-}
-
-EntryRef Put(const std::string& key, std::uint64_t hlc, const std::string& value = "v") {
-  return Entry::Make(1, key, value, {hlc, 1});
-}
-EntryRef Gone(const std::string& key, std::uint64_t hlc) {
-  return Entry::MakeTombstone(1, key, {hlc, 1});
-}
-
-std::map<std::string, std::string> Contents(const Cache& cache) {
-  std::map<std::string, std::string> contents;
-  for (std::uint32_t bucket = 0; bucket < kBuckets; ++bucket) {
-    for (const EntryRef& entry : cache.Bucket(bucket)) {
-      contents.emplace(entry->key(), entry->packed());
-    }
-  }
-  return contents;
-}
-
-// Keys whose hashes share one bucket, found by trying.
-std::vector<std::string> KeysOfBucket(std::uint32_t bucket, std::size_t count) {
-  std::vector<std::string> keys;
-  for (std::uint64_t i = 0; keys.size() < count; ++i) {
-    std::string key = "k" + std::to_string(i);
-    if (BucketOf(KeyHash(1, key)) == bucket) keys.push_back(std::move(key));
-  }
-  return keys;
-}
 
 TEST_CASE("equal caches need one request and exchange nothing") {
   Cache a;
@@ -117,7 +43,7 @@ TEST_CASE("random differences: one pass makes both caches equal") {
   }
   RunPass(a, b);
   CHECK(a.digest() == b.digest());
-  CHECK(Contents(a) == Contents(b));
+  CHECK((Contents(a) == Contents(b)));
   CHECK(RunPass(b, a).requests == 1);
 }
 
@@ -155,10 +81,11 @@ TEST_CASE("huge values come in bounded messages") {
   Cache empty;
   const std::vector<std::string> keys = KeysOfBucket(77, 5);
   for (const std::string& key : keys) full.Merge(Put(key, 5, std::string(700'000, 'x')), kNow);
-  SECTION("to the asker: the same bucket is offered again") {
+  SECTION("to the asker: the rest is offered again") {
     const Traffic traffic = RunPass(empty, full);
     CHECK(traffic.to_asker == 5);
-    CHECK(traffic.mores == 2);
+    CHECK(traffic.parts == 2);
+    CHECK(traffic.listed == 0);
     CHECK(traffic.largest < 2 * kChunkBytes);
   }
   SECTION("to the answerer: push after push") {
@@ -202,6 +129,91 @@ TEST_CASE("an entry expired on one side and swept on the other does not differ")
   CHECK(RunPass(a, b).requests == 1);
 }
 
+TEST_CASE("a tombstone between the floors of both does not travel in every pass") {
+  Cache a;
+  Cache b;
+  const bool asking = GENERATE(true, false);
+  CAPTURE(asking);
+  Cache& purged = asking ? a : b;
+  Cache& holds = asking ? b : a;
+  holds.Merge(Gone("k", 5), kNow);
+  holds.Merge(Gone("newer", 50), kNow);
+  purged.Purge(10);
+  const Traffic first = RunPass(a, b);
+  CHECK(first.to_asker + first.to_answerer == 1);
+  CHECK(purged.Peek(1, "newer"));
+  const Traffic again = RunPass(a, b);
+  CHECK(again.to_asker + again.to_answerer == 0);
+  CHECK(a.digest() != b.digest());
+
+  // It is still sent where there is something to kill.
+  purged.Merge(Put("k", 4), kNow);
+  RunPass(a, b);
+  CHECK_FALSE(purged.Peek(1, "k"));
+  CHECK(holds.Purge(10) == 1);
+  CHECK(a.digest() == b.digest());
+}
+
+TEST_CASE("a bucket of more entries than a listing may hold is repaired in parts") {
+  Cache a;
+  Cache b;
+  const std::vector<Key> keys = CraftedKeys(4711, kMaxListed + 3000);
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    const EntryRef entry = Entry::Make(keys[i].first, keys[i].second, "v", {5, 1});
+    REQUIRE(BucketOf(entry->key_hash()) == 4711);
+    if (i % 100 != 1) a.Merge(entry, kNow);
+    if (i % 100 != 2) b.Merge(entry, kNow);
+  }
+  const Traffic traffic = RunPass(a, b);
+  CHECK(traffic.to_asker == 194);
+  CHECK(traffic.to_answerer == 194);
+  CHECK(traffic.most_listed <= kMaxListed);
+  CHECK(a.digest() == b.digest());
+}
+
+TEST_CASE("keys with the same hash are all repaired") {
+  Cache a;
+  Cache b;
+  const auto [first, second] = CollidingKeys();
+  REQUIRE(KeyHash(first.first, first.second) == KeyHash(second.first, second.second));
+  const auto put = [](const Key& key, std::uint64_t hlc) {
+    return Entry::Make(key.first, key.second, "v", {hlc, 1});
+  };
+  const auto a_first = GENERATE(0u, 5u);
+  const auto a_second = GENERATE(0u, 6u, 7u);
+  const auto b_first = GENERATE(0u, 5u, 8u);
+  const auto b_second = GENERATE(0u, 6u);
+  CAPTURE(a_first, a_second, b_first, b_second);
+  if (a_first != 0) a.Merge(put(first, a_first), kNow);
+  if (a_second != 0) a.Merge(put(second, a_second), kNow);
+  if (b_first != 0) b.Merge(put(first, b_first), kNow);
+  if (b_second != 0) b.Merge(put(second, b_second), kNow);
+  RunPass(a, b);
+  RunPass(a, b);  // one key here and the other there looks like one key at first
+  CHECK(a.digest() == b.digest());
+  CHECK((Contents(a) == Contents(b)));
+  CHECK(RunPass(a, b).requests == 1);
+}
+
+TEST_CASE("an answer goes only into what was offered") {
+  Cache cache;
+  const std::vector<std::string> keys = KeysOfBucket(9, 3);
+  for (const std::string& key : keys) cache.Merge(Put(key, 5), kNow);
+  const std::vector<Keyed> keyed = KeyedBucket(cache, 9);
+  Offer offer;
+  CHECK(AnswerOffer(cache, offer, 0).entries.empty());
+  offer.listed = {{keyed[0].key_hash, {9, 9}}};
+  CHECK(AnswerOffer(cache, offer, 0).wants.empty());
+  offer.buckets = {8, 9, 10};
+  offer.first = offer.last = keyed[1].key_hash;
+  const OfferReply reply = AnswerOffer(cache, offer, 0);
+  REQUIRE(reply.entries.size() == 1);
+  CHECK(reply.entries[0]->key() == keyed[1].entry->key());
+  CHECK(reply.wants.empty());
+}
+
+// --- what a pass takes from the other side ---
+
 TEST_CASE("replies out of turn or of another pass change nothing") {
   Cache a;
   Cache b;
@@ -211,117 +223,88 @@ TEST_CASE("replies out of turn or of another pass change nothing") {
   CHECK(pass.HasNext());
   const std::optional<Message> request = pass.Next(a);
   REQUIRE(request);
-  pass.OnSums(AnswerSums(b, {6, {}}), a);
-  pass.OnSums(Sums{7, {}, {1, 2, 3}}, a);
-  pass.OnSums(AnswerSums(b, {7, {0}}), a);
-  pass.OnOfferReply({7, {}, {}, false});
-  pass.OnPushReply({7});
+  const std::uint64_t id = std::get<SumsRequest>(*request).pass;
+  pass.OnSums(AnswerSums(b, {id - 1, {}}), a);
+  pass.OnSums(Sums{id, {}, {1, 2, 3}}, a);
+  pass.OnSums(AnswerSums(b, {id, {0}}), a);
+  pass.OnOfferReply({id, {}, {}, 0});
+  pass.OnPushReply({id});
   CHECK_FALSE(pass.HasNext());
   CHECK_FALSE(pass.done());
-  pass.OnSums(AnswerSums(b, {7, {}}), a);
+  pass.OnSums(AnswerSums(b, {id, {}}), a);
   CHECK(pass.HasNext());
 }
 
-// --- the copy ---
-
-// Fetches all from `from` on; returns how often each key came.
-std::map<std::string, int> FetchAll(const Cache& cache, Position from,
-                                    std::vector<Position>* stops) {
-  std::map<std::string, int> seen;
-  for (int chunks = 0;; ++chunks) {
-    REQUIRE(chunks < 100'000);
-    const FetchReply reply = AnswerFetch(cache, {from});
-    for (const EntryRef& entry : reply.entries) ++seen[std::string(entry->key())];
-    if (reply.done) break;
-    REQUIRE_FALSE(reply.next == from);
-    from = reply.next;
-    if (stops != nullptr) stops->push_back(from);
+// A pass that has offered the first two of these keys, which share a bucket with the third.
+struct Offered {
+  Offered() {
+    cache.Merge(Put(keys[0], 5), kNow);
+    cache.Merge(Put(keys[1], 5), kNow);
+    Cache other;
+    other.Merge(Put(keys[2], 5), kNow);
+    pass.OnSums(AnswerSums(other, std::get<SumsRequest>(*pass.Next(cache))), cache);
+    pass.OnSums(AnswerSums(other, std::get<SumsRequest>(*pass.Next(cache))), cache);
+    reply.pass = std::get<Offer>(*pass.Next(cache)).pass;
   }
-  return seen;
-}
 
-TEST_CASE("a copy holds every entry once, tombstones too, in bounded chunks") {
+  const std::vector<std::string> keys = KeysOfBucket(9, 3);
   Cache cache;
-  for (int i = 0; i < 30'000; ++i) {
-    cache.Merge(Put("k" + std::to_string(i), 5, std::string(100, 'v')), kNow);
+  Pass pass{1, 0, 0};
+  OfferReply reply;
+};
+
+TEST_CASE("an answerer that cannot be right ends the pass") {
+  Offered offered;
+  OfferReply reply = offered.reply;
+  const std::uint64_t in_bucket = std::uint64_t{9} << 48;
+  const std::string megabyte(kChunkBytes, 'x');
+  SECTION("more to come, and nothing sent") { reply.next = in_bucket + 5; }
+  SECTION("more to come, and little sent") {
+    reply.entries = {Put(offered.keys[2], 5)};
+    reply.next = reply.entries[0]->key_hash() + 1;
   }
-  cache.Merge(Gone("gone", 6), kNow);
-  std::vector<Position> stops;
-  const auto seen = FetchAll(cache, {}, &stops);
-  CHECK(seen.size() == 30'001);
-  CHECK(std::all_of(seen.begin(), seen.end(), [](const auto& item) { return item.second == 1; }));
-  CHECK(stops.size() >= 3);
-  CHECK(stops.size() <= 6);
+  SECTION("the same to come again") {
+    reply.entries = {Put(offered.keys[2], 5, megabyte)};
+    reply.next = reply.entries[0]->key_hash();
+  }
+  SECTION("more of a bucket that was not offered") {
+    reply.entries = {Put(offered.keys[2], 5, megabyte)};
+    reply.next = in_bucket + (std::uint64_t{1} << 48);
+  }
+  SECTION("an entry of another bucket") { reply.entries = {Put(KeysOfBucket(10, 1)[0], 5)}; }
+  SECTION("wants of another bucket") { reply.wants = {in_bucket - 1}; }
+  offered.pass.OnOfferReply(reply);
+  CHECK(offered.pass.broken());
+  CHECK_FALSE(offered.pass.done());
+  CHECK_FALSE(offered.pass.HasNext());
+  offered.pass.OnOfferReply(offered.reply);  // too late to make it good
+  CHECK(offered.pass.broken());
+  CHECK_FALSE(offered.pass.HasNext());
 }
 
-TEST_CASE("a copy goes on at another donor wherever it was broken off") {
-  Cache first;
-  Cache second;
-  for (int i = 0; i < 12'000; ++i) {
-    const EntryRef entry = Put("k" + std::to_string(i), 5, std::string(600, 'v'));
-    first.Merge(entry, kNow);
-    second.Merge(entry, kNow);
-  }
-  std::vector<Position> stops;
-  const auto all = FetchAll(first, {}, &stops);
-  REQUIRE(stops.size() >= 5);
-  for (const Position& stop : stops) {
-    // What came before the stop and what comes after it is all, and nothing twice.
-    std::map<std::string, int> joined = FetchAll(second, stop, nullptr);
-    Position at;
-    while (!(at == stop)) {
-      const FetchReply reply = AnswerFetch(first, {at});
-      for (const EntryRef& entry : reply.entries) ++joined[std::string(entry->key())];
-      at = reply.next;
-    }
-    CHECK(joined == all);
-  }
+TEST_CASE("an answer that fills its message is asked to go on behind it") {
+  Offered offered;
+  offered.reply.entries = {Put(offered.keys[2], 5, std::string(kChunkBytes, 'x'))};
+  offered.reply.next = offered.reply.entries[0]->key_hash() + 1;
+  offered.pass.OnOfferReply(offered.reply);
+  CHECK_FALSE(offered.pass.broken());
+  const auto request = offered.pass.Next(offered.cache);
+  REQUIRE(request);
+  const auto& offer = std::get<Offer>(*request);
+  CHECK(offer.first == offered.reply.next);
+  CHECK(offer.buckets == std::vector<std::uint32_t>{9});
+  CHECK(std::all_of(offer.listed.begin(), offer.listed.end(),
+                    [&](const Listed& listed) { return listed.key_hash >= offer.first; }));
 }
 
-TEST_CASE("a large bucket is copied in chunks and can be resumed inside") {
-  Cache cache;
-  const std::vector<std::string> keys = KeysOfBucket(4242, 40);
-  for (const std::string& key : keys) cache.Merge(Put(key, 5, std::string(300'000, 'v')), kNow);
-  std::vector<Position> stops;
-  const auto seen = FetchAll(cache, {}, &stops);
-  CHECK(seen.size() == 40);
-  CHECK(std::all_of(seen.begin(), seen.end(), [](const auto& item) { return item.second == 1; }));
-  CHECK(std::any_of(stops.begin(), stops.end(), [](const Position& stop) {
-    return stop.bucket == 4242 && stop.after_key_hash != 0;
-  }));
-
-  // Resuming inside the bucket misses none of the entries that were there from the start, although
-  // others come and go.
-  Position at;
-  std::map<std::string, int> copied;
-  int next_key = 0;
-  for (FetchReply reply; !reply.done; at = reply.next) {
-    reply = AnswerFetch(cache, {at});
-    for (const EntryRef& entry : reply.entries) ++copied[std::string(entry->key())];
-    cache.Merge(Put("other" + std::to_string(next_key++), 5), kNow);
-  }
-  for (const std::string& key : keys) CHECK(copied[key] == 1);
-}
-
-TEST_CASE("an empty cache is copied in one chunk, and behind the end there is nothing") {
-  const Cache cache;
-  const FetchReply reply = AnswerFetch(cache, {});
-  CHECK(reply.done);
-  CHECK(reply.entries.empty());
-  CHECK(AnswerFetch(cache, {{kBuckets, 0}}).done);
-}
-
-TEST_CASE("the end of a copy carries what the joiner takes over") {
-  Cache cache;
-  Question question;
-  question.request = Fetch{};
-  question.purge_floor = 42;
-  question.contacts = {{"uid-9", 41}};
-  const auto reply = std::get<FetchReply>(Answer(cache, question));
-  CHECK(reply.done);
-  CHECK(reply.purge_floor == 42);
-  REQUIRE(reply.contacts.size() == 1);
-  CHECK(reply.contacts[0].uid == "uid-9");
+TEST_CASE("what an answerer wants and nobody holds any more is passed over") {
+  Offered offered;
+  offered.reply.wants = {(std::uint64_t{9} << 48) + 1};
+  offered.pass.OnOfferReply(offered.reply);
+  const auto push = std::get<Push>(*offered.pass.Next(offered.cache));
+  CHECK(push.entries.empty());
+  offered.pass.OnPushReply({push.pass});
+  CHECK(offered.pass.done());
 }
 
 }  // namespace

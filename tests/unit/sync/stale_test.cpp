@@ -33,6 +33,7 @@ struct Fixture {
     node.Run(3 * kHour, kStep);
     REQUIRE(FloorAge() < 2 * kHour);
     peer.intro.hlc = HlcOf(node.env.now().wall);
+    peer.intro.copy_age_ms = 4 * kHour;
   }
 
   TestNode node;
@@ -49,14 +50,16 @@ TEST_CASE("tombstones are forgotten after tombstone-ttl, in steps of a sixteenth
   CHECK(f.FloorAge() <= kHour + kHour / 16 + 2 * kStep);
 }
 
-TEST_CASE("a listed peer without contact holds the floor, until it leaves the set") {
+TEST_CASE("a listed peer without contact holds the floor, until it has left for tombstone-ttl") {
   Fixture f;
   f.List({2});
   f.node.Run(5 * kHour, kStep);
   CHECK(f.node.cache.Stats().tombstones == 1);
   CHECK(f.FloorAge() >= 6 * kHour);
   f.List({});
-  f.node.Run(2 * kStep, kStep);
+  f.node.Run(kHour - 2 * kStep, kStep);
+  CHECK(f.node.cache.Stats().tombstones == 1);
+  f.node.Run(kHour / 16 + 4 * kStep, kStep);
   CHECK(f.node.cache.Stats().tombstones == 0);
 }
 
@@ -65,7 +68,7 @@ TEST_CASE("a listed peer without contact holds the floor for 24 h at most") {
   f.List({2});
   f.node.Run(24 * kHour, 10 * kStep);
   CHECK(f.node.cache.Stats().tombstones == 1);
-  f.node.Run(kHour / 16 + 20 * kStep, 10 * kStep);
+  f.node.Run(kHour + kHour / 16 + 20 * kStep, 10 * kStep);
   CHECK(f.node.cache.Stats().tombstones == 0);
 }
 
@@ -106,7 +109,11 @@ TEST_CASE("a younger peer that comes back after too long must join anew") {
 TEST_CASE("a peer that joins anew is not stale, nor one with contact above the floor") {
   Fixture f(1, 2);
   f.LosePeerForHours();
-  SECTION("it holds no copy yet") { f.peer.intro.synced = false; }
+  SECTION("it holds no copy yet") {
+    f.peer.intro.synced = false;
+    f.peer.intro.copy_age_ms = 0;
+  }
+  SECTION("its copy is younger than tombstone-ttl") { f.peer.intro.copy_age_ms = kHour / 2; }
   SECTION("it knows of a later pass with us") {
     f.peer.intro.contact = HlcOf(f.node.env.now().wall - kHour / 2);
   }
@@ -178,6 +185,7 @@ TEST_CASE("dropping the copy ends every stream and every wait") {
   third.SayHello(f.node, &inbound);
   std::optional<WriteOutcome> told;
   f.node.Put("k2", "v", {AckLevel::kAll, 100'000}, [&](const WriteOutcome& o) { told = o; });
+  f.node.env.Advance(2 * kHour);  // its copy is as old
   f.peer.intro.purge_floor = HlcOf(f.node.env.now().wall + kHour);
   f.peer.Open(f.node);
   CHECK(f.node.transport.closed.contains(link));

@@ -1,0 +1,432 @@
+#include "sim/witness.h"
+
+#include <algorithm>
+
+#include "absl/hash/hash.h"
+
+namespace podmirror::sim {
+namespace {
+
+constexpr std::size_t kMaxFailures = 10;
+constexpr WallMs kAgreeing = 5000;  // clocks no further apart agree on what has expired, after that
+
+// Every entry of a cache, tombstones included.
+template <typename Visit>
+void ForEach(const Cache& cache, Visit visit) {
+  const auto groups = cache.group_sums();
+  for (std::uint32_t group = 0; group < kGroups; ++group) {
+    if (groups[group] == 0) continue;
+    const auto sums = cache.group_bucket_sums(group);
+    for (std::uint32_t i = 0; i < kBucketsPerGroup; ++i) {
+      if (sums[i] == 0) continue;
+      for (const EntryRef& entry : cache.Bucket(group * kBucketsPerGroup + i)) visit(*entry);
+    }
+  }
+}
+
+const std::vector<EntryRef>* EntriesOf(const sync::Message& message) {
+  if (const auto* batch = std::get_if<sync::Batch>(&message)) return &batch->entries;
+  if (const auto* push = std::get_if<sync::Push>(&message)) return &push->entries;
+  if (const auto* reply = std::get_if<sync::OfferReply>(&message)) return &reply->entries;
+  if (const auto* reply = std::get_if<sync::FetchReply>(&message)) return &reply->entries;
+  return nullptr;
+}
+
+std::uint64_t WriteHash(Version version, std::string_view value) {
+  return absl::HashOf(version.hlc, version.origin, value);
+}
+
+std::string Kind(const Entry& entry) {
+  return entry.tombstone() ? " (deleted)" : entry.expires_at() != 0 ? " (expiring)" : "";
+}
+
+std::string UidOf(const Process& process) { return "uid-" + std::to_string(process.pod); }
+std::string NameOf(const Process& process) { return "pod-" + std::to_string(process.pod); }
+
+}  // namespace
+
+Witness::Witness(SimWorld& world, const SimOptions& options) : world_(world), options_(options) {
+  world_.watch.started = [this](Process& process) { Started(process); };
+  world_.watch.ready = [this](Process& process) { BecameReady(process); };
+  world_.watch.ended = [this](Process& process, bool clean) { Ended(process, clean); };
+  world_.watch.told = [this](Process& at, const PeerSet& set) { Told(at, set); };
+  world_.watch.received = [this](Process& at, const sync::Message& m) { Received(at, m); };
+  world_.watch.sent = [this](Process& from, const Process& to, const sync::Message& m) {
+    Sent(from, to, m);
+  };
+  world_.watch.event = [this](Process& process, const sync::Event& event) {
+    if (event.kind == sync::EventKind::kCopyDropped) Dropped(process);
+    if (event.kind == sync::EventKind::kBootstrapDone) Of(process).was_synced = true;
+  };
+}
+
+void Witness::Fail(const std::string& what) {
+  if (failures_.size() >= kMaxFailures) return;
+  failures_.push_back(std::to_string(world_.now()) + " ms: " + what);
+  world_.Trace(0, "BROKEN: " + what);
+}
+
+std::string Witness::Text(std::string_view key, Version version) {
+  return std::string(key) + "@" + version.ToString();
+}
+
+// --- versions never go back ---
+
+void Witness::Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::string_view key) {
+  const EntryRef held = at.cache->Peek(type, key);
+  Seen& seen = Of(at).seen[key_hash];
+  if (!held) {
+    if (seen.version == Version{}) return;
+    seen.forgotten = true;
+    if (!seen.mortal) {
+      Fail(NameOf(at) + " does not hold any more " + Text(key, seen.version));
+    } else if (seen.version.hlc > at.cache->purge_floor()) {
+      Fail(NameOf(at) + " forgot a tombstone above its floor: " + Text(key, seen.version));
+    }
+    return;
+  }
+  const Version version = held->version();
+  const auto written = written_.find(WriteHash(version, held->value()));
+  if (!held->tombstone() && written == written_.end()) {
+    Fail(NameOf(at) + " holds what nobody wrote: " + Text(key, version));
+    return;
+  }
+  if (version < seen.version) {
+    // Somebody who never heard of what is long forgotten, and whose clock is behind, wrote it anew.
+    const bool anew = seen.forgotten && !held->tombstone() && written->second > seen.at;
+    if (!anew) {
+      Fail(NameOf(at) + " went back from " + Text(key, seen.version) + " to " + version.ToString() +
+           (held->tombstone() ? ", a tombstone" : ", live"));
+    }
+  } else if (version == seen.version && seen.dead && !held->tombstone() &&
+             world_.widest_skew() < options_.tombstone_ttl_ms / 2) {
+    Fail(NameOf(at) + " holds live again what had expired: " + Text(key, version));
+  }
+  if (version != seen.version) seen.at = world_.now();
+  seen.version = version;
+  seen.mortal = held->tombstone() || held->expires_at() != 0;
+  seen.dead = held->tombstone();
+  seen.forgotten = false;
+}
+
+void Witness::Written(Process& at, const sync::WriteItem& item) {
+  const EntryRef held = at.cache->Peek(item.type, item.key);
+  if (held) {
+    written_[WriteHash(held->version(), held->value())] = world_.now();
+    largest_ = std::max<std::uint64_t>(largest_, held->memory_bytes());
+  }
+  Look(at, KeyHash(item.type, item.key), item.type, item.key);
+}
+
+void Witness::Received(Process& at, const sync::Message& message) {
+  const std::vector<EntryRef>* entries = EntriesOf(message);
+  if (entries == nullptr) return;
+  for (const EntryRef& entry : *entries) Look(at, entry->key_hash(), entry->type(), entry->key());
+}
+
+// --- acknowledgements ---
+
+bool Witness::Holds(const Process& process, std::uint64_t key_hash, Version version) {
+  const auto& seen = Of(process).seen;
+  const auto found = seen.find(key_hash);
+  return found != seen.end() && found->second.version >= version;
+}
+
+void Witness::Answered(Process& at, const sync::WriteItem& item,
+                       const sync::WriteOutcome& outcome) {
+  const std::uint64_t key_hash = KeyHash(item.type, item.key);
+  std::set<int> holders;
+  for (const auto& process : world_.processes()) {
+    if (process->pod == at.pod || !Holds(*process, key_hash, outcome.version)) continue;
+    const bool pending = std::find(outcome.pending.begin(), outcome.pending.end(),
+                                   NameOf(*process)) != outcome.pending.end();
+    if (!pending) holders.insert(process->pod);
+  }
+  if (holders.size() < outcome.acked) {
+    Fail(NameOf(at) + " was told that " + std::to_string(outcome.acked) + " peers hold " +
+         Text(item.key, outcome.version) + ", of those not pending " +
+         std::to_string(holders.size()) + " do");
+  }
+}
+
+// --- ready only with the data ---
+
+void Witness::TakeBase(Record& record, const Process& self) {
+  record.base.clear();
+  record.base_of.clear();
+  record.base_valid = true;
+  std::map<std::uint64_t, std::size_t> holders;
+  const std::vector<int> serving = world_.Serving();
+  for (const int pod : serving) {
+    const Process& other = world_.process(pod);
+    if (&other == &self || other.draining) continue;
+    // A pod that is not listed, or whose record does not say Ready yet, is not waited for.
+    if (!world_.listed(pod) || !world_.record_ready(pod)) {
+      record.base_valid = false;
+      return;
+    }
+    record.base_of.insert(other.serial);
+    for (const auto& [key, seen] : Of(other).seen) {
+      if (seen.version == Version{}) continue;
+      const auto [held, added] = record.base.try_emplace(key, seen);
+      if (!added && seen.version < held->second.version) held->second = seen;
+      ++holders[key];
+    }
+  }
+  for (auto it = record.base.begin(); it != record.base.end();) {
+    if (holders[it->first] < record.base_of.size()) {
+      record.base.erase(it++);
+    } else {
+      ++it;
+    }
+  }
+}
+
+void Witness::Started(Process& process) {
+  records_.resize(world_.processes().size());
+  for (const auto& other : world_.processes()) {
+    if (other->alive && !Of(*other).told.contains(UidOf(process))) {
+      Of(process).missing_since[other->serial] = world_.now();
+    }
+  }
+  TakeBase(Of(process), process);
+}
+
+void Witness::BecameReady(Process& process) {
+  Record& record = Of(process);
+  if (!record.base_valid) return;
+  // One that all others took for lost by its record may have been left behind.
+  const bool one_served =
+      std::any_of(record.base_of.begin(), record.base_of.end(), [&](std::uint64_t serial) {
+        const Process& other = *world_.processes()[serial];
+        return other.alive && other.was_ready && !other.paused &&
+               record.told_ready.contains(UidOf(other));
+      });
+  if (!one_served) return;
+  for (const auto& [key, base] : record.base) {
+    const auto found = record.seen.find(key);
+    if (found != record.seen.end() && found->second.version >= base.version) continue;
+    // A tombstone that all have forgotten need not be copied.
+    if (base.mortal) continue;
+    Fail(NameOf(process) + " is ready without " + base.version.ToString());
+    return;
+  }
+}
+
+// --- copies dropped ---
+
+void Witness::Told(Process& observer, const PeerSet& set) {
+  if (!set.self_listed) return;  // not trusted
+  Record& told = Of(observer);
+  told.told.clear();
+  told.told_ready.clear();
+  for (const PodRecord& peer : set.peers) {
+    told.told.insert(peer.uid);
+    if (peer.ready) told.told_ready.insert(peer.uid);
+  }
+  for (const auto& process : world_.processes()) {
+    if (!process->alive || process.get() == &observer) continue;
+    Record& record = Of(*process);
+    const std::string uid = UidOf(*process);
+    const bool listed = std::any_of(set.peers.begin(), set.peers.end(),
+                                    [&](const PodRecord& peer) { return peer.uid == uid; });
+    if (!listed) {
+      record.missing_since.try_emplace(observer.serial, world_.now());
+      continue;
+    }
+    const auto since = record.missing_since.find(observer.serial);
+    if (since == record.missing_since.end()) continue;
+    record.longest_missing = std::max(record.longest_missing, world_.now() - since->second);
+    record.missing_since.erase(since);
+  }
+}
+
+void Witness::Dropped(Process& process) {
+  Record& record = Of(process);
+  SteadyMs missing = record.longest_missing;
+  for (const auto& [serial, since] : record.missing_since) {
+    missing = std::max(missing, world_.now() - since);
+  }
+  if (record.was_synced && missing < options_.tombstone_ttl_ms) {
+    Fail(NameOf(process) + " dropped its copy, though it was missing in no set for longer than " +
+         std::to_string(missing) + " ms");
+  }
+  record.seen.clear();
+  record.was_synced = false;
+  record.longest_missing = 0;
+  TakeBase(record, process);
+}
+
+// --- drain ---
+
+void Witness::Ended(Process& process, bool clean) {
+  if (!clean || !Of(process).was_synced) return;
+  // Whoever was served by it all the time and could hear it has everything now.
+  Holdings others;
+  bool heard = false;
+  for (const int pod : world_.Serving()) {
+    const Process& other = world_.process(pod);
+    if (&other == &process) continue;
+    heard = heard || (world_.network().Reachable(process.address, other.address) &&
+                      !other.draining && Of(process).told.contains(UidOf(other)));
+    for (const auto& [key, seen] : Of(other).seen) {
+      Seen& newest = others[key];
+      if (newest.version < seen.version) newest = seen;
+    }
+  }
+  if (!heard) return;
+  for (const auto& [key, seen] : Of(process).seen) {
+    if (!seen.mortal && others[key].version < seen.version) {
+      Fail(NameOf(process) + " ended without handing over " + seen.version.ToString());
+      return;
+    }
+  }
+}
+
+// --- bounds ---
+
+void Witness::Sent(Process& from, const Process& to, const sync::Message& message) {
+  std::size_t bytes = 0;
+  if (const auto* entries = EntriesOf(message)) {
+    for (const EntryRef& entry : *entries) bytes += entry->packed().size();
+  }
+  // One chunk, and the one entry that went over it.
+  if (bytes > 2 * sync::kChunkBytes) {
+    Fail(NameOf(from) + " sent a message of " + std::to_string(bytes) + " bytes");
+  }
+  const auto* chunk = std::get_if<sync::FetchReply>(&message);
+  if (chunk == nullptr || chunk->busy) return;
+  auto& served = Of(from).served;
+  served[to.serial] = world_.now();
+  std::erase_if(served, [&](const auto& item) {
+    return world_.now() - item.second >= sync::kJoinerMs || !world_.processes()[item.first]->alive;
+  });
+  if (served.size() > sync::kMaxJoiners) {
+    Fail(NameOf(from) + " serves " + std::to_string(served.size()) + " joiners at a time");
+  }
+}
+
+void Witness::CheckBounds() {
+  for (const int pod : world_.Running()) {
+    const sync::NodeStatus status = world_.driver(pod).Status();
+    if (status.backlog_bytes > std::max(options_.backlog_bytes, largest_)) {
+      Fail("pod-" + std::to_string(pod) + " keeps a backlog of " +
+           std::to_string(status.backlog_bytes) + " bytes");
+    }
+  }
+}
+
+void Witness::CheckNoTombstones() {
+  for (const int pod : world_.Running()) {
+    const std::uint64_t tombstones = world_.cache(pod).Stats().tombstones;
+    if (tombstones > 0) {
+      Fail("pod-" + std::to_string(pod) + " still keeps " + std::to_string(tombstones) +
+           " tombstones, the floor is " + std::to_string(WallOf(world_.cache(pod).purge_floor())));
+    }
+  }
+}
+
+// --- at rest ---
+
+// Whether it may have expired by the clock of one pod, then or now, and not of another. Such a one
+// may also be forgotten here and still live there, until the next pass or its end.
+bool Witness::Expiring(const Entry& entry) const {
+  if (entry.expires_at() == 0) return false;
+  const WallMs left = entry.expires_at() - SimWorld::kEpoch - world_.now();
+  return world_.widest_skew() > kAgreeing || (left > -kAgreeing && left < kAgreeing);
+}
+
+bool Witness::Same(const std::vector<int>& pods) {
+  return std::all_of(pods.begin(), pods.end(), [&](int pod) {
+    return world_.cache(pod).digest() == world_.cache(pods[0]).digest();
+  });
+}
+
+void Witness::CheckConverged(const std::vector<int>& pods) {
+  if (pods.empty()) return;
+  using Contents = std::map<std::pair<std::int32_t, std::string>, EntryRef>;
+  const auto contents_of = [&](int pod) {
+    Contents contents;
+    ForEach(world_.cache(pod), [&](const Entry& entry) {
+      contents[{entry.type(), std::string(entry.key())}] = EntryRef::Share(&entry);
+    });
+    return contents;
+  };
+  // Where the clocks differ, an entry has expired here and not there: the same version all the
+  // same.
+  const auto same = [](const Entry& a, const Entry& b) {
+    const bool expiring = a.expires_at() != 0 || b.expires_at() != 0;
+    return a.version() == b.version() && (a.value() == b.value() || expiring);
+  };
+  const Contents first = contents_of(pods[0]);
+  for (const int pod : pods) {
+    const Contents other = contents_of(pod);
+    const std::string between = "pods " + std::to_string(pods[0]) + " and " + std::to_string(pod);
+    bool forgotten = false;
+    for (const auto& [key, entry] : first) {
+      const auto found = other.find(key);
+      if (found != other.end() && same(*entry, *found->second)) continue;
+      if (found == other.end() && Expiring(*entry)) {
+        forgotten = true;
+        continue;
+      }
+      Fail(between + " differ: " + Text(key.second, entry->version()) + Kind(*entry) + " against " +
+           (found == other.end() ? "nothing" : found->second->version().ToString()));
+      return;
+    }
+    for (const auto& [key, entry] : other) {
+      if (first.contains(key)) continue;
+      if (Expiring(*entry)) {
+        forgotten = true;
+        continue;
+      }
+      Fail(between + " differ: nothing against " + Text(key.second, entry->version()) +
+           Kind(*entry));
+      return;
+    }
+    if (!forgotten && world_.cache(pod).digest() != world_.cache(pods[0]).digest()) {
+      Fail(between + " hold the same at different digests");
+    }
+  }
+}
+
+void Witness::CheckNothingLost(const std::vector<int>& pods) {
+  Holdings newest;
+  for (const auto& process : world_.processes()) {
+    if (!process->alive) continue;
+    for (const auto& [key, seen] : Of(*process).seen) {
+      Seen& known = newest[key];
+      if (known.version < seen.version) known = seen;
+    }
+  }
+  for (const int pod : pods) {
+    Process& process = world_.process(pod);
+    Holdings held;
+    ForEach(*process.cache, [&](const Entry& entry) {
+      held[entry.key_hash()].version = entry.version();
+      const auto known = newest.find(entry.key_hash());
+      if (known == newest.end() || entry.version() < known->second.version) {
+        Fail(NameOf(process) + " holds an older " + Text(entry.key(), entry.version()) +
+             (known == newest.end() ? "" : " than " + known->second.version.ToString()));
+      }
+    });
+    for (const auto& [key, seen] : newest) {
+      if (seen.mortal || seen.version == Version{} || held.contains(key)) continue;
+      Fail(NameOf(process) + " lost " + seen.version.ToString());
+      return;
+    }
+  }
+}
+
+void Witness::CheckDigests() {
+  for (const int pod : world_.Running()) {
+    std::uint64_t sum = 0;
+    ForEach(world_.cache(pod),
+            [&](const Entry& entry) { sum += EntryHash(entry.key_hash(), entry.version()); });
+    if (sum != world_.cache(pod).digest()) {
+      Fail("pod-" + std::to_string(pod) + ": the digest is not that of its entries");
+    }
+  }
+}
+
+}  // namespace podmirror::sim

@@ -1,0 +1,98 @@
+// Witness checks the promises from outside: it looks at caches, answers and messages, never at what
+// the core believes. A broken promise is a line of text; a run without any has kept them all.
+//
+//   versions never go back    what a process was once seen to hold, it holds or something newer;
+//                             nothing deleted or expired is live again at the same or an older
+//                             version (checked with every write and message)
+//   acknowledgements          each peer that an answer counts held the write, when it was given
+//   ready                     a pod that becomes ready holds what all that served when it began did
+//   bounds                    backlog, messages on their way, joiners of one donor, tombstones
+//   copies dropped            only by who was missing in somebody's set for tombstone-ttl
+//   convergence, nothing lost, digests: CheckConverged, CheckNothingLost, CheckDigests
+// Thread safety: none; one thread.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "sim/sim_world.h"
+
+namespace podmirror::sim {
+
+class Witness {
+ public:
+  // Watches the world from now on; the world must outlive it.
+  Witness(SimWorld& world, const SimOptions& options);
+
+  // A write that the core has taken. Call it once it is applied.
+  void Written(Process& at, const sync::WriteItem& item);
+  // The answer to a write of one item.
+  void Answered(Process& at, const sync::WriteItem& item, const sync::WriteOutcome& outcome);
+
+  // --- at a moment when it ought to be so ---
+  // Whether the digests are equal.
+  bool Same(const std::vector<int>& pods);
+  void CheckConverged(const std::vector<int>& pods);
+  // Everything that a living process was seen to hold until now is on all of the pods, or newer.
+  void CheckNothingLost(const std::vector<int>& pods);
+  void CheckDigests();
+  void CheckNoTombstones();
+  void CheckBounds();
+  // A pod that was terminated has ended clean, and could have handed over.
+  void Fail(const std::string& what);
+
+  const std::vector<std::string>& failures() const { return failures_; }
+
+ private:
+  struct Seen {
+    Version version;
+    bool mortal = false;     // a tombstone, or it expires
+    bool dead = false;       // was seen as a tombstone at this version
+    bool forgotten = false;  // and has been purged
+    SteadyMs at = 0;         // when this was seen first
+  };
+  using Holdings = absl::flat_hash_map<std::uint64_t, Seen>;  // by key hash
+
+  // What is known of one process.
+  struct Record {
+    Holdings seen;
+    Holdings base;  // what every pod that served when it began held
+    std::set<std::uint64_t> base_of;
+    bool base_valid = true;  // one of these has served since, and said so in its record
+    std::map<std::uint64_t, SteadyMs> missing_since;  // in the sets of others, by serial
+    SteadyMs longest_missing = 0;
+    std::set<std::string> told;        // UIDs in the set that it was last told
+    std::set<std::string> told_ready;  // those of them that are Ready
+    bool was_synced = false;
+    std::map<std::uint64_t, SteadyMs> served;  // joiners that it gave chunks, last time
+  };
+
+  Record& Of(const Process& process) { return records_[process.serial]; }
+  void Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::string_view key);
+  void Started(Process& process);
+  void BecameReady(Process& process);
+  void Ended(Process& process, bool clean);
+  void Told(Process& observer, const PeerSet& set);
+  void Dropped(Process& process);
+  void Received(Process& at, const sync::Message& message);
+  void Sent(Process& from, const Process& to, const sync::Message& message);
+  void TakeBase(Record& record, const Process& self);
+  bool Expiring(const Entry& entry) const;
+  bool Holds(const Process& process, std::uint64_t key_hash, Version version);
+  static std::string Text(std::string_view key, Version version);
+
+  SimWorld& world_;
+  const SimOptions options_;
+  std::vector<Record> records_;                           // by serial
+  absl::flat_hash_map<std::uint64_t, SteadyMs> written_;  // by hash of version and value: when
+  std::uint64_t largest_ = 0;                             // bytes of memory of the largest write
+  std::vector<std::string> failures_;
+};
+
+}  // namespace podmirror::sim
