@@ -14,9 +14,13 @@ build_packages=(
 # What the tests take beyond that.
 # shellcheck disable=SC2034
 test_packages=(
-  python3-grpcio python3-protobuf iproute2 util-linux procps
+  python3-grpcio python3-protobuf iproute2 iptables util-linux procps
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
 )
+
+# What the fuzz targets take beyond the build; llvm-14 names the lines in what a sanitizer reports.
+# shellcheck disable=SC2034
+fuzz_packages=(clang-14 libclang-rt-14-dev llvm-14)
 
 # install_missing PACKAGE...: installs those that are not there, as root or by sudo. Calls apt only
 # when something is missing, so that a machine that has everything needs no network.

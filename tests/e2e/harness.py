@@ -3,10 +3,11 @@
 A test program is a file test_*.py: functions marked with @test, then `harness.main()`. It moves
 itself into a network and PID namespace of its own, with nothing but loopback: no address outside
 can be dialled, ports never clash, and nothing survives the program. Each test gets a Cluster on
-addresses of its own (127.0.<test>.<node>).
+addresses of its own (127.0.<test>.<node>); bridge.py has one whose pods can be cut off.
 """
 
 import collections
+import functools
 import http.client
 import json
 import os
@@ -16,7 +17,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 import urllib.parse
@@ -31,6 +31,7 @@ import pods  # noqa: E402  (found by the line above)
 REST_PORT, GRPC_PORT, ETCD_PORT, ETCD_PEER_PORT = 8080, 7070, 2379, 2380
 READY_SECONDS = 20
 ISOLATED = "PODMIRROR_E2E_ISOLATED"     # set once the program runs in its own namespaces
+SCRATCH = "/run"    # there it has a file system of its own, for logs and named namespaces
 
 
 class Skip(Exception):
@@ -115,10 +116,13 @@ class Node:
 
     def __init__(self, cluster, number, name=None, namespace="default"):
         self.cluster = cluster
+        self.number = number
         self.ip = f"{cluster.net}.{number}"
         self.record = pods.new_record(name or f"podmirror-{number}", self.ip, namespace)
         self.log_file = cluster.directory / f"{self.name}.log"
         self.process = None
+        self.started = None     # when the process was started last, of the monotonic clock
+        self.prefix = []        # a command that becomes the daemon, such as nice
         self._args = ()
 
     @property
@@ -155,7 +159,8 @@ class Node:
             options.pop(name, None)
             if value or not equals:
                 flags += [name, value] if equals else [name]
-        return [DAEMON, *(word for option in options.items() for word in option), *flags]
+        words = [word for option in options.items() for word in option]
+        return [*self.prefix, DAEMON, *words, *flags]
 
     def env(self):
         metadata = self.record["metadata"]
@@ -166,8 +171,9 @@ class Node:
         """Starts the daemon; args such as "--ack=one" replace the harness's own, "--service=" takes
         one of those away. Without args: those of the last start."""
         self._args = args or self._args
+        self.started = time.monotonic()
         with open(self.log_file, "ab") as log:
-            self.process = self.cluster.spawn(self.command(*self._args), env=self.env(),
+            self.process = self.cluster.spawn(self.command(*self._args), self.ip, env=self.env(),
                                               stdout=log, stderr=log)
 
     def restart_record(self):
@@ -253,6 +259,15 @@ class Node:
         """What /v1/peers says of one peer, or None."""
         return next((peer for peer in self.peers() if peer["name"] == name), None)
 
+    def wait_peer(self, name, state, seconds=10):
+        """Until /v1/peers lists it in that state; returns what it says of it."""
+        def reached():
+            peer = self.peer(name)
+            if peer is None or peer["state"] != state:
+                raise NotYet(str(peer))
+            return peer
+        return wait_for(reached, seconds, f"{name} {state} at {self.name}")
+
     def metric(self, name):
         """The value of a metric line that begins with `name` (labels included), or None."""
         for line in self.get("/metrics").body.decode().splitlines():
@@ -278,7 +293,7 @@ class EtcdServer(pods.Etcd):
         command = pods.etcd_command(self.cluster.directory / "etcd", self.address, ETCD_PORT,
                                     ETCD_PEER_PORT, *args)
         with open(self.log_file, "ab") as log:
-            self.process = self.cluster.spawn(command, stdout=log, stderr=log)
+            self.process = self.cluster.spawn(command, self.address, stdout=log, stderr=log)
         wait_for(self.healthy, 20, "etcd healthy")
 
     def kill(self):
@@ -289,23 +304,29 @@ class EtcdServer(pods.Etcd):
 class Cluster:
     """One test's etcd and nodes."""
 
-    def __init__(self, number):
-        self.net = f"127.0.{number}"
-        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="podmirror-e2e-"))
+    def __init__(self, number, net="127.0"):
+        self.net = f"{net}.{number}"
+        scratch = SCRATCH if ISOLATED in os.environ else None
+        self.directory = pathlib.Path(tempfile.mkdtemp(prefix="podmirror-e2e-", dir=scratch))
         self.etcd = EtcdServer(self)
         self.nodes = []
         self._processes = []
 
-    def spawn(self, command, **options):
+    def spawn(self, command, _address, **options):
+        """Starts a process that listens at the address."""
         process = subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL, **options)
         self._processes.append(process)
         return process
 
-    def node(self, **options):
-        """One more node: neither its record is written nor its daemon started."""
-        node = Node(self, len(self.nodes) + 1, **options)
+    def node(self, number=None, **options):
+        """One more node: neither its record is written nor its daemon started. With the number of
+        another one it has that one's address."""
+        node = Node(self, number or len(self.nodes) + 1, **options)
         self.nodes.append(node)
         return node
+
+    def find(self, name):
+        return next(node for node in self.nodes if node.name == name)
 
     def start(self, count, *args):
         """etcd and `count` ready nodes, whose records start one second apart in their order."""
@@ -353,40 +374,6 @@ class Cluster:
         shutil.rmtree(self.directory)
 
 
-class Writer:
-    """Puts w-0, w-1, ... into one node as fast as one connection can, until told to stop."""
-
-    def __init__(self, node, type_, **query):
-        self.node, self.type, self.query = node, type_, query
-        self.answers = collections.Counter()    # status -> how many
-        self.slowest = 0.0                      # seconds
-        self.count = 0                          # keys w-0 .. w-<count-1> were answered 2xx
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._stop.set()
-        self._thread.join(30)
-
-    def _run(self):
-        with Rest(self.node.ip) as rest:
-            while not self._stop.is_set():
-                begin = time.monotonic()
-                try:
-                    path = entry_path(self.type, f"w-{self.count}", **self.query)
-                    status = rest.request("PUT", path, b"x" * 100).status
-                except OSError as error:
-                    status = str(error)
-                self.slowest = max(self.slowest, time.monotonic() - begin)
-                self.answers[status] += 1
-                if status in (200, 202):
-                    self.count += 1
-
-
 def load(node, count, type_=1, size=100, batch=5000):
     """Puts keys k-0 .. k-<count-1> by POST batches."""
     with Rest(node.ip, timeout=30) as rest:
@@ -397,8 +384,9 @@ def load(node, count, type_=1, size=100, batch=5000):
             assert answer.status in (200, 202), answer
 
 
-def main(isolated=True):
-    """Runs the tests of the calling program: [--quick] [PART OF A NAME]. The last line counts."""
+def main(isolated=True, cluster=Cluster):
+    """Runs the tests of the calling program: [--quick] [PART OF A NAME]. The last line counts.
+    Each gets a `cluster` of its own."""
     quick = "--quick" in sys.argv[1:]
     wanted = [arg for arg in sys.argv[1:] if arg != "--quick"]
     sys.stdout.reconfigure(line_buffering=True)
@@ -407,29 +395,32 @@ def main(isolated=True):
     counts = collections.Counter()
     for number, (function, slow) in enumerate(_tests, start=1):
         if not wanted or any(part in function.__name__ for part in wanted):
-            counts[_run(function, number, skipped=quick and slow)] += 1
+            skipped = "slow, left out by --quick" if quick and slow else ""
+            counts[_run(function, functools.partial(cluster, number), skipped)] += 1
     _count_line(counts)
     sys.exit(1 if counts["failed"] else 0)
 
 
-def _run(function, number, skipped):
-    if skipped:
-        print(f"skip {function.__name__}: slow, left out by --quick")
-        return "skipped"
-    cluster = Cluster(number)
+def _run(function, new_cluster, skipped):
+    cluster = None
     begin = time.monotonic()
     try:
+        if skipped:
+            raise Skip(skipped)
+        cluster = new_cluster()
         function(cluster)
     except Skip as reason:
-        print(f"skip {function.__name__}: {reason}")
+        print(f"skipped: {function.__name__}: {reason}")
         return "skipped"
     except Exception:   # a broken test must not stop the next one
         print(f"FAIL {function.__name__} ({time.monotonic() - begin:.1f} s)")
         print("     " + traceback.format_exc().replace("\n", "\n     ").rstrip())
-        cluster.show_logs()
+        if cluster:
+            cluster.show_logs()
         return "failed"
     finally:
-        cluster.close()
+        if cluster:
+            cluster.close()
     print(f"ok   {function.__name__} ({time.monotonic() - begin:.1f} s)")
     return "passed"
 
@@ -440,18 +431,19 @@ def _count_line(counts):
 
 
 def _enter_namespaces():
-    """Runs this program anew, alone on a loopback of its own; everything that it starts dies with
-    it. Does not return."""
+    """Runs this program anew, alone on a loopback and with a scratch folder of its own; everything
+    that it starts or writes there is gone with it. Does not return."""
     unshare = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if os.geteuid() != 0:
         unshare.append("--map-root-user")
-    probe = subprocess.run([*unshare, "ip", "link", "set", "lo", "up"], capture_output=True,
-                           text=True, check=False)
+    prepare = f"ip link set lo up && mount -t tmpfs tmpfs {SCRATCH} && "
+    probe = subprocess.run([*unshare, "sh", "-c", prepare + "true"], capture_output=True, text=True,
+                           check=False)
     if probe.returncode != 0:
-        print(f"no network namespaces here: {probe.stderr.strip()}")
+        print(f"skipped: no network namespaces here: {probe.stderr.strip()}")
         _count_line({"passed": 0, "failed": 0, "skipped": len(_tests)})
         sys.exit(0)
     env = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     env[ISOLATED] = "1"
-    inner = ["sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, "-B", *sys.argv]
+    inner = ["sh", "-c", prepare + 'exec "$@"', "sh", sys.executable, "-B", *sys.argv]
     os.execvpe(unshare[0], [*unshare, *inner], env)

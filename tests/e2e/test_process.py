@@ -162,7 +162,7 @@ def another_cluster_on_the_same_network_is_refused(cluster):
     stranger = cluster.node()
     stranger.write_record()
     stranger.start("--cluster=another")
-    wait_for(lambda: one.peer(stranger.name)["state"] == "refused", 10, "the stranger refused")
+    one.wait_peer(stranger.name, "refused")
     assert one.events("peer_refused"), "no peer_refused in the log"
     equal(stranger.get("/readyz").status, 503)
     answer = one.put(1, "k", b"v")
