@@ -99,7 +99,7 @@ class SimWorld {
   // --- what to look at ---
   Process& process(int pod) const { return *current_.at(pod); }
   sync::Driver& driver(int pod) { return *process(pod).driver; }
-  Cache& cache(int pod) { return *process(pod).cache; }
+  Cache& cache(int pod) const { return *process(pod).cache; }
   int address(int pod) const { return pods_.at(pod).address; }
   bool listed(int pod) const { return pods_.contains(pod) && pods_.at(pod).listed; }
   bool record_ready(int pod) const { return pods_.at(pod).ready; }

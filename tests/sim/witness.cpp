@@ -328,9 +328,16 @@ void Witness::CheckNoTombstones() {
 
 // --- at rest ---
 
-// Whether it may have expired by the clock of one pod, then or now, and not of another. Such a one
-// may also be forgotten here and still live there, until the next pass or its end.
+// Whether it may be forgotten here and not yet there: it has expired by the clock of one pod, then
+// or now, and not of another; or it was deleted by a pod whose clock was so far behind that others
+// had forgotten later ones.
 bool Witness::Expiring(const Entry& entry) const {
+  if (entry.tombstone() && world_.widest_skew() > kAgreeing) {
+    const std::vector<int> pods = world_.Running();
+    return std::any_of(pods.begin(), pods.end(), [&](int pod) {
+      return entry.version().hlc <= world_.cache(pod).purge_floor();
+    });
+  }
   if (entry.expires_at() == 0) return false;
   const WallMs left = entry.expires_at() - SimWorld::kEpoch - world_.now();
   return world_.widest_skew() > kAgreeing || (left > -kAgreeing && left < kAgreeing);
