@@ -231,9 +231,12 @@ def up(count):
     missing = [node for node in nodes if node.process.pid() is None]
     # All records before all daemons, as in Kubernetes, and none Ready that does not run: a Ready
     # peer that nobody answers for would hold up the others. Kubernetes' times have whole seconds,
-    # so the order of the nodes is made visible by starting times one second apart.
-    for age, node in enumerate(reversed(missing)):
-        node.write_started_record(pods.now(seconds_ago=age))
+    # so the order of the nodes is made visible by starting times one second apart, also from those
+    # that have been running for less than that.
+    known = [pods.started_at(node.record) for node in nodes if node.record]
+    start = max([pods.now(seconds_ago=len(missing) - 1), *(pods.later(when, 1) for when in known)])
+    for offset, node in enumerate(missing):
+        node.write_started_record(pods.later(start, offset))
     for node in missing:
         node.start()
     wait_ready(nodes)

@@ -10,12 +10,24 @@ import json
 import uuid
 
 CONTAINER = "podmirrord"
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 
 def now(seconds_ago=0):
     """The time as Kubernetes writes it: RFC 3339, UTC, whole seconds."""
     moment = datetime.datetime.now(datetime.timezone.utc)
-    return (moment - datetime.timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return (moment - datetime.timedelta(seconds=seconds_ago)).strftime(TIME_FORMAT)
+
+
+def later(moment, seconds):
+    """A time as Kubernetes writes it, that many seconds after another."""
+    before = datetime.datetime.strptime(moment, TIME_FORMAT)
+    return (before + datetime.timedelta(seconds=seconds)).strftime(TIME_FORMAT)
+
+
+def started_at(record):
+    """When the container of a running pod was started, as Kubernetes writes it."""
+    return record["status"]["containerStatuses"][0]["state"]["running"]["startedAt"]
 
 
 def new_record(name, ip, namespace="default", uid=None, labels=None, started_at=None):
