@@ -168,6 +168,7 @@ class Node {
   std::uint64_t ReachedDeparted() const;
   void AdvanceFloor(Now now);
   bool RaiseFloor(Now now, std::uint64_t floor);
+  void HandOver(Now now);
   bool Elder(const Link& link) const;
   bool OldestSynced() const;
   void Emit(EventKind kind, std::string peer, std::string detail = {},

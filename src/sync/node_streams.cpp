@@ -69,6 +69,8 @@ void Node::DropLink(Now now, Link& link, Code code, const std::string& error) {
   link.Lost(code, error, now.steady, random_());
   if (bootstrap_.copy && bootstrap_.copy->donor == link.id()) bootstrap_.copy.reset();
   if (!link.reachable()) waiters_.Unreachable(link.id(), ready_.completions);
+  // It may have died, and we hold what it told nobody else.
+  if (draining_ && was_open) HandOver(now);
   if (!link.duplicate() && !link.refused() && (was_open || link.failures() == 1)) {
     Emit(EventKind::kPeerLost, link.record().name, error);
   }

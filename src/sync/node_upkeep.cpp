@@ -342,14 +342,19 @@ void Node::AdvanceFloor(Now now) {
 void Node::BeginDrain(Now now) {
   if (draining_) return;
   draining_ = true;
-  drain_hlc_ = hlc_.Next(now.wall);
   drain_at_ = now.steady;
   Emit(EventKind::kDraining, {});
+  HandOver(now);
   for (Link* link : by_age_) {
-    link->PassNow();
     link->RetryNow();
     StepLink(now, *link);
   }
+}
+
+// Only a pass that begins from now on hands over what we hold.
+void Node::HandOver(Now now) {
+  drain_hlc_ = hlc_.Next(now.wall);
+  for (Link* link : by_age_) link->PassNow();
 }
 
 bool Node::drained() const {

@@ -144,7 +144,6 @@ void SimWorld::TickProcess(Process* process) {
     process->driver->Tick();
     if (process->driver->ready() != process->was_ready) {
       process->was_ready = process->driver->ready();
-      if (process->was_ready && watch.ready) watch.ready(*process);
       KubeletReady(process->pod, time_.Between(0, options_.plain ? 0 : 2000));
     }
     if (process->draining && process->driver->drained()) {

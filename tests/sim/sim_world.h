@@ -113,7 +113,6 @@ class SimWorld {
   // What the checkers watch; each may be empty.
   struct Watch {
     std::function<void(Process&)> started;
-    std::function<void(Process&)> ready;
     std::function<void(Process&, bool clean)> ended;
     std::function<void(Process&, const PeerSet&)> told;
     std::function<void(Process&, const sync::Event&)> event;

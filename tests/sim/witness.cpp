@@ -47,7 +47,6 @@ std::string NameOf(const Process& process) { return "pod-" + std::to_string(proc
 
 Witness::Witness(SimWorld& world, const SimOptions& options) : world_(world), options_(options) {
   world_.watch.started = [this](Process& process) { Started(process); };
-  world_.watch.ready = [this](Process& process) { BecameReady(process); };
   world_.watch.ended = [this](Process& process, bool clean) { Ended(process, clean); };
   world_.watch.told = [this](Process& at, const PeerSet& set) { Told(at, set); };
   world_.watch.received = [this](Process& at, const sync::Message& m) { Received(at, m); };
@@ -56,7 +55,10 @@ Witness::Witness(SimWorld& world, const SimOptions& options) : world_(world), op
   };
   world_.watch.event = [this](Process& process, const sync::Event& event) {
     if (event.kind == sync::EventKind::kCopyDropped) Dropped(process);
-    if (event.kind == sync::EventKind::kBootstrapDone) Of(process).was_synced = true;
+    if (event.kind == sync::EventKind::kBootstrapDone) {
+      Of(process).was_synced = true;
+      BecameReady(process);
+    }
   };
 }
 
@@ -261,13 +263,14 @@ void Witness::Dropped(Process& process) {
 
 void Witness::Ended(Process& process, bool clean) {
   if (!clean || !Of(process).was_synced) return;
-  // Whoever was served by it all the time and could hear it has everything now.
+  // Some living process holds what it held, if there was one to hand it to.
   Holdings others;
   bool heard = false;
-  for (const int pod : world_.Serving()) {
+  for (const int pod : world_.Running()) {
     const Process& other = world_.process(pod);
     if (&other == &process) continue;
-    heard = heard || (world_.network().Reachable(process.address, other.address) &&
+    heard = heard || (other.was_ready && !other.paused &&
+                      world_.network().Reachable(process.address, other.address) &&
                       !other.draining && Of(process).told.contains(UidOf(other)));
     for (const auto& [key, seen] : Of(other).seen) {
       Seen& newest = others[key];
