@@ -44,7 +44,7 @@ class Witness {
   void CheckDigests();
   void CheckNoTombstones();
   void CheckBounds();
-  // A pod that was terminated has ended clean, and could have handed over.
+  // Notes a broken promise.
   void Fail(const std::string& what);
 
   const std::vector<std::string>& failures() const { return failures_; }
