@@ -177,8 +177,10 @@ class Node:
                                               stdout=log, stderr=log)
 
     def restart_record(self):
-        """What a kubelet writes some time after it has started the container again."""
-        pods.set_restarted(self.record)
+        """What a kubelet writes some time after it has started the container again: it is the
+        youngest from then on, also when all this happens within a second."""
+        newest = max(pods.started_at(node.record) for node in self.cluster.nodes)
+        pods.set_restarted(self.record, max(pods.now(), pods.later(newest, 1)))
         self.write_record()
 
     def signal(self, number):

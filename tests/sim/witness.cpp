@@ -40,6 +40,15 @@ std::string Kind(const Entry& entry) {
   return entry.tombstone() ? " (deleted)" : entry.expires_at() != 0 ? " (expiring)" : "";
 }
 
+// The version that is stored for a key hash, tombstones too; none is the lowest.
+Version Stored(const Cache& cache, std::uint64_t key_hash) {
+  Version newest;
+  for (const EntryRef& entry : cache.Bucket(BucketOf(key_hash))) {
+    if (entry->key_hash() == key_hash) newest = std::max(newest, entry->version());
+  }
+  return newest;
+}
+
 std::string UidOf(const Process& process) { return "uid-" + std::to_string(process.pod); }
 std::string NameOf(const Process& process) { return "pod-" + std::to_string(process.pod); }
 
@@ -206,8 +215,8 @@ void Witness::BecameReady(Process& process) {
       });
   if (!one_served) return;
   for (const auto& [key, base] : record.base) {
-    const auto found = record.seen.find(key);
-    if (found != record.seen.end() && found->second.version >= base.version) continue;
+    // The cache itself is asked: what came with the last message has not been looked at yet.
+    if (Stored(*process.cache, key) >= base.version) continue;
     // A tombstone that all have forgotten need not be copied.
     if (base.mortal) continue;
     Fail(NameOf(process) + " is ready without " + base.version.ToString());
