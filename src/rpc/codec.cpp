@@ -197,14 +197,14 @@ Status Take(const v1::Ack& from, sync::Ack* to) {
 void Put(const sync::Heartbeat& from, v1::Frame* frame) {
   v1::Heartbeat* to = frame->mutable_heartbeat();
   to->set_hlc(from.hlc);
-  to->set_digest(from.digest);
+  to->set_reached(from.reached);
   to->set_purge_floor(from.purge_floor);
   to->set_synced(from.synced);
   to->set_link_open(from.link_open);
 }
 
 Status Take(const v1::Heartbeat& from, sync::Heartbeat* to) {
-  *to = {from.hlc(), from.digest(), from.purge_floor(), from.synced(), from.link_open()};
+  *to = {from.hlc(), from.reached(), from.purge_floor(), from.synced(), from.link_open()};
   return {};
 }
 

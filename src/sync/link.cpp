@@ -29,6 +29,7 @@ bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now)
   link_open_ = reply.link_open;
   process_started_ms_ = reply.self.process_started_ms;
   peer_floor_ = reply.self.purge_floor;
+  peer_reached_ = 0;
   heard_at_ = now;
   heartbeat_at_ = now;
   in_flight_ = in_flight_bytes_ = 0;
@@ -107,6 +108,7 @@ void Link::OnHeartbeat(const Heartbeat& heartbeat) {
   synced_ = heartbeat.synced;
   link_open_ = heartbeat.link_open;
   peer_floor_ = heartbeat.purge_floor;
+  peer_reached_ = heartbeat.reached;
 }
 
 Batch Link::NextBatch(const Backlog& backlog) {

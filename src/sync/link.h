@@ -104,6 +104,7 @@ class Link {
   void OnPeersHeartbeat(const Heartbeat& heartbeat) {
     synced_ = heartbeat.synced;
     peer_floor_ = heartbeat.purge_floor;
+    peer_reached_ = heartbeat.reached;
   }
 
   // --- our writes ---
@@ -138,6 +139,8 @@ class Link {
   // When the last pass with it was completed, or when it appeared.
   SteadyMs contact_at() const { return contact_at_; }
   std::uint64_t peer_floor() const { return peer_floor_; }  // as it last told
+  // How far its floor could follow ours, as it last told; 0 before.
+  std::uint64_t peer_reached() const { return peer_reached_; }
   // What our donor knew of this pod counts for us while we know nothing ourselves.
   void InheritContact(std::uint64_t hlc) {
     if (contact_ == 0) contact_ = hlc;
@@ -204,6 +207,7 @@ class Link {
   std::uint64_t contact_;
   SteadyMs contact_at_;
   std::uint64_t peer_floor_ = 0;
+  std::uint64_t peer_reached_ = 0;
   std::uint64_t passed_ = 0;
 };
 

@@ -305,9 +305,9 @@ bool Node::RaiseFloor(Now now, std::uint64_t floor) {
 
 // The floor is what was reached tombstone-ttl ago by the steady clock: what is on its way to us
 // from a pod that has died or left has so long to arrive, whatever the wall clocks do, and one that
-// has left has so long to come back. Whoever advances first takes the others along, as far as they
-// have been in contact with the set themselves, so that all forget the same at the same time: what
-// one has forgotten is lost for whoever comes back, and it does not help if another keeps it.
+// has left has so long to come back. Whoever advances first takes the others along, and goes only
+// so far as they can follow, so that all forget the same at the same time: what one has forgotten
+// is lost for whoever comes back, and it does not help if another keeps it.
 void Node::AdvanceFloor(Now now) {
   if (!synced_) return;
   const std::int64_t ttl = options_.tombstone_ttl_ms;
@@ -322,7 +322,10 @@ void Node::AdvanceFloor(Now now) {
   for (const Link* link : by_age_) {
     if (link->open()) RaiseFloor(now, link->peer_floor());
   }
-  const std::uint64_t ours = std::min(matured_, ReachedDeparted());
+  std::uint64_t ours = std::min(matured_, ReachedDeparted());
+  for (const Link* link : by_age_) {
+    if (link->synced()) ours = std::min(ours, link->peer_reached());
+  }
   if (now.steady - floor_at_ >= step && RaiseFloor(now, ours)) {
     for (Link* link : by_age_) {
       link->HeartbeatNow();

@@ -84,6 +84,24 @@ TEST_CASE("completed passes move the floor on") {
   CHECK(f.FloorAge() <= kHour + kHour / 8);
 }
 
+TEST_CASE("the floor goes no further than a peer in contact can follow") {
+  Fixture f;
+  f.List({2});
+  f.peer.reached = f.node.cache.purge_floor();
+  ConnId conn = f.Connect();
+  const auto run = [&](std::int64_t ms) {
+    for (std::int64_t at = 0; at < ms; at += kStep) {
+      f.node.Run(kStep, kStep);
+      f.peer.Serve(f.node, conn);
+    }
+  };
+  run(2 * kHour);
+  CHECK(f.node.cache.Stats().tombstones == 1);
+  f.peer.reached = std::numeric_limits<std::uint64_t>::max();
+  run(kHour / 8);
+  CHECK(f.node.cache.Stats().tombstones == 0);
+}
+
 TEST_CASE("streams without a completed pass are no contact") {
   Fixture f;
   f.List({2});

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <optional>
 #include <set>
 #include <string>
@@ -199,7 +200,7 @@ struct FakePeer {
       return Ack{batch->last_seq};
     }
     if (std::holds_alternative<Heartbeat>(message)) {
-      return Heartbeat{HlcOf(node.env.now().wall), cache.digest(), intro.purge_floor, intro.synced,
+      return Heartbeat{HlcOf(node.env.now().wall), reached, intro.purge_floor, intro.synced,
                        link_open};
     }
     if (!answers) return std::nullopt;
@@ -223,6 +224,7 @@ struct FakePeer {
   bool acks = true;
   bool answers = true;  // questions of passes and copies
   bool link_open = true;
+  std::uint64_t reached = std::numeric_limits<std::uint64_t>::max();
 };
 
 }  // namespace podmirror::sync
