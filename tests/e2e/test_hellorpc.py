@@ -3,37 +3,19 @@
 code that protoc generates from it for Python."""
 
 import concurrent.futures
-import importlib
-import subprocess
-import sys
-import tempfile
 import threading
 
 import grpc
 
 import harness
 import pods
-from harness import GRPC_PORT, ROOT, equal, test, wait_for
+import stubs
+from harness import GRPC_PORT, equal, test, wait_for
 
 NO_PROXY = [("grpc.enable_http_proxy", 0)]
 
 
-def generated():
-    """The modules hellorpc_pb2 and hellorpc_pb2_grpc."""
-    proto = ROOT / "proto/hellorpc"
-    with tempfile.TemporaryDirectory() as out:
-        subprocess.run(["protoc", f"-I{proto}", f"--python_out={out}", f"--grpc_out={out}",
-                        "--plugin=protoc-gen-grpc=/usr/bin/grpc_python_plugin", "hellorpc.proto"],
-                       check=True)
-        sys.path.insert(0, out)
-        try:
-            return importlib.import_module("hellorpc_pb2"), importlib.import_module(
-                "hellorpc_pb2_grpc")
-        finally:
-            sys.path.remove(out)
-
-
-pb, pb_grpc = generated()
+pb, pb_grpc = stubs.generate("proto/hellorpc", "hellorpc.proto")
 
 
 def client(node):
