@@ -139,7 +139,7 @@ class Link {
   // When the last pass with it was completed, or when it appeared.
   SteadyMs contact_at() const { return contact_at_; }
   std::uint64_t peer_floor() const { return peer_floor_; }  // as it last told
-  // How far its floor could follow ours, as it last told; 0 before.
+  // How far its floor may go, as it last told; 0 before.
   std::uint64_t peer_reached() const { return peer_reached_; }
   // What our donor knew of this pod counts for us while we know nothing ourselves.
   void InheritContact(std::uint64_t hlc) {

@@ -86,7 +86,7 @@ struct Ack {
 
 struct Heartbeat {
   std::uint64_t hlc = 0;
-  std::uint64_t reached = 0;  // the purge floor could follow another one up to here
+  std::uint64_t reached = 0;  // how far its purge floor may go
   std::uint64_t purge_floor = 0;
   bool synced = false;
   bool link_open = false;  // as in HelloReply; set by the acceptor

@@ -165,7 +165,7 @@ class Node {
   void BecomeSynced(Now now);
   void Rejoin(Now now, const std::string& why);
   std::uint64_t ReachedNow(Now now) const;
-  std::uint64_t ReachedDeparted() const;
+  std::uint64_t Reach(Now now) const;
   void AdvanceFloor(Now now);
   bool RaiseFloor(Now now, std::uint64_t floor);
   void HandOver(Now now);

@@ -265,8 +265,8 @@ Node::Outgoing Node::NextForSession(Now now, Session& session) {
     const Link* link = LinkTo(session.peer);
     const bool link_open =
         link != nullptr && link->open() && link->incarnation() == session.peer.incarnation;
-    return Message(Heartbeat{hlc_.Current(now.wall), ReachedNow(now), cache_.purge_floor(), synced_,
-                             link_open});
+    return Message(
+        Heartbeat{hlc_.Current(now.wall), Reach(now), cache_.purge_floor(), synced_, link_open});
   }
   if (session.answers_due.empty()) return {};
   auto request = std::move(session.answers_due.front());
@@ -314,7 +314,7 @@ Node::Outgoing Node::NextForLink(Now now, Link& link) {
     // A joiner waits for what heartbeats tell: whose link to it is open, who became synced.
     link.HeartbeatSent(now.steady + (synced_ ? kHeartbeatMs : kHeartbeatMs / 10));
     return Message(
-        Heartbeat{hlc_.Current(now.wall), ReachedNow(now), cache_.purge_floor(), synced_, false});
+        Heartbeat{hlc_.Current(now.wall), Reach(now), cache_.purge_floor(), synced_, false});
   }
   if (link.RestartIfBehind(backlog_)) StepLink(now, link);
   if (link.BatchDue(backlog_)) return Message(link.NextBatch(backlog_));

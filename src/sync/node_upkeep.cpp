@@ -285,18 +285,22 @@ std::uint64_t Node::ReachedNow(Now now) const {
   return reached;
 }
 
-std::uint64_t Node::ReachedDeparted() const {
-  std::uint64_t reached = std::numeric_limits<std::uint64_t>::max();
+// How far the purge floor may go at all: those that left a short while ago count, too.
+std::uint64_t Node::Reach(Now now) const {
+  std::uint64_t reached = ReachedNow(now);
   for (const auto& [uid, departed] : departed_) {
     reached = std::min(reached, departed.floor_contact);
   }
   return reached;
 }
 
-// As far as we have been in contact with everybody ourselves. True when it went up.
+// As far as we and all whom we are in contact with may go. True when it went up.
 bool Node::RaiseFloor(Now now, std::uint64_t floor) {
   if (!synced_ || floor <= cache_.purge_floor()) return false;
-  floor = std::min(floor, ReachedNow(now));
+  floor = std::min(floor, Reach(now));
+  for (const Link* link : by_age_) {
+    if (link->synced()) floor = std::min(floor, link->peer_reached());
+  }
   if (floor <= cache_.purge_floor()) return false;
   cache_.Purge(floor);
   floor_at_ = now.steady;
@@ -322,11 +326,7 @@ void Node::AdvanceFloor(Now now) {
   for (const Link* link : by_age_) {
     if (link->open()) RaiseFloor(now, link->peer_floor());
   }
-  std::uint64_t ours = std::min(matured_, ReachedDeparted());
-  for (const Link* link : by_age_) {
-    if (link->synced()) ours = std::min(ours, link->peer_reached());
-  }
-  if (now.steady - floor_at_ >= step && RaiseFloor(now, ours)) {
+  if (now.steady - floor_at_ >= step && RaiseFloor(now, matured_)) {
     for (Link* link : by_age_) {
       link->HeartbeatNow();
       StepLink(now, *link);

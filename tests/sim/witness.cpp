@@ -132,7 +132,16 @@ void Witness::Written(Process& at, const sync::WriteItem& item) {
 void Witness::Received(Process& at, const sync::Message& message) {
   const std::vector<EntryRef>* entries = EntriesOf(message);
   if (entries == nullptr) return;
-  for (const EntryRef& entry : *entries) Look(at, entry->key_hash(), entry->type(), entry->key());
+  for (const EntryRef& entry : *entries) {
+    // A delete by a clock far behind: it kills what is older, and is forgotten at once.
+    Seen& seen = Of(at).seen[entry->key_hash()];
+    const bool kills = entry->tombstone() && entry->version() > seen.version &&
+                       entry->version().hlc <= at.cache->purge_floor();
+    if (kills && !at.cache->Peek(entry->type(), entry->key())) {
+      seen = {entry->version(), true, true, true, world_.now()};
+    }
+    Look(at, entry->key_hash(), entry->type(), entry->key());
+  }
 }
 
 // --- acknowledgements ---

@@ -102,6 +102,29 @@ TEST_CASE("the floor goes no further than a peer in contact can follow") {
   CHECK(f.node.cache.Stats().tombstones == 0);
 }
 
+TEST_CASE("a peer's floor is followed as far as the other peers can follow") {
+  Fixture f;
+  FakePeer third(3, f.node);
+  third.reached = 0;
+  f.List({2, 3});
+  const ConnId conn = f.Connect();
+  const ConnId other = third.Open(f.node);
+  const auto run = [&](std::int64_t ms = kHour / 16) {
+    for (std::int64_t at = 0; at < ms; at += kStep) {
+      f.node.Run(kStep, kStep);
+      f.peer.Serve(f.node, conn);
+      third.Serve(f.node, other);
+    }
+  };
+  run(10 * kStep);
+  f.peer.intro.purge_floor = HlcOf(f.node.env.now().wall);
+  run();
+  CHECK(f.node.cache.Stats().tombstones == 1);
+  third.reached = std::numeric_limits<std::uint64_t>::max();
+  run();
+  CHECK(f.node.cache.Stats().tombstones == 0);
+}
+
 TEST_CASE("streams without a completed pass are no contact") {
   Fixture f;
   f.List({2});
