@@ -22,6 +22,10 @@ test_packages=(
 # shellcheck disable=SC2034
 fuzz_packages=(clang-14 libclang-rt-14-dev llvm-14)
 
+# What the benchmarks take beyond that: the peers, the load, the plots.
+# shellcheck disable=SC2034
+bench_packages=(redis-server wrk libbenchmark-dev python3-matplotlib)
+
 # install_missing PACKAGE...: installs those that are not there, as root or by sudo. Calls apt only
 # when something is missing, so that a machine that has everything needs no network.
 install_missing() {

@@ -392,8 +392,8 @@ def main(isolated=True, cluster=Cluster):
     quick = "--quick" in sys.argv[1:]
     wanted = [arg for arg in sys.argv[1:] if arg != "--quick"]
     sys.stdout.reconfigure(line_buffering=True)
-    if isolated and ISOLATED not in os.environ:
-        _enter_namespaces()
+    if isolated:
+        enter_namespaces()
     counts = collections.Counter()
     for number, (function, slow) in enumerate(_tests, start=1):
         if not wanted or any(part in function.__name__ for part in wanted):
@@ -432,9 +432,11 @@ def _count_line(counts):
     print(line + (f", {counts['skipped']} skipped" if counts["skipped"] else ""))
 
 
-def _enter_namespaces():
+def enter_namespaces():
     """Runs this program anew, alone on a loopback and with a scratch folder of its own; everything
-    that it starts or writes there is gone with it. Does not return."""
+    that it starts or writes there is gone with it. Returns in the new one only."""
+    if ISOLATED in os.environ:
+        return
     unshare = ["unshare", "--net", "--pid", "--fork", "--kill-child", "--mount-proc"]
     if os.geteuid() != 0:
         unshare.append("--map-root-user")

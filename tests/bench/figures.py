@@ -1,0 +1,349 @@
+"""The figures: each measures ours, and the peer where there is one, once; bench.py repeats it and
+takes medians. Targets are ratios ours/peer, or plain values where there is no peer."""
+
+import collections
+import shutil
+import signal
+import threading
+import time
+
+import systems
+from harness import FIXTURES, wait_for
+from systems import cpu_seconds, rss_bytes, run_loader, run_redis_benchmark, run_wrk, settle
+
+Figure = collections.namedtuple("Figure", "name unit target peer measure_ours measure_peer")
+MILLION = 1_000_000
+MIB = 1024 * 1024
+
+
+class Bench:
+    """The systems, started when first used, and how long to measure."""
+
+    def __init__(self, quick):
+        self.quick = quick
+        self.seconds = 1 if quick else 3
+        self.million = 50_000 if quick else MILLION
+        self._systems = {}
+        self.numbers = iter(range(1, 250))
+
+    def system(self, name, make):
+        if name not in self._systems:
+            self._systems[name] = make(next(self.numbers))
+        return self._systems[name]
+
+    @property
+    def ours(self):
+        return self.system("ours", lambda number: systems.Ours(number, 3))
+
+    @property
+    def redis(self):
+        return self.system("redis", systems.Redis)
+
+    @property
+    def etcd(self):
+        return self.system("etcd", systems.Etcd3)
+
+    def close(self, *names):
+        for name in names or list(self._systems):
+            if name in self._systems:
+                self._systems.pop(name).close()
+
+
+def cpu_per(system, run, per_request=1):
+    """CPU microseconds of the whole system per entry, and the load's report."""
+    settle(system)
+    before = system.cpu()
+    report = run()
+    settle(system)  # what replicas have left to do belongs to it
+    return (system.cpu() - before) * 1e6 / (report["requests"] * per_request), report
+
+
+# --- writes and reads, three processes each ---
+
+def rest_put(bench):
+    return cpu_per(bench.ours, lambda: run_wrk(bench.ours.rest, "put", bench.seconds, 32))
+
+
+def etcd_put(bench):
+    return cpu_per(bench.etcd, lambda: run_wrk(bench.etcd.rest, "etcd-put", bench.seconds, 32))
+
+
+def rest_get(bench):
+    bench.ours.fill(100_000)
+    return cpu_per(bench.ours, lambda: run_wrk(bench.ours.rest, "get", bench.seconds, 32))[0]
+
+
+def etcd_range(bench):
+    keys = 10_000
+    bench.system("etcd filled", lambda _: EtcdFilled(bench.etcd, keys))
+    return cpu_per(bench.etcd, lambda: run_wrk(bench.etcd.rest, "etcd-range", bench.seconds, 32,
+                                               keys=keys))[0]
+
+
+class EtcdFilled:
+    """Marks that the keys are there."""
+
+    def __init__(self, etcd, keys):
+        run_wrk(etcd.rest, "etcd-put", 20, 64, keys=keys)
+
+    def close(self):
+        pass
+
+
+def rest_batch(bench):
+    return cpu_per(bench.ours, lambda: run_wrk(bench.ours.rest, "batch", bench.seconds, 4),
+                   per_request=100)[0]
+
+
+def grpc_batch(bench):
+    entries = 200_000 * bench.seconds
+    return cpu_per(bench.ours, lambda: run_loader("grpc", bench.ours.grpc, entries=entries))[0]
+
+
+def redis_batch(bench):
+    count = 300_000 * bench.seconds
+
+    def run():
+        run_redis_benchmark(bench.redis, count)
+        return {"requests": count}
+    return cpu_per(bench.redis, run)[0]
+
+
+def visible_ours(bench):
+    return run_loader("rest", bench.ours.grpc.replace(":7070", ":8080"),
+                      entries=5000 * bench.seconds)["p50_us"]
+
+
+def visible_redis(bench):
+    return run_loader("redis", bench.redis.address, entries=5000 * bench.seconds)["p50_us"]
+
+
+# --- a million entries ---
+
+def filled(bench):
+    """Two daemons that hold a million entries, in an own system."""
+    def make(number):
+        ours = systems.Ours(number, 2)
+        ours.before = rss_bytes(ours.pids()[0])
+        ours.fill(bench.million)
+        ours.cluster.wait_same(ours.nodes, 60)
+        return ours
+    return bench.system("filled", make)
+
+
+def redis_filled(bench):
+    def make(number):
+        redis = systems.Redis(number, replicas=0)
+        redis.before = int(redis.info(1, "used_memory"))
+        redis.fill(bench.million)
+        return redis
+    return bench.system("redis filled", make)
+
+
+def until(condition, seconds=60):
+    """Seconds until condition() is true, looked at each millisecond."""
+    begin = time.monotonic()
+    while time.monotonic() < begin + seconds:
+        try:
+            if condition():
+                return time.monotonic() - begin
+        except OSError:
+            pass
+        time.sleep(0.001)
+    raise AssertionError(f"not within {seconds} s")
+
+
+def ready(node):
+    return node.get("/readyz").status == 200
+
+
+def snapshot_ours(bench):
+    """From the start of the process until it is ready with all of it."""
+    ours = filled(bench)
+    node = ours.add()
+    seconds = until(lambda: ready(node))
+    assert node.status()["entries"] == bench.million, node.status()
+    ours.remove(node)
+    return seconds
+
+
+def snapshot_redis(bench):
+    """From the start of the process until the replica has all of it."""
+    redis = redis_filled(bench)
+    begin = time.monotonic()
+    process = redis.start(2)
+    until(lambda: redis.synced(2))
+    seconds = time.monotonic() - begin
+    assert redis.ask(2, "DBSIZE") == str(bench.million), redis.ask(2, "DBSIZE")
+    process.kill()
+    process.wait(10)
+    redis.processes.remove(process)
+    shutil.rmtree(redis.cluster.directory / "redis-2")
+    return seconds
+
+
+def donor_load(ours, seconds):
+    return run_wrk(f"{ours.rest}", "put", seconds, 8)["p99_us"] / 1000
+
+
+def donor_copied_from(bench):
+    """The donor's p99 while one daemon after another copies from it."""
+    ours = filled(bench)
+    joiners = []
+
+    def join_again():
+        if joiners:
+            ours.remove(joiners.pop())
+        joiners.append(ours.add("--ack=local"))
+    stop = threading.Event()
+
+    def churn():
+        while not stop.is_set():
+            join_again()
+            until(lambda: stop.is_set() or ready(joiners[-1]))
+    thread = threading.Thread(target=churn)
+    thread.start()
+    try:
+        return donor_load(ours, 2 * bench.seconds)
+    finally:
+        stop.set()
+        thread.join()
+        ours.remove(joiners.pop())
+
+
+def donor_idle(bench):
+    return donor_load(filled(bench), 2 * bench.seconds)
+
+
+def bytes_ours(bench):
+    ours = filled(bench)
+    return (rss_bytes(ours.pids()[0]) - ours.before) / bench.million
+
+
+def bytes_redis(bench):
+    redis = redis_filled(bench)
+    return (int(redis.info(1, "used_memory")) - redis.before) / bench.million
+
+
+def repair_thousand(bench):
+    """CPU of both, in milliseconds, from the moment the network is back until they are equal. The
+    backlog is too small for what was written meanwhile, so that it takes a repair."""
+    ours = bench.system("repair", lambda number: systems.Ours(number, 2, "--backlog-bytes=1MiB"))
+    one, two = ours.nodes
+    if one.status()["entries"] < bench.million:
+        ours.fill(bench.million)
+        ours.cluster.wait_same(ours.nodes, 60)
+    settle(ours)
+    two.signal(signal.SIGSTOP)
+    run_loader("grpc", ours.grpc, entries=1000, ack="local", value=2000)
+    wait_for(lambda: one.peer(two.name)["state"] == "connecting", 20, "it is out of reach")
+    before = ours.cpu()
+    begin = time.monotonic()
+    two.signal(signal.SIGCONT)
+    ours.cluster.wait_same(ours.nodes, 60)
+    seconds = time.monotonic() - begin
+    used = ours.cpu() - before
+    settle(ours)
+    # What they take without any difference, asked as often as above.
+    before = ours.cpu()
+    idle_until = time.monotonic() + seconds
+    while time.monotonic() < idle_until:
+        ours.cluster.wait_same(ours.nodes)
+        time.sleep(0.02)
+    return max(used - (ours.cpu() - before), 0) * 1000
+
+
+# --- peers, pods, start, idle ---
+
+def writer_cpu(bench, peers):
+    ours = bench.system(f"{peers} peers", lambda number: systems.Ours(number, peers + 1))
+    entries = 100_000 * bench.seconds
+    settle(ours)
+    writer = [ours.nodes[0].process.pid]
+    before = cpu_seconds(writer)
+    run_loader("grpc", ours.grpc, entries=entries)
+    return (cpu_seconds(writer) - before) * 1e6 / entries
+
+
+def extra_peer(bench):
+    few = writer_cpu(bench, 2)
+    many = writer_cpu(bench, 8)
+    return (many - few) / 6
+
+
+def discovery_pods(bench, pods_there=5000):
+    """CPU milliseconds of a start among so many pods, less those of a start among few."""
+    few = bench.system("few pods", lambda number: systems.Ours(number, 1))
+    many = bench.system(f"{pods_there} pods", lambda number: Crowd(number, pods_there))
+    return (start(many)[1] - start(few)[1]) * 1000
+
+
+class Crowd(systems.Ours):
+    """One daemon in a namespace with many other pods, stored as Kubernetes does: protobuf."""
+
+    def __init__(self, number, count):
+        super().__init__(number, 1)
+        record = (FIXTURES / "kube-apiserver-1.20.2/etcd/c-running-ready.etcdvalue").read_bytes()
+        for i in range(count):
+            self.cluster.etcd.put(f"/registry/pods/default/other-{i}", record)
+
+
+def start(ours):
+    """Seconds from the start of one more daemon until it is ready, and its CPU seconds by then."""
+    node = ours.cluster.node()
+    node.write_record()
+    begin = time.monotonic()
+    node.start(*systems.DEFAULTS)
+    ours.nodes.append(node)
+    until(lambda: ready(node))
+    seconds = time.monotonic() - begin
+    used = cpu_seconds([node.process.pid])
+    ours.remove(node)
+    return seconds, used
+
+
+def start_to_ready(bench):
+    return start(bench.system("empty", lambda number: systems.Ours(number, 2)))[0] * 1000
+
+
+def eleven(bench):
+    return bench.system("eleven", lambda number: systems.Ours(number, 11))
+
+
+def idle_cpu(bench):
+    pid = [eleven(bench).nodes[0].process.pid]
+    settle(eleven(bench))
+    seconds = 10 * bench.seconds
+    before = cpu_seconds(pid)
+    time.sleep(seconds)
+    return (cpu_seconds(pid) - before) / seconds * 100
+
+
+def idle_rss(bench):
+    return rss_bytes(eleven(bench).nodes[0].process.pid) / MIB
+
+
+# Name, unit, target, peer, ours, theirs.
+FIGURES = [
+    Figure("rest_put_cpu_us", "us", 0.12, "etcd x3, JSON gateway put",
+           lambda bench: rest_put(bench)[0], lambda bench: etcd_put(bench)[0]),
+    Figure("rest_put_p99_ms", "ms", 0.3, "etcd x3, JSON gateway put",
+           lambda bench: rest_put(bench)[1]["p99_us"] / 1000,
+           lambda bench: etcd_put(bench)[1]["p99_us"] / 1000),
+    Figure("rest_get_cpu_us", "us", 0.08, "etcd JSON gateway range", rest_get, etcd_range),
+    Figure("rest_batch_cpu_us_per_entry", "us", 0.6, "Redis SET, pipeline 100, 2 replicas",
+           rest_batch, redis_batch),
+    Figure("grpc_batch_cpu_us_per_entry", "us", 0.45, "Redis SET, pipeline 100, 2 replicas",
+           grpc_batch, redis_batch),
+    Figure("visible_everywhere_p50_us", "us", 1.6, "Redis SET + WAIT 2", visible_ours,
+           visible_redis),
+    Figure("snapshot_million_s", "s", 0.5, "Redis full sync", snapshot_ours, snapshot_redis),
+    Figure("snapshot_donor_p99", "ms", 3, "the same donor idle", donor_copied_from, donor_idle),
+    Figure("bytes_per_entry", "bytes", 0.9, "Redis used_memory", bytes_ours, bytes_redis),
+    Figure("extra_peer_cpu_us_per_entry", "us", 0.6, None, extra_peer, None),
+    Figure("repair_thousand_ms", "ms", 100, None, repair_thousand, None),
+    Figure("discovery_5000_pods_ms", "ms", 150, None, discovery_pods, None),
+    Figure("start_to_ready_ms", "ms", 300, None, start_to_ready, None),
+    Figure("idle_cpu_percent", "%", 0.5, None, idle_cpu, None),
+    Figure("idle_rss_mib", "MiB", 32, None, idle_rss, None),
+]
