@@ -36,15 +36,21 @@ std::string Read(const fs::path& path) {
   return text.str();
 }
 
-// The file as this run would have recorded it.
-std::string Play(const std::string& recorded) {
+// The file as this run would have recorded it. Throws with the place of a command that is wrong.
+std::string Play(const fs::path& path, const std::string& recorded) {
   podmirror::scenario::Script script;
   std::string played;
+  int number = 0;
   for (const std::string& line : LinesOf(recorded)) {
+    ++number;
     if (line.starts_with(kIndent)) continue;
     played += line + "\n";
     if (line.empty() || line.starts_with('#')) continue;
-    for (const std::string& told : script.Do(line)) played += std::string(kIndent) + told + "\n";
+    try {
+      for (const std::string& told : script.Do(line)) played += std::string(kIndent) + told + "\n";
+    } catch (const std::exception& error) {
+      throw std::runtime_error(path.string() + ":" + std::to_string(number) + ": " + error.what());
+    }
   }
   return played;
 }
@@ -77,7 +83,7 @@ int Run(const std::vector<std::string>& paths, bool rewrite) {
     for (const fs::path& file : FilesOf(path)) {
       ++count;
       const std::string recorded = Read(file);
-      const std::string played = Play(recorded);
+      const std::string played = Play(file, recorded);
       if (played == recorded) continue;
       if (rewrite) {
         std::ofstream(file) << played;

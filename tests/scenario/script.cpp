@@ -1,66 +1,33 @@
 #include "scenario/script.h"
 
-#include <charconv>
 #include <cstdio>
 #include <sstream>
 #include <stdexcept>
+
+#include "scenario/text.h"
 
 namespace podmirror::scenario {
 namespace {
 
 constexpr std::int32_t kType = 1;
 constexpr std::size_t kShown = 10;  // entries
+constexpr SteadyMs kUsualLag = 500;
+constexpr SteadyMs kLate = 10'000;  // the middle of the range counts
 
-std::int64_t Number(std::string_view text) {
-  std::int64_t value = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || stop != text.data() + text.size()) {
-    throw std::runtime_error("not a number: " + std::string(text));
-  }
-  return value;
-}
-
-// "500ms" or "5s", in milliseconds.
-std::int64_t Duration(std::string_view text) {
-  if (text.ends_with("ms")) return Number(text.substr(0, text.size() - 2));
-  if (text.ends_with("s")) return 1000 * Number(text.substr(0, text.size() - 1));
-  throw std::runtime_error("not a duration: " + std::string(text));
-}
-
-sync::AckLevel Ack(std::string_view text) {
-  using sync::AckLevel;
-  for (const AckLevel level :
-       {AckLevel::kLocal, AckLevel::kOne, AckLevel::kMajority, AckLevel::kAll}) {
-    if (text == ToString(level)) return level;
-  }
-  throw std::runtime_error("not an acknowledgement: " + std::string(text));
-}
-
-std::string ToText(sync::WriteRefusal refusal) {
-  switch (refusal) {
-    case sync::WriteRefusal::kNone:
-      return "none";
-    case sync::WriteRefusal::kNotReady:
-      return "503 not ready";
-    case sync::WriteRefusal::kDraining:
-      return "503 draining";
-    case sync::WriteRefusal::kOutOfMemory:
-      return "507 out of memory";
-  }
-  return "unknown";
-}
-
-std::string ToText(const sync::WriteOutcome& outcome) {
-  std::string text = outcome.met ? "200" : "202";
-  text += ", acknowledged by " + std::to_string(outcome.acked) + " of " +
-          std::to_string(outcome.peers) + " peers";
-  for (std::size_t i = 0; i < outcome.pending.size(); ++i) {
-    text += (i == 0 ? ", pending: " : " ") + outcome.pending[i];
-  }
-  return text;
+// "name=value", taken apart; the value is empty without "=".
+std::pair<std::string, std::string> Split(const std::string& word) {
+  const std::size_t is = word.find('=');
+  return {word.substr(0, is), is == std::string::npos ? "" : word.substr(is + 1)};
 }
 
 }  // namespace
+
+const std::string& Script::Words::At(std::size_t at) const {
+  if (at >= words.size()) throw std::runtime_error(words.at(0) + ": something is missing");
+  return words[at];
+}
+
+int Script::Words::Pod(std::size_t at) const { return static_cast<int>(Number(At(at))); }
 
 Script::Script()
     : world_([] {
@@ -68,84 +35,199 @@ Script::Script()
         options.plain = true;
         return options;
       }()) {
-  world_.watch.trace = [this](int pod, const std::string& text) { SayPod(pod, text); };
+  Watch();
+  AddPodVerbs();
+  AddOtherVerbs();
+}
+
+void Script::Watch() {
+  world_.watch.event = [this](sim::Process& at, const sync::Event& event) {
+    if (!hidden_.contains(std::string(ToString(event.kind)))) SayPod(at.pod, ToText(event));
+  };
+  world_.watch.ended = [this](sim::Process& process, bool clean) {
+    if (process.draining) SayPod(process.pod, clean ? "ended" : "killed after its grace period");
+  };
+  world_.watch.unknown_peer = [this](sim::Process& at) {
+    SayPod(at.pod, "somebody unknown says hello: lists the records again");
+  };
+  world_.watch.sent = [this](const sim::Process& from, const sim::Process& to,
+                             const sync::Message& message) {
+    const std::string text = ToText(message);
+    if (text.empty() || !wire_.contains(from.pod) || !wire_.contains(to.pod)) return;
+    SayPod(from.pod, "-> pod-" + std::to_string(to.pod) + " " + text);
+  };
+}
+
+void Script::AddPodVerbs() {
+  verbs_ = {
+      {"fleet", [this](const Words& words) { Fleet(words.Pod(1)); }},
+      {"start", [this](const Words& words) { Start(words); }},
+      {"crash", [this](const Words& words) { world_.CrashPod(Running(words, 1), false); }},
+      {"vanish", [this](const Words& words) { world_.CrashPod(Running(words, 1), true); }},
+      {"pause", [this](const Words& words) { world_.PausePod(Running(words, 1), true); }},
+      {"continue", [this](const Words& words) { world_.PausePod(Running(words, 1), false); }},
+      {"drain", [this](const Words& words) { world_.DrainPod(Running(words, 1)); }},
+      {"skew", [this](const Words& words) { world_.SetSkew(words.Pod(1), Duration(words.At(2))); }},
+      {"record",
+       [this](const Words& words) {
+         world_.AddPod(words.Pod(1), words.Pod(1));
+         world_.RestoreRecord(words.Pod(1));
+       }},
+      {"unlist", [this](const Words& words) { world_.DropRecord(words.Pod(1)); }},
+      {"list", [this](const Words& words) { world_.RestoreRecord(words.Pod(1)); }},
+      {"discovery", [this](const Words& words) { Discovery(words); }},
+      {"cut",
+       [this](const Words& words) { world_.SetPartition(words.Pod(1), words.Pod(2), true); }},
+      {"cut-way",
+       [this](const Words& words) {
+         world_.network().Cut(world_.address(words.Pod(1)), world_.address(words.Pod(2)), true);
+       }},
+      {"mend",
+       [this](const Words& words) { world_.SetPartition(words.Pod(1), words.Pod(2), false); }},
+      {"slow",
+       [this](const Words& words) {
+         const auto rate = words.words.size() > 4 ? Number(words.At(4)) : 0;
+         world_.network().Slow(world_.address(words.Pod(1)), world_.address(words.Pod(2)),
+                               Duration(words.At(3)), static_cast<std::uint64_t>(rate));
+       }},
+      {"reset",
+       [this](const Words& words) { world_.ResetStreams(Running(words, 1), Running(words, 2)); }},
+  };
+}
+
+void Script::AddOtherVerbs() {
+  verbs_.insert({
+      {"put", [this](const Words& words) { Write(words, false); }},
+      {"delete", [this](const Words& words) { Write(words, true); }},
+      {"fill",
+       [this](const Words& words) {
+         Fill(Running(words, 1), Number(words.At(2)), Number(words.At(3)));
+       }},
+      {"run",
+       [this](const Words& words) { world_.RunUntil(world_.now() + Duration(words.At(1))); }},
+      {"get", [this](const Words& words) { Get(Running(words, 1), words.At(2)); }},
+      {"show", [this](const Words& words) { Show(Running(words, 1)); }},
+      {"compare", [this](const Words&) { Compare(); }},
+      {"wire",
+       [this](const Words& words) {
+         wire_.clear();
+         if (words.At(1) != "off") wire_ = {words.Pod(1), words.Pod(2)};
+       }},
+      {"hide",
+       [this](const Words& words) {
+         hidden_ = {words.words.begin() + 1, words.words.end()};
+       }},
+      {"set",
+       [this](const Words& words) {
+         for (std::size_t i = 1; i < words.words.size(); ++i) Set(words.At(i));
+       }},
+  });
+}
+
+int Script::Running(const Words& words, std::size_t at) const {
+  const int pod = words.Pod(at);
+  if (!world_.running(pod)) throw std::runtime_error(words.At(0) + ": that pod does not run");
+  return pod;
 }
 
 void Script::Say(const std::string& text) {
-  std::string line = text;
-  line.erase(line.find_last_not_of(' ') + 1);
-  lines_.push_back(std::move(line));
+  if (!mute_) lines_.push_back(text);
 }
 
 void Script::SayPod(int pod, const std::string& text) {
   char when[32];
-  std::snprintf(when, sizeof(when), "%7.3fs ", static_cast<double>(world_.now()) / 1000);
+  std::snprintf(when, sizeof(when), "%6.1fs ", static_cast<double>(world_.now()) / 1000);
   Say(when + ("pod-" + std::to_string(pod)) + " " + text);
 }
 
 std::vector<std::string> Script::Do(std::string_view command) {
   std::istringstream stream{std::string(command)};
-  std::vector<std::string> words;
-  for (std::string word; stream >> word;) words.push_back(word);
-  Dispatch(words);
+  Words words;
+  for (std::string word; stream >> word;) words.words.push_back(word);
+  const auto verb = verbs_.find(words.At(0));
+  if (verb == verbs_.end()) throw std::runtime_error("unknown command: " + words.At(0));
+  verb->second(words);
   world_.RunUntil(world_.now());  // what follows without time passing
   return std::exchange(lines_, {});
 }
 
-void Script::Dispatch(const std::vector<std::string>& words) {
-  const std::string& verb = words.at(0);
-  const auto number = [&](std::size_t at) {
-    if (at >= words.size()) throw std::runtime_error(verb + ": something is missing");
-    return static_cast<int>(Number(words[at]));
-  };
-  const auto running = [&](std::size_t at) {
-    const int pod = number(at);
-    if (!world_.running(pod)) throw std::runtime_error(verb + ": that pod does not run");
-    return pod;
-  };
-  if (verb == "start") {
-    world_.StartPod(number(1));
-  } else if (verb == "crash" || verb == "vanish") {
-    world_.CrashPod(running(1), verb == "vanish");
-  } else if (verb == "pause" || verb == "continue") {
-    world_.PausePod(running(1), verb == "pause");
-  } else if (verb == "unlist") {
-    world_.DropRecord(number(1));
-  } else if (verb == "cut" || verb == "mend") {
-    world_.SetPartition(number(1), number(2), verb == "cut");
-  } else if (verb == "put" || verb == "delete") {
-    running(1);
-    Write(words, verb == "delete");
-  } else if (verb == "fill") {
-    Fill(running(1), number(2), number(3));
-  } else if (verb == "run") {
-    world_.RunUntil(world_.now() + Duration(words.at(1)));
-  } else if (verb == "show") {
-    Show(running(1));
-  } else if (verb == "compare") {
-    Compare();
-  } else {
-    throw std::runtime_error("unknown command: " + verb);
+// --- pods ---
+
+void Script::Fleet(int pods) {
+  mute_ = true;
+  for (int pod = 1; pod <= pods; ++pod) {
+    world_.StartPod(pod);
+    world_.RunUntil(world_.now() + 1000);
+  }
+  mute_ = false;
+  if (world_.Serving().size() != static_cast<std::size_t>(pods)) {
+    throw std::runtime_error("fleet: not all are ready");
   }
 }
 
-void Script::Write(const std::vector<std::string>& words, bool remove) {
-  const int pod = static_cast<int>(Number(words[1]));
-  const std::string& what = words.at(2);
-  const std::size_t split = remove ? what.size() : what.find('=');
-  if (split == std::string::npos) throw std::runtime_error("put: KEY=VALUE is missing");
-  const std::string key = what.substr(0, split);
-  const std::string value = remove ? "" : what.substr(split + 1);
+void Script::Start(const Words& words) {
+  const int pod = words.Pod(1);
+  if (world_.running(pod)) throw std::runtime_error("start: that pod runs");
+  if (words.words.size() > 2) {
+    const auto [name, value] = Split(words.At(2));
+    if (name != "at") throw std::runtime_error("unknown option: " + words.At(2));
+    world_.AddPod(pod, world_.address(static_cast<int>(Number(value))));
+  }
+  world_.StartPod(pod);
+}
+
+void Script::Discovery(const Words& words) {
+  const int pod = words.Pod(1);
+  const std::string& how = words.At(2);
+  if (how != "silent" && how != "late" && how != "usual") {
+    throw std::runtime_error("discovery: silent, late or usual");
+  }
+  world_.Lag(pod, how == "late" ? kLate : kUsualLag);
+  world_.Silence(pod, how == "silent");
+}
+
+void Script::Set(const std::string& setting) {
+  const auto [name, value] = Split(setting);
+  sim::SimOptions& options = world_.options();
+  if (name == "backlog") {
+    options.backlog_bytes = Size(value);
+  } else if (name == "max-memory") {
+    options.max_memory = Size(value);
+  } else if (name == "ttl") {
+    options.tombstone_ttl_ms = Duration(value);
+  } else if (name == "repair-interval") {
+    options.repair_interval_ms = Duration(value);
+  } else if (name == "bootstrap-timeout") {
+    options.bootstrap_timeout_ms = Duration(value);
+  } else if (name == "bootstrap-alone") {
+    options.bootstrap_alone = Truth(value);
+  } else if (name == "cluster") {
+    options.cluster = value;
+  } else if (name == "tick") {
+    options.tick_ms = Duration(value);
+  } else if (name == "restart-seen") {
+    options.restart_seen_ms = Duration(value);
+  } else {
+    throw std::runtime_error("unknown setting: " + name);
+  }
+}
+
+// --- data ---
+
+void Script::Write(const Words& words, bool remove) {
+  const int pod = Running(words, 1);
+  if (!remove && words.At(2).find('=') == std::string::npos) {
+    throw std::runtime_error("put: KEY=VALUE is missing");
+  }
+  const auto [key, value] = Split(words.At(2));
   sync::WriteItem item;
   item.type = kType;
   item.key = key;
   item.value = value;
   item.remove = remove;
   sync::WriteOptions options;
-  for (std::size_t i = 3; i < words.size(); ++i) {
-    const std::size_t is = words[i].find('=');
-    const std::string name = words[i].substr(0, is);
-    const std::string setting = is == std::string::npos ? "" : words[i].substr(is + 1);
+  for (std::size_t i = 3; i < words.words.size(); ++i) {
+    const auto [name, setting] = Split(words.At(i));
     if (name == "ack") {
       options.ack = Ack(setting);
     } else if (name == "timeout") {
@@ -153,10 +235,10 @@ void Script::Write(const std::vector<std::string>& words, bool remove) {
     } else if (name == "ttl" && !remove) {
       item.ttl_ms = Duration(setting);
     } else {
-      throw std::runtime_error("unknown option: " + words[i]);
+      throw std::runtime_error("unknown option: " + words.At(i));
     }
   }
-  const std::string head = (remove ? "delete " : "put ") + key + ": ";
+  const std::string head = (remove ? "delete " : "put ") + words.At(2) + ": ";
   const auto done = [this, pod, head](const sync::WriteOutcome& outcome) {
     SayPod(pod, head + ToText(outcome));
   };
@@ -164,9 +246,9 @@ void Script::Write(const std::vector<std::string>& words, bool remove) {
   if (refusal != sync::WriteRefusal::kNone) SayPod(pod, head + ToText(refusal));
 }
 
-void Script::Fill(int pod, int entries, int bytes) {
+void Script::Fill(int pod, std::int64_t entries, std::int64_t bytes) {
   const std::string value(static_cast<std::size_t>(bytes), 'v');
-  for (int i = 0; i < entries; ++i) {
+  for (std::int64_t i = 0; i < entries; ++i) {
     const std::string key = "fill-" + std::to_string(i);
     sync::WriteItem item;
     item.type = kType;
@@ -177,6 +259,16 @@ void Script::Fill(int pod, int entries, int bytes) {
         world_.driver(pod).Write({&item, 1}, options, [](const sync::WriteOutcome&) {});
     if (refusal != sync::WriteRefusal::kNone) throw std::runtime_error("fill: " + ToText(refusal));
   }
+}
+
+// --- what to look at ---
+
+void Script::Get(int pod, const std::string& key) {
+  const WallMs wall = world_.process(pod).env->now().wall;
+  const EntryRef entry = world_.cache(pod).Find(kType, key, wall);
+  std::string text = "get " + key + ": ";
+  text += entry ? std::string(entry->value()) + ", version " + ToText(entry->version().hlc) : "404";
+  SayPod(pod, text);
 }
 
 void Script::Show(int pod) {
@@ -202,7 +294,8 @@ void Script::Show(int pod) {
   for (const sync::PeerStatus& peer : world_.driver(pod).Peers()) {
     std::string line = "  peer " + peer.record.name + " " + std::string(ToString(peer.state));
     if (peer.behind_entries > 0) line += ", " + std::to_string(peer.behind_entries) + " behind";
-    if (!peer.error.empty()) line += ": " + peer.error;
+    const bool refused = peer.state == sync::LinkState::kRefused;
+    if (!peer.error.empty() && !refused) line += ": " + peer.error;
     Say(line);
   }
 }

@@ -1,21 +1,50 @@
 // A Script plays one scenario: commands go to a simulated cluster without chance, and what happens
-// comes back as text.
+// comes back as text. Pods are numbers; each is named pod-N, its UID is uid-N.
 //
-//   start N | crash N | vanish N    a new daemon; killed; gone with its node (nobody answers)
+// Pods
+//   fleet N                         pods 1 to N, one a second; all ready, or it is an error.
+//                                   Nothing of it is recorded
+//   start N [at=A]                  a new daemon, or the container of pod N again; at=A: a new pod
+//                                   gets the address of pod A, which does not run any more
+//   crash N | vanish N              killed; gone with its node (nobody answers)
 //   pause N | continue N            SIGSTOP, SIGCONT
-//   unlist N                        the record of a pod that does not run is deleted
-//   cut A B | mend A B              the network between two pods
+//   drain N                         SIGTERM; killed after 30 s
+//   skew N 25h                      its wall clock differs that much from the true time
+// Records, and who hears of them
+//   record N                        of a pod whose daemon does not run yet
+//   unlist N | list N               the record is deleted, and there again
+//   discovery N silent|late|usual   what pod N hears of records: nothing; 5 s late; 0.3 s late
+// Network
+//   cut A B | mend A B              between two pods
+//   cut-way A B                     only what A sends to B
+//   slow A B 300ms [BYTES]          so much longer on the way, and so many bytes a millisecond
+//   reset A B                       their streams end, and what is on its way is lost
+// Data
 //   put N KEY=VALUE [ack=all] [timeout=1s] [ttl=0s]
 //   delete N KEY [ack=all] [timeout=1s]
 //   fill N ENTRIES BYTES            that many entries of that size, not waited for
-//   run 500ms | run 5s              time passes
+// Time
+//   run 500ms | run 5s
+// What to look at
+//   get N KEY                       what a reader gets, and its version as a time
 //   show N                          what a daemon holds and how it sees its peers
 //   compare                         do all daemons that run hold the same?
+//   wire A B | wire off             from now on, what these two say to each other (no heartbeats)
+//   hide KIND...                    from now on, events of these kinds are not recorded
+// Settings, of daemons that start later
+//   set NAME=VALUE...               backlog, max-memory (sizes), ttl (tombstone-ttl),
+//                                   repair-interval, bootstrap-timeout, bootstrap-alone, cluster,
+//                                   restart-seen (how long a record says the old start)
+//   set tick=1s                     of all, at once: how seldom Tick is called, to run for hours
 // Thread safety: none.
 #pragma once
 
+#include <functional>
+#include <map>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "sim/sim_world.h"
@@ -31,16 +60,36 @@ class Script {
   std::vector<std::string> Do(std::string_view command);
 
  private:
+  // The words of a command, the verb first. Each throws where the word is missing or wrong.
+  struct Words {
+    std::vector<std::string> words;
+    const std::string& At(std::size_t at) const;
+    int Pod(std::size_t at) const;
+  };
+
+  void Watch();
+  void AddPodVerbs();
+  void AddOtherVerbs();
+  int Running(const Words& words, std::size_t at) const;
   void Say(const std::string& text);
   void SayPod(int pod, const std::string& text);
-  void Dispatch(const std::vector<std::string>& words);
-  void Write(const std::vector<std::string>& words, bool remove);
-  void Fill(int pod, int entries, int bytes);
+
+  void Fleet(int pods);
+  void Start(const Words& words);
+  void Discovery(const Words& words);
+  void Write(const Words& words, bool remove);
+  void Fill(int pod, std::int64_t entries, std::int64_t bytes);
+  void Get(int pod, const std::string& key);
   void Show(int pod);
   void Compare();
+  void Set(const std::string& setting);
 
   sim::SimWorld world_;
-  std::vector<std::string> lines_;
+  std::map<std::string_view, std::function<void(const Words&)>> verbs_;
+  std::set<std::string> hidden_;    // kinds of events
+  std::set<int> wire_;              // two pods, or none
+  bool mute_ = false;               // nothing is recorded
+  std::vector<std::string> lines_;  // that the present command has led to
 };
 
 }  // namespace podmirror::scenario

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iostream>
+#include <random>
 #include <utility>
 
 namespace podmirror::sim {
@@ -14,13 +15,15 @@ std::string NameOf(int pod) { return "pod-" + std::to_string(pod); }
 
 class SimWorld::SimEnv final : public Env {
  public:
-  SimEnv(SimWorld& world, int pod) : world_(world), pod_(pod) {}
+  SimEnv(SimWorld& world, int pod) : world_(world), pod_(pod), own_(world.processes_.size()) {}
   Now now() const override { return {world_.now(), kEpoch + world_.now() + world_.skew(pod_)}; }
-  std::uint64_t Random() override { return world_.time_.Random(); }
+  // Without chance what one daemon draws does not change what another does.
+  std::uint64_t Random() override { return world_.options_.plain ? own_() : world_.time_.Random(); }
 
  private:
   SimWorld& world_;
   const int pod_;
+  std::mt19937_64 own_;
 };
 
 class SimWorld::SimTransport final : public sync::Transport {
@@ -93,7 +96,8 @@ void SimWorld::StartPod(int pod) {
     AddPod(pod, pod);
   } else {
     // The record still says the old start for a while.
-    time_.In(options_.plain ? 0 : time_.Between(0, 3000), [this, pod, start = kEpoch + now()] {
+    const SteadyMs seen = options_.plain ? options_.restart_seen_ms : time_.Between(0, 3000);
+    time_.In(seen, [this, pod, start = kEpoch + now()] {
       if (!pods_.contains(pod)) return;
       pods_[pod].started_ms = start;
       Publish();
@@ -112,7 +116,8 @@ void SimWorld::StartPod(int pod) {
   network_.Dark(process->address, false);
   sync::NodeOptions options;
   options.self = {NameOf(pod), "sim", UidOf(pod), "sim"};
-  options.cluster = "sim";
+  options.cluster = options_.cluster;
+  options.bootstrap_alone = options_.bootstrap_alone;
   options.process_started_ms = process->env->now().wall;
   options.backlog_bytes = options_.backlog_bytes;
   options.repair_interval_ms = options_.repair_interval_ms;
@@ -130,6 +135,9 @@ void SimWorld::StartPod(int pod) {
         Trace(process->pod, text);
         if (watch.event) watch.event(*process, event);
       });
+  process->driver->set_on_unknown_peer([this, process] {
+    if (watch.unknown_peer) watch.unknown_peer(*process);
+  });
   current_[pod] = process;
   feeds_[pod].last_at = 0;
   Trace(pod, "started");

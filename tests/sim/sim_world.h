@@ -34,6 +34,11 @@ struct SimOptions {
   std::int64_t repair_interval_ms = 10'000;
   std::int64_t tombstone_ttl_ms = 3'600'000;
   std::int64_t bootstrap_timeout_ms = 30'000;
+  bool bootstrap_alone = false;
+  std::string cluster = "sim";
+  // For how long the record of a container that was started again says the old start; with chance:
+  // up to 3 s.
+  SteadyMs restart_seen_ms = 0;
 };
 
 // One run of one pod's daemon. A dead one keeps its cache, for the checkers.
@@ -64,6 +69,8 @@ class SimWorld {
   SimTime& time() { return time_; }
   SimNetwork& network() { return network_; }
   SteadyMs now() const { return time_.now(); }
+  // What daemons started from now on are set to; the rest of the options stays as it was.
+  SimOptions& options() { return options_; }
   void RunUntil(SteadyMs until) { time_.RunUntil(until); }
 
   // --- pods ---
@@ -118,6 +125,7 @@ class SimWorld {
     std::function<void(Process&, const sync::Event&)> event;
     std::function<void(Process&, const sync::Message&)> received;
     std::function<void(Process& from, const Process& to, const sync::Message&)> sent;
+    std::function<void(Process&)> unknown_peer;  // somebody said hello whom no record names
     std::function<void(int pod, const std::string& text)> trace;
   };
   Watch watch;
@@ -150,7 +158,7 @@ class SimWorld {
   void TickProcess(Process* process);
   void EndProcess(Process& process, bool silent, bool clean);
 
-  const SimOptions options_;
+  SimOptions options_;
   SimTime time_;
   SimNetwork network_;
   std::vector<std::unique_ptr<Process>> processes_;
