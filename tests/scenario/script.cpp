@@ -98,6 +98,7 @@ void Script::AddPodVerbs() {
 void Script::AddOtherVerbs() {
   verbs_.insert({
       {"put", [this](const Words& words) { Write(words, false); }},
+      {"put-here", [this](const Words& words) { WriteHere(words); }},
       {"delete", [this](const Words& words) { Write(words, true); }},
       {"fill",
        [this](const Words& words) {
@@ -244,6 +245,17 @@ void Script::Write(const Words& words, bool remove) {
   };
   const sync::WriteRefusal refusal = world_.driver(pod).Write({&item, 1}, options, done);
   if (refusal != sync::WriteRefusal::kNone) SayPod(pod, head + ToText(refusal));
+}
+
+void Script::WriteHere(const Words& words) {
+  const int pod = Running(words, 1);
+  const auto [key, value] = Split(words.At(2));
+  sync::WriteItem item;
+  item.type = kType;
+  item.key = key;
+  item.value = value;
+  const sync::WriteRefusal refusal = world_.driver(pod).WriteLocal({&item, 1});
+  if (refusal != sync::WriteRefusal::kNone) SayPod(pod, "put-here: " + ToText(refusal));
 }
 
 void Script::Fill(int pod, std::int64_t entries, std::int64_t bytes) {

@@ -22,6 +22,7 @@
 // Data
 //   put N KEY=VALUE [ack=all] [timeout=1s] [ttl=0s]
 //   delete N KEY [ack=all] [timeout=1s]
+//   put-here N KEY=VALUE            stored on that pod and not sent on, as by hellorpc.Sync.Set
 //   fill N ENTRIES BYTES            that many entries of that size, not waited for
 // Time
 //   run 500ms | run 5s
@@ -78,6 +79,7 @@ class Script {
   void Start(const Words& words);
   void Discovery(const Words& words);
   void Write(const Words& words, bool remove);
+  void WriteHere(const Words& words);
   void Fill(int pod, std::int64_t entries, std::int64_t bytes);
   void Get(int pod, const std::string& key);
   void Show(int pod);
