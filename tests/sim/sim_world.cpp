@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <iostream>
-#include <random>
 #include <utility>
 
 namespace podmirror::sim {
@@ -15,15 +14,22 @@ std::string NameOf(int pod) { return "pod-" + std::to_string(pod); }
 
 class SimWorld::SimEnv final : public Env {
  public:
-  SimEnv(SimWorld& world, int pod) : world_(world), pod_(pod), own_(world.processes_.size()) {}
+  SimEnv(SimWorld& world, int pod)
+      : world_(world), pod_(pod), drawn_(world.processes_.size() << 16) {}
   Now now() const override { return {world_.now(), kEpoch + world_.now() + world_.skew(pod_)}; }
-  // Without chance what one daemon draws does not change what another does.
-  std::uint64_t Random() override { return world_.options_.plain ? own_() : world_.time_.Random(); }
+  // Without chance: unique numbers, for incarnations, that are 0 in every range that jitter is
+  // drawn from, so that a draw more or less changes nothing that is seen.
+  std::uint64_t Random() override {
+    return world_.options_.plain ? kNoJitter * ++drawn_ : world_.time_.Random();
+  }
 
  private:
+  // A multiple of all the waits in sync/link.h and of a tenth of repair-interval and a bit.
+  static constexpr std::uint64_t kNoJitter = 120'000 * 1001;
+
   SimWorld& world_;
   const int pod_;
-  std::mt19937_64 own_;
+  std::uint64_t drawn_;
 };
 
 class SimWorld::SimTransport final : public sync::Transport {

@@ -27,7 +27,7 @@ namespace podmirror::sim {
 struct SimOptions {
   std::uint64_t seed = 1;
   bool trace = false;
-  bool plain = false;  // no chance in delays and clocks: each is the middle of its range
+  bool plain = false;  // no chance: delays and clocks are the middle of their range, jitter is 0
   SteadyMs tick_ms = sync::Driver::kTickMs;
   std::uint64_t backlog_bytes = 64 * 1024;
   std::uint64_t max_memory = 0;
