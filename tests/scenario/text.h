@@ -16,7 +16,7 @@ namespace podmirror::scenario {
 // Each throws std::runtime_error where the text is none.
 std::int64_t Number(std::string_view text);
 std::int64_t Duration(std::string_view text);  // "500ms", "5s", "-2h"; in milliseconds
-std::uint64_t Size(std::string_view text);     // "100", "64KiB", "1MiB"
+std::uint64_t Size(std::string_view text);     // "64KiB", "1MiB"
 bool Truth(std::string_view text);             // "true", "false"
 sync::AckLevel Ack(std::string_view text);
 
