@@ -49,6 +49,7 @@ bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now)
 }
 
 void Link::Restart(const Backlog& backlog) {
+  held_ = held();
   run_start_ = cursor_ = backlog.last() + 1;
   acked_ = backlog.last();
   in_flight_ = in_flight_bytes_ = 0;
@@ -145,7 +146,7 @@ void Link::BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog
   pass_heals_ = true;
   pass_wanted_ = false;
   pass_progress_at_ = now;
-  heartbeat_at_ = now;  // the peer is to see `hlc` before the pass is done: Node::ReachedNow
+  HeartbeatNow();  // the peer is to see `hlc` before the pass is done: Node::ReachedNow
 }
 
 void Link::EndPass(SteadyMs now, SteadyMs next_at) {

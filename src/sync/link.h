@@ -111,6 +111,9 @@ class Link {
   std::uint64_t run_start() const { return run_start_; }
   std::uint64_t acked() const { return acked_; }
   std::uint64_t covered() const { return covered_; }
+  // The peer is known to hold all our writes up to this number; those that a restarted run left
+  // out, when a pass has brought them.
+  std::uint64_t held() const { return std::max(covered_, restart_pending_ ? held_ : acked_); }
   SteadyMs last_ack_at() const { return last_ack_at_; }
   bool BatchDue(const Backlog& backlog) const {
     return open() && in_flight_ == 0 && cursor_ <= backlog.last();
@@ -123,8 +126,18 @@ class Link {
 
   // --- heartbeat ---
   bool HeartbeatDue(SteadyMs now) const { return open() && now >= heartbeat_at_; }
-  void HeartbeatSent(SteadyMs next_at) { heartbeat_at_ = next_at; }
-  void HeartbeatNow() { heartbeat_at_ = 0; }
+  void HeartbeatSent(SteadyMs next_at) {
+    heartbeat_at_ = next_at;
+    heartbeat_last_ = true;
+  }
+  // The last message was one: whatever else is due goes first.
+  bool heartbeat_last() const { return heartbeat_last_; }
+  void OtherSent() { heartbeat_last_ = false; }
+  // Before all else.
+  void HeartbeatNow() {
+    heartbeat_at_ = 0;
+    heartbeat_last_ = false;
+  }
   bool HelloDue() const { return phase_ == Phase::kHandshake && !hello_sent_; }
   void HelloSent() { hello_sent_ = true; }
 
@@ -192,10 +205,12 @@ class Link {
   std::uint64_t cursor_ = 1;  // the next write to send
   std::uint64_t acked_ = 0;
   std::uint64_t covered_ = 0;
+  std::uint64_t held_ = 0;       // before the run restarted
   std::uint64_t in_flight_ = 0;  // last number of the batch in flight, 0 = none
   std::uint64_t in_flight_bytes_ = 0;
   SteadyMs last_ack_at_ = -1;
   SteadyMs heartbeat_at_ = 0;
+  bool heartbeat_last_ = false;
 
   std::optional<Pass> pass_;
   bool restart_pending_ = false;  // the run restarted; no pass has healed that yet

@@ -206,7 +206,7 @@ std::vector<PeerStatus> Node::Peers(Now now) const {
                    : link->legacy()          ? LinkState::kLegacy
                    : link->restart_pending() ? LinkState::kRepairing
                                              : LinkState::kStreaming;
-    status.acked_seq = std::max(link->acked(), link->covered());
+    status.acked_seq = link->held();
     status.behind_entries = backlog_.last() - status.acked_seq;
     status.behind_bytes = backlog_.BytesAfter(status.acked_seq);
     if (status.behind_entries > 0) {

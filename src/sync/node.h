@@ -149,6 +149,7 @@ class Node {
   Outgoing NextForSession(Now now, Session& session);
   Outgoing NextForLink(Now now, Link& link);
   bool LinkHasNext(Now now, const Link& link) const;
+  bool LinkHasOther(const Link& link) const;
   void CreditAcks(const Link& link, std::uint64_t first, std::uint64_t last);
 
   // node_upkeep.cpp: what happens as time passes

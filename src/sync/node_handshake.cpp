@@ -123,8 +123,8 @@ void Node::OnHello(Now now, ConnId conn, Session& session, const Hello& hello) {
 void Node::OnHelloReply(Now now, Link& link, const HelloReply& reply) {
   // Only a peer that is one may tell us to drop our copy.
   const bool told_stale = reply.refusal == RefusalReason::kStale;
-  std::string detail = reply.detail;
   RefusalReason reason = told_stale ? RefusalReason::kNone : reply.refusal;
+  std::string detail = "it refuses us, saying: " + reply.detail;
   if (reason == RefusalReason::kNone && !reply.legacy) {
     reason = Check(now, reply.self, &detail);
     const std::string& expected = link.record().uid;
@@ -136,6 +136,7 @@ void Node::OnHelloReply(Now now, Link& link, const HelloReply& reply) {
     for (const Link* other : by_age_) {
       if (other != &link && other->open() && other->incarnation() == reply.self.incarnation) {
         reason = RefusalReason::kSelf;
+        detail = "another record leads to the same process";
       }
     }
   }

@@ -296,7 +296,12 @@ Node::Outgoing Node::NextForSession(Now now, Session& session) {
 bool Node::LinkHasNext(Now now, const Link& link) const {
   if (link.HelloDue()) return true;
   if (!link.open()) return false;
-  if (link.HeartbeatDue(now.steady) || link.BatchDue(backlog_)) return true;
+  return link.HeartbeatDue(now.steady) || LinkHasOther(link);
+}
+
+// Anything to send but a heartbeat.
+bool Node::LinkHasOther(const Link& link) const {
+  if (link.BatchDue(backlog_)) return true;
   const std::optional<Copy>& copy = bootstrap_.copy;
   if (copy && copy->donor == link.id() && !copy->in_flight) return true;
   if (!link.legacy()) return link.pass() && link.pass()->HasNext();
@@ -310,12 +315,14 @@ Node::Outgoing Node::NextForLink(Now now, Link& link) {
     return Message(Hello{Introduce(now, link.contact()), link.record().uid});
   }
   if (!link.open()) return {};
-  if (link.HeartbeatDue(now.steady)) {
+  // On a slow stream one may be due whenever a message is gone: the rest has its turns, too.
+  if (link.HeartbeatDue(now.steady) && !(link.heartbeat_last() && LinkHasOther(link))) {
     // A joiner waits for what heartbeats tell: whose link to it is open, who became synced.
     link.HeartbeatSent(now.steady + (synced_ ? kHeartbeatMs : kHeartbeatMs / 10));
     return Message(
         Heartbeat{hlc_.Current(now.wall), Reach(now), cache_.purge_floor(), synced_, false});
   }
+  link.OtherSent();
   if (link.RestartIfBehind(backlog_)) StepLink(now, link);
   if (link.BatchDue(backlog_)) return Message(link.NextBatch(backlog_));
   std::optional<Copy>& copy = bootstrap_.copy;

@@ -238,6 +238,11 @@ void Witness::BecameReady(Process& process) {
 void Witness::Told(Process& observer, const PeerSet& set) {
   if (!set.self_listed) return;  // not trusted
   Record& told = Of(observer);
+  for (const std::string& uid : told.told) {
+    const bool stays = std::any_of(set.peers.begin(), set.peers.end(),
+                                   [&](const PodRecord& peer) { return peer.uid == uid; });
+    if (!stays) left_at_ = world_.now();
+  }
   told.told.clear();
   told.told_ready.clear();
   for (const PodRecord& peer : set.peers) {
@@ -364,6 +369,22 @@ bool Witness::Expiring(const Entry& entry) const {
   return world_.widest_skew() > kAgreeing || (left > -kAgreeing && left < kAgreeing);
 }
 
+// A tombstone that one of the two has forgotten and the other must still keep: it has been in
+// contact less lately with a pod that is missing, or was until less than tombstone-ttl ago.
+bool Witness::HeldByFloor(const Entry& entry, int one, int other) {
+  const std::uint64_t floor = world_.cache(one).purge_floor();
+  const std::uint64_t other_floor = world_.cache(other).purge_floor();
+  const std::uint64_t hlc = entry.version().hlc;
+  if (!entry.tombstone() || hlc > std::max(floor, other_floor) ||
+      hlc <= std::min(floor, other_floor)) {
+    return false;
+  }
+  const std::vector<int> pods = world_.Pods();
+  return (left_at_ && world_.now() - *left_at_ < options_.tombstone_ttl_ms) ||
+         std::any_of(pods.begin(), pods.end(),
+                     [&](int pod) { return world_.listed(pod) && !world_.running(pod); });
+}
+
 bool Witness::Same(const std::vector<int>& pods) {
   return std::all_of(pods.begin(), pods.end(), [&](int pod) {
     return world_.cache(pod).digest() == world_.cache(pods[0]).digest();
@@ -391,10 +412,13 @@ void Witness::CheckConverged(const std::vector<int>& pods) {
     const Contents other = contents_of(pod);
     const std::string between = "pods " + std::to_string(pods[0]) + " and " + std::to_string(pod);
     bool forgotten = false;
+    const auto may_differ = [&](const Entry& entry) {
+      return Expiring(entry) || HeldByFloor(entry, pods[0], pod);
+    };
     for (const auto& [key, entry] : first) {
       const auto found = other.find(key);
       if (found != other.end() && same(*entry, *found->second)) continue;
-      if (found == other.end() && Expiring(*entry)) {
+      if (found == other.end() && may_differ(*entry)) {
         forgotten = true;
         continue;
       }
@@ -404,7 +428,7 @@ void Witness::CheckConverged(const std::vector<int>& pods) {
     }
     for (const auto& [key, entry] : other) {
       if (first.contains(key)) continue;
-      if (Expiring(*entry)) {
+      if (may_differ(*entry)) {
         forgotten = true;
         continue;
       }

@@ -84,6 +84,7 @@ class Witness {
   void Sent(Process& from, const Process& to, const sync::Message& message);
   void TakeBase(Record& record, const Process& self);
   bool Expiring(const Entry& entry) const;
+  bool HeldByFloor(const Entry& entry, int one, int other);
   bool Holds(const Process& process, std::uint64_t key_hash, Version version);
   static std::string Text(std::string_view key, Version version);
 
@@ -91,6 +92,7 @@ class Witness {
   const SimOptions options_;
   std::vector<Record> records_;                           // by serial
   absl::flat_hash_map<std::uint64_t, SteadyMs> written_;  // by hash of version and value: when
+  std::optional<SteadyMs> left_at_;                       // when a pod was last missed in a set
   std::uint64_t largest_ = 0;                             // bytes of memory of the largest write
   std::vector<std::string> failures_;
 };

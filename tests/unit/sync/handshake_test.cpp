@@ -123,7 +123,7 @@ TEST_CASE("a refusal by the peer is shown, and tried again later") {
   reply.detail = "you are of another cluster";
   f.node.driver.Receive(conn, reply);
   CHECK(f.StateOfPeer() == LinkState::kRefused);
-  CHECK(f.node.driver.Peers().at(0).error == "you are of another cluster");
+  CHECK(f.node.driver.Peers().at(0).error == "it refuses us, saying: you are of another cluster");
   for (int i = 0; i < 100 && f.node.DialledTo("uid-2") == conn; ++i) f.node.Run(100);
   REQUIRE(f.node.DialledTo("uid-2") != conn);
   f.peer.Open(f.node);

@@ -311,5 +311,31 @@ TEST_CASE("the lag of a peer that fell out of the backlog is that of the oldest 
   CHECK(f.StatusOfPeer().lag_ms == 2000);
 }
 
+TEST_CASE("a peer is behind until a pass has brought what a cursor jump left out") {
+  NodeOptions options = OptionsOf(1);
+  options.backlog_bytes = 1000;
+  Fixture f(options);
+  const ConnId conn = f.Connect();
+  // Its stream is open all the time; it does not acknowledge.
+  f.peer.acks = false;
+  for (int i = 0; i < 50; ++i) f.Write("k" + std::to_string(i));
+  f.peer.answers = false;
+  f.peer.Serve(f.node, conn);
+  CHECK(f.StatusOfPeer().behind_entries == 50);
+}
+
+TEST_CASE("a stream so slow that a heartbeat is always due carries the rest, too") {
+  Fixture f;
+  const ConnId conn = f.Connect();
+  f.Write("k");
+  std::vector<Message> sent;
+  for (int i = 0; i < 3; ++i) {
+    f.node.env.Advance(2000);  // that long does each message take
+    if (std::optional<Message> message = f.node.driver.Next(conn)) sent.push_back(*message);
+  }
+  CHECK(Find<Heartbeat>(sent));
+  CHECK(Find<Batch>(sent));
+}
+
 }  // namespace
 }  // namespace podmirror::sync
