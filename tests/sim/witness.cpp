@@ -98,7 +98,7 @@ void Witness::Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::
   }
   const Version version = held->version();
   const auto written = written_.find(WriteHash(version, held->value()));
-  if (!held->tombstone() && written == written_.end()) {
+  if (written == written_.end()) {
     Fail(NameOf(at) + " holds what nobody wrote: " + Text(key, version));
     return;
   }
@@ -122,10 +122,15 @@ void Witness::Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::
 
 void Witness::Written(Process& at, const sync::WriteItem& item) {
   const EntryRef held = at.cache->Peek(item.type, item.key);
-  if (held) {
-    written_[WriteHash(held->version(), held->value())] = world_.now();
-    largest_ = std::max<std::uint64_t>(largest_, held->memory_bytes());
+  const std::string_view value = item.remove ? std::string_view() : item.value;
+  if (!held || held->tombstone() != item.remove || held->value() != value) {
+    Fail(NameOf(at) + " took a write of " + std::string(item.key) + " and does not hold it");
+    return;
   }
+  written_[WriteHash(held->version(), value)] = world_.now();
+  // Once it has expired it is a tombstone of the same version.
+  if (item.ttl_ms != 0) written_[WriteHash(held->version(), {})] = world_.now();
+  largest_ = std::max<std::uint64_t>(largest_, held->memory_bytes());
   Look(at, KeyHash(item.type, item.key), item.type, item.key);
 }
 
@@ -320,6 +325,7 @@ void Witness::Sent(Process& from, const Process& to, const sync::Message& messag
   if (bytes > 2 * sync::kChunkBytes) {
     Fail(NameOf(from) + " sent a message of " + std::to_string(bytes) + " bytes");
   }
+  CheckBatches(from, to, message);
   const auto* chunk = std::get_if<sync::FetchReply>(&message);
   if (chunk == nullptr || chunk->busy) return;
   auto& served = Of(from).served;
@@ -329,6 +335,20 @@ void Witness::Sent(Process& from, const Process& to, const sync::Message& messag
   });
   if (served.size() > sync::kMaxJoiners) {
     Fail(NameOf(from) + " serves " + std::to_string(served.size()) + " joiners at a time");
+  }
+}
+
+void Witness::CheckBatches(Process& from, const Process& to, const sync::Message& message) {
+  auto& unanswered = Of(std::holds_alternative<sync::Ack>(message) ? to : from).unanswered;
+  if (std::holds_alternative<sync::Hello>(message)) unanswered.erase(to.serial);
+  if (std::holds_alternative<sync::Ack>(message)) unanswered.erase(from.serial);
+  if (const auto* batch = std::get_if<sync::Batch>(&message)) {
+    // One that does not follow the last is that of a run that starts anew.
+    const auto last = unanswered.find(to.serial);
+    if (last != unanswered.end() && batch->first_seq == last->second + 1) {
+      Fail(NameOf(from) + " sent " + NameOf(to) + " a batch before it acknowledged the last");
+    }
+    unanswered[to.serial] = batch->last_seq;
   }
 }
 

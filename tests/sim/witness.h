@@ -3,10 +3,12 @@
 //
 //   versions never go back    what a process was once seen to hold, it holds or something newer;
 //                             nothing deleted or expired is live again at the same or an older
-//                             version (checked with every write and message)
+//                             version; what it wrote it holds, and nothing that nobody wrote
+//                             (checked with every write and message)
 //   acknowledgements          each peer that an answer counts held the write, when it was given
 //   ready                     a pod that becomes ready holds what all that served when it began did
-//   bounds                    backlog, messages on their way, joiners of one donor, tombstones
+//   bounds                    backlog, size of a message, one batch at a time, tombstones, joiners
+//                             of one donor
 //   copies dropped            only by who was missing in somebody's set for tombstone-ttl
 //   convergence, nothing lost, digests: CheckConverged, CheckNothingLost, CheckDigests
 // Thread safety: none; one thread.
@@ -71,6 +73,8 @@ class Witness {
     std::set<std::string> told_ready;  // those of them that are Ready
     bool was_synced = false;
     std::map<std::uint64_t, SteadyMs> served;  // joiners that it gave chunks, last time
+    // Whom a batch is on its way to, and its last number.
+    std::map<std::uint64_t, std::uint64_t> unanswered;
   };
 
   Record& Of(const Process& process) { return records_[process.serial]; }
@@ -82,6 +86,7 @@ class Witness {
   void Dropped(Process& process);
   void Received(Process& at, const sync::Message& message);
   void Sent(Process& from, const Process& to, const sync::Message& message);
+  void CheckBatches(Process& from, const Process& to, const sync::Message& message);
   void TakeBase(Record& record, const Process& self);
   bool Expiring(const Entry& entry) const;
   bool HeldByFloor(const Entry& entry, int one, int other);
