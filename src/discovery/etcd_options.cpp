@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/env.h"
+#include "net/pem.h"
 
 namespace podmirror::discovery {
 namespace {
@@ -25,17 +26,39 @@ Status CheckCredentials(const EtcdOptions& options, bool any_https) {
   }
   for (const auto& [setting, file] :
        {std::pair("etcd-ca", &options.ca_file), std::pair("etcd-cert", &options.cert_file),
-        std::pair("etcd-key", &options.key_file),
-        std::pair("etcd-password-file", &options.password_file)}) {
-    if (file->empty()) continue;
-    if (!any_https && file != &options.password_file) {
+        std::pair("etcd-key", &options.key_file)}) {
+    if (!file->empty() && !any_https) {
       return Invalid(std::string(setting) + ": no use while no etcd-endpoints are https://");
     }
-    if (Result<std::string> read = ReadCredential(setting, *file); !read.ok()) {
-      return read.status();
-    }
   }
-  return Status();
+  if (Result<EtcdTls> tls = ReadTls(options); !tls.ok()) return tls.status();
+  if (options.user.empty()) return Status();
+  return ReadPassword(options).status();
+}
+
+Status Wrong(const char* setting, const std::string& file, const std::string& reason) {
+  return Invalid(std::string(setting) + ": " + file + " " + reason);
+}
+
+// A file of credentials, whole.
+Result<std::string> ReadCredential(const char* setting, const std::string& file) {
+  std::ifstream stream(file, std::ios::binary);
+  std::string content(kMaxCredentialBytes + 1, '\0');
+  if (stream) stream.read(content.data(), static_cast<std::streamsize>(content.size()));
+  content.resize(static_cast<std::size_t>(std::max<std::streamsize>(stream.gcount(), 0)));
+  if (content.empty()) return Wrong(setting, file, "cannot be read or is empty");
+  if (content.size() > kMaxCredentialBytes) return Wrong(setting, file, "is longer than 1 MiB");
+  return content;
+}
+
+Result<std::string> ReadCertificates(const char* setting, const std::string& file) {
+  if (file.empty()) return std::string();
+  Result<std::string> pem = ReadCredential(setting, file);
+  if (!pem.ok()) return pem;
+  if (Status status = net::CheckCertificates(*pem); !status.ok()) {
+    return Wrong(setting, file, status.message());
+  }
+  return pem;
 }
 
 }  // namespace
@@ -68,18 +91,20 @@ Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::stri
   return checked;
 }
 
-Result<std::string> ReadCredential(const char* setting, const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string content(kMaxCredentialBytes + 1, '\0');
-  if (stream) stream.read(content.data(), static_cast<std::streamsize>(content.size()));
-  content.resize(static_cast<std::size_t>(std::max<std::streamsize>(stream.gcount(), 0)));
-  if (content.empty()) {
-    return Invalid(std::string(setting) + ": " + file + " cannot be read or is empty");
+Result<EtcdTls> ReadTls(const EtcdOptions& options) {
+  Result<std::string> ca = ReadCertificates("etcd-ca", options.ca_file);
+  if (!ca.ok()) return ca.status();
+  Result<std::string> cert = ReadCertificates("etcd-cert", options.cert_file);
+  if (!cert.ok()) return cert.status();
+  EtcdTls tls = {.ca = std::move(*ca), .cert = std::move(*cert), .key = ""};
+  if (options.key_file.empty()) return tls;
+  Result<std::string> key = ReadCredential("etcd-key", options.key_file);
+  if (!key.ok()) return key.status();
+  if (Status status = net::CheckPrivateKey(tls.cert, *key); !status.ok()) {
+    return Wrong("etcd-key", options.key_file, status.message());
   }
-  if (content.size() > kMaxCredentialBytes) {
-    return Invalid(std::string(setting) + ": " + file + " is longer than 1 MiB");
-  }
-  return content;
+  tls.key = std::move(*key);
+  return tls;
 }
 
 Result<std::string> ReadPassword(const EtcdOptions& options) {
@@ -88,6 +113,12 @@ Result<std::string> ReadPassword(const EtcdOptions& options) {
     while (password->ends_with('\n') || password->ends_with('\r')) password->pop_back();
   }
   return password;
+}
+
+std::string RefusedByTls(const EtcdOptions& options) {
+  return options.cert_file.empty()
+             ? "TLS: refused without a client certificate (etcd-cert, etcd-key)"
+             : "TLS: our client certificate is refused (etcd-cert)";
 }
 
 }  // namespace podmirror::discovery

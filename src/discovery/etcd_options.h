@@ -15,16 +15,25 @@ struct CheckedEtcdOptions {
   EtcdOptions options;
   std::vector<net::BaseUrl> endpoints;  // at least one, in random order
 
-  // "<prefix>/pods/<namespace>": where the records lie, no "/" at the end.
+  // "<prefix>/pods/<namespace>": where the records lie, no "/" at the end. Nothing else is read.
   std::string where;
 };
 
 // kInvalid naming the setting that is wrong: nothing that was set is silently ignored.
 Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::string& ns);
 
-// A file of credentials, whole; of a password file the closing line end is not part of it.
-// kInvalid naming `setting`.
-Result<std::string> ReadCredential(const char* setting, const std::string& file);
+// PEM texts; empty where the option is not set.
+struct EtcdTls {
+  std::string ca, cert, key;
+};
+
+// The files of credentials as they are now, checked. kInvalid naming the setting that is wrong.
+Result<EtcdTls> ReadTls(const EtcdOptions& options);
+// Without the closing line end.
 Result<std::string> ReadPassword(const EtcdOptions& options);
+
+// Why an etcd closed the connection right after the handshake, as far as TLS tells:
+// it sends no more than an alert.
+std::string RefusedByTls(const EtcdOptions& options);
 
 }  // namespace podmirror::discovery

@@ -1,37 +1,29 @@
-#include <absl/strings/numbers.h>
-
 #include <atomic>
-#include <limits>
 #include <memory>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <utility>
 #include <vector>
 
-#include "discovery/bounded_json.h"
 #include "discovery/etcd_failures.h"
 #include "discovery/etcd_options.h"
+#include "discovery/etcd_v2_session.h"
 #include "discovery/peer_rules.h"
 #include "discovery/peer_source.h"
 #include "discovery/pod_store.h"
 #include "discovery/reporter.h"
 #include "discovery/source_thread.h"
-#include "net/http_client.h"
 
 namespace podmirror::discovery {
 namespace {
 
 using nlohmann::json;
 
-// Error codes of the v2 API.
-constexpr int kKeyNotFound = 100;
-constexpr int kWatcherCleared = 400;
-constexpr int kIndexOutdated = 401;
-
 constexpr std::chrono::milliseconds kListTimeout{10'000};
-// A quiet poll is given up and begun again: a server that is gone looks the same. etcd sends the
-// head of its answer at once.
-constexpr std::chrono::milliseconds kPollTimeout{30'000};
+// A poll looks the same when nothing happens, when the server is gone and when it has lost its
+// leader. So a quiet one is given up, and a small question that needs the leader tells.
+constexpr std::chrono::milliseconds kPollTimeout{10'000};
+constexpr std::chrono::milliseconds kCheckTimeout{5'000};
 constexpr std::chrono::minutes kReconcileInterval{5};
 
 SteadyMs SteadyNow() { return Env::Real().now().steady; }
@@ -76,26 +68,16 @@ void CollectRecords(const json& root, const PodStore& store, std::vector<ReadRec
   }
 }
 
-// What a person sees of an error answer: etcd's own words where it has some.
-Status ErrorOf(const net::HttpResponse& response, const json& body) {
-  const std::string message = body.is_object() ? StringMember(body, "message") : std::string();
-  const bool refused = response.status == 401 || response.status == 403;
-  return Status(refused ? Code::kRefused : Code::kUnavailable,
-                "HTTP " + std::to_string(response.status) + (message.empty() ? "" : " ") + message);
-}
-
 // Recursive get, then one long poll per change; whatever goes wrong, get again.
 class EtcdV2Source final : public PeerSource {
  public:
-  EtcdV2Source(std::string where, std::vector<std::unique_ptr<net::HttpClient>> members,
-               std::vector<std::string> names, PeerRules rules, telemetry::Metrics& metrics)
-      : where_(std::move(where)),
-        names_(std::move(names)),
-        members_(std::move(members)),
+  EtcdV2Source(CheckedEtcdOptions options, PeerRules rules, telemetry::Metrics& metrics)
+      : where_(options.where),
         metrics_(metrics),
         rules_(std::move(rules)),
-        thread_([this] { Wake(); }),
-        failures_(members_.size()) {}
+        failures_(options.endpoints.size()),
+        session_(std::move(options)),
+        thread_([this] { Wake(); }) {}
 
   ~EtcdV2Source() override { Stop(); }
 
@@ -114,7 +96,7 @@ class EtcdV2Source final : public PeerSource {
   // A refresh ends a poll, which may have long to go; a list is what it asks for.
   void Wake() {
     if (!polling_ && !thread_.stopping()) return;
-    for (const auto& member : members_) member->Cancel();
+    session_.Cancel();
   }
 
   void Run() {
@@ -127,50 +109,41 @@ class EtcdV2Source final : public PeerSource {
       backoff_.Reset();
       if (Watch().ok()) continue;
       reporter_->Count("error");
-      NextMember();
+      session_.NextEndpoint();
       thread_.SleepUntil(SteadyNow() + backoff_.Next().count());
     }
   }
 
-  net::HttpClient& member() { return *members_[member_]; }
-  void NextMember() { member_ = (member_ + 1) % members_.size(); }
-  std::string Target(const std::string& query) const { return "/v2/keys" + where_ + "?" + query; }
+  // A request that only a stop ends early: a wake that came late, for a poll that had ended, does
+  // not.
+  Result<EtcdV2Answer> Ask(const std::string& target, std::chrono::milliseconds timeout) {
+    while (true) {
+      session_.Rearm();
+      if (thread_.stopping()) return Status(Code::kUnavailable, "stopping");
+      Result<EtcdV2Answer> answer = session_.Get(target, timeout);
+      if (answer.ok() || !session_.cancelled()) return answer;
+    }
+  }
 
   Status List() {
-    net::HttpResponse response;
-    // A wake that came late, for a poll that had ended, is not for us.
-    do {
-      member().Rearm();
-      if (thread_.stopping()) return Status(Code::kUnavailable, "stopping");
-      Result<net::HttpResponse> got =
-          member().Get(Target("recursive=true&sorted=true&quorum=true"), kListTimeout);
-      if (got.ok()) {
-        response = std::move(*got);
-      } else if (!member().cancelled()) {
-        return got.status();
-      }
-    } while (response.status == 0);
-
-    const json body = ParseBoundedJson(response.body);
+    const Result<EtcdV2Answer> answer =
+        Ask("?recursive=true&sorted=true&quorum=true", kListTimeout);
+    if (!answer.ok()) return answer.status();
     std::vector<ReadRecord> records;
-    std::int64_t index = 0;
-    const auto header = response.headers.find("x-etcd-index");
-    const bool has_index =
-        header != response.headers.end() && absl::SimpleAtoi(header->second, &index) && index >= 0;
-    if (!body.is_object() || !has_index) {
-      return Status(Code::kInternal, "not an answer of etcd's v2 API (is it on? etcd --enable-v2)");
-    }
-    if (response.status == 200) {
-      const json* node = ObjectMember(body, "node");
+    if (answer->status == 200) {
+      const json* node = ObjectMember(answer->body, "node");
       if (node == nullptr || !IsDirectory(*node)) {
         return Status(Code::kInternal, where_ + " is not a directory");
       }
       CollectRecords(*node, *store_, records);
-    } else if (IntMember(body, "errorCode") != kKeyNotFound) {  // which means: no pods yet
-      return ErrorOf(response, body);
+    } else if (answer->error() != kEtcdKeyNotFound) {  // which means: no pods yet
+      return session_.ToStatus(*answer);
     }
+    if (answer->index <= 0) return Status(Code::kInternal, "an answer without X-Etcd-Index");
     if (Status status = store_->Replace(std::move(records)); !status.ok()) return status;
-    index_ = index;
+    index_ = answer->index;
+    checked_index_ = answer->index;
+    cluster_id_ = answer->cluster_id;
     failures_.Clear();
     reporter_->Count(listed_ ? "relist" : "list");
     listed_ = true;
@@ -183,49 +156,69 @@ class EtcdV2Source final : public PeerSource {
     const SteadyMs planned = SteadyNow() + WithJitter(kReconcileInterval).count();
     while (true) {
       polling_ = true;
-      member().Rearm();
+      session_.Rearm();
       const SteadyMs due = thread_.ReadDue(planned);
       const SteadyMs left = due - SteadyNow();
       if (thread_.stopping() || left <= 0) {
         polling_ = false;
         return Status();
       }
-      const Result<net::HttpResponse> response =
-          member().Get(Target("wait=true&recursive=true&waitIndex=" + std::to_string(index_ + 1)),
+      const Result<EtcdV2Answer> answer =
+          session_.Get("?wait=true&recursive=true&waitIndex=" + std::to_string(index_ + 1),
                        std::min(kPollTimeout, std::chrono::milliseconds(left)));
       polling_ = false;
-      if (!response.ok()) {
-        if (member().cancelled()) continue;
-        if (response.status().code() != Code::kDeadline) return response.status();
-        Emit();  // etcd has taken the poll and nothing happened: what is known is still true
+      Result<bool> go_on = true;
+      if (answer.ok()) {
+        go_on = TakeEvent(*answer);
+      } else if (session_.cancelled()) {
         continue;
+      } else if (answer.status().code() == Code::kDeadline) {
+        go_on = CheckQuiet();
+      } else {
+        return answer.status();
       }
-      Result<bool> go_on = TakeEvent(*response);
       if (!go_on.ok()) return go_on.status();
       if (!*go_on) return Status();
     }
   }
 
-  // One answer to a poll. False when the history that we need is gone: list again.
-  Result<bool> TakeEvent(const net::HttpResponse& response) {
-    if (response.status == 200 && response.body.empty()) return true;  // the poll ended, no event
-    const json body = ParseBoundedJson(response.body);
-    if (!body.is_object()) return Status(Code::kInternal, "not an answer of etcd's v2 API");
-    const std::int64_t error = IntMember(body, "errorCode");
-    if (error == kIndexOutdated || error == kWatcherCleared) return false;
-    const json* node = ObjectMember(body, "node");
-    if (response.status != 200 || node == nullptr) return ErrorOf(response, body);
+  // Nothing came: is what is known still true? False when that is no longer the same store.
+  Result<bool> CheckQuiet() {
+    // Whatever had happened before the poll began, it would have told.
+    index_ = std::max(index_, checked_index_);
+    const Result<EtcdV2Answer> answer = Ask("/_podmirror?quorum=true", kCheckTimeout);
+    if (!answer.ok()) return answer.status();
+    if (answer->status != 200 && answer->error() != kEtcdKeyNotFound) {
+      return session_.ToStatus(*answer);
+    }
+    if (answer->index < index_ || answer->cluster_id != cluster_id_) return false;
+    checked_index_ = answer->index;
+    Emit();
+    return true;
+  }
+
+  // One answer to a poll. False when the history that we need is gone, or the store is another one:
+  // list again.
+  Result<bool> TakeEvent(const EtcdV2Answer& answer) {
+    if (answer.cluster_id != cluster_id_) return false;
+    if (answer.status == 200 && answer.body.is_null()) return true;  // the poll ended, no event
+    const std::int64_t error = answer.error();
+    if (error == kEtcdIndexOutdated || error == kEtcdWatcherCleared) return false;
+    const json* node = ObjectMember(answer.body, "node");
+    if (answer.status != 200 || node == nullptr) return session_.ToStatus(answer);
 
     const std::int64_t index = IntMember(*node, "modifiedIndex");
     if (index <= index_) return Status(Code::kInternal, "the index went back");
     index_ = index;
     reporter_->Count("watch_event");
     const std::string key = StringMember(*node, "key");
-    const std::string action = StringMember(body, "action");
+    const std::string action = StringMember(answer.body, "action");
     if (action == "delete" || action == "expire" || action == "compareAndDelete") {
       store_->Erase(key, index);
       store_->EraseBelow(key + "/", index);
-    } else if (!IsDirectory(*node) && !IsHidden(key)) {
+    } else if (IsDirectory(*node)) {
+      store_->Erase(key, index);  // a directory in the place of a record
+    } else if (!IsHidden(key)) {
       Status put = store_->Put(store_->Read(key, index, StringMember(*node, "value")));
       if (!put.ok()) return put;
     }
@@ -238,29 +231,30 @@ class EtcdV2Source final : public PeerSource {
   // Only when no member could be read is that a failure to tell, and a reason to wait.
   void MemberFailed(const Status& status) {
     if (thread_.stopping()) return;
-    const std::optional<std::string> error = failures_.Add(names_[member_], status.message());
-    NextMember();
+    const std::optional<std::string> error =
+        failures_.Add(session_.endpoint_name(), status.message());
+    session_.NextEndpoint();
     if (!error) return;
     reporter_->Failed(*error);
     thread_.SleepUntil(SteadyNow() + backoff_.Next().count());
   }
 
   const std::string where_;
-  const std::vector<std::string> names_;
-  const std::vector<std::unique_ptr<net::HttpClient>> members_;
   telemetry::Metrics& metrics_;
   const PeerRules rules_;
   std::atomic<bool> polling_ = false;
+  EtcdFailures failures_;  // the source's thread only
+  EtcdV2Session session_;
   SourceThread thread_;
 
   // The source's thread only.
   std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<PodStore> store_;
   Backoff backoff_;
-  std::size_t member_ = 0;
-  std::int64_t index_ = 0;  // everything up to here is in the store
+  std::int64_t index_ = 0;          // everything up to here is in the store
+  std::int64_t checked_index_ = 0;  // of the store, before the poll under way began
+  std::string cluster_id_;          // of the last list
   bool listed_ = false;
-  EtcdFailures failures_;
 };
 
 }  // namespace
@@ -271,29 +265,8 @@ Result<std::unique_ptr<PeerSource>> NewEtcdV2Source(EtcdOptions etcd, PodFilter 
   if (!rules.ok()) return rules.status();
   Result<CheckedEtcdOptions> checked = CheckEtcdOptions(std::move(etcd), rules->ns());
   if (!checked.ok()) return checked.status();
-  const EtcdOptions& options = checked->options;
-  std::string password;
-  if (!options.user.empty()) {
-    Result<std::string> read = ReadPassword(options);
-    if (!read.ok()) return read.status();
-    password = std::move(*read);
-  }
-  std::vector<std::unique_ptr<net::HttpClient>> members;
-  std::vector<std::string> names;
-  for (const net::BaseUrl& endpoint : checked->endpoints) {
-    net::HttpClientOptions client = {.server = endpoint,
-                                     .ca_file = endpoint.https ? options.ca_file : "",
-                                     .cert_file = endpoint.https ? options.cert_file : "",
-                                     .key_file = endpoint.https ? options.key_file : "",
-                                     .user = options.user,
-                                     .password = password};
-    Result<std::unique_ptr<net::HttpClient>> member = net::NewHttpClient(std::move(client));
-    if (!member.ok()) return member.status();
-    members.push_back(std::move(*member));
-    names.push_back(endpoint.ToString());
-  }
-  return std::unique_ptr<PeerSource>(new EtcdV2Source(
-      checked->where, std::move(members), std::move(names), std::move(*rules), metrics));
+  return std::unique_ptr<PeerSource>(
+      new EtcdV2Source(std::move(*checked), std::move(*rules), metrics));
 }
 
 }  // namespace podmirror::discovery

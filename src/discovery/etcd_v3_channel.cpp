@@ -23,10 +23,11 @@ grpc::ChannelArguments ChannelArguments() {
   args.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  // A quiet watch is pinged, for it looks the same when its server is gone. Never more often than
-  // every 5 s and never without a call: etcd would close the connection (too_many_pings).
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 30'000);
-  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10'000);
+  // A quiet watch is pinged, for it looks the same when its server is gone: 15 s later it is known.
+  // Never more often than every 5 s and never without a call: etcd would close the connection
+  // (too_many_pings).
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, 10'000);
+  args.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 5'000);
   args.SetInt(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 0);
   args.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // A connection attempt may take 5 s; later ones of one channel follow soon.
@@ -36,32 +37,25 @@ grpc::ChannelArguments ChannelArguments() {
   return args;
 }
 
-Result<std::shared_ptr<grpc::ChannelCredentials>> Credentials(const EtcdOptions& options) {
-  grpc::SslCredentialsOptions ssl;
-  for (const auto& [setting, file, pem] :
-       {std::tuple("etcd-ca", &options.ca_file, &ssl.pem_root_certs),
-        std::tuple("etcd-cert", &options.cert_file, &ssl.pem_cert_chain),
-        std::tuple("etcd-key", &options.key_file, &ssl.pem_private_key)}) {
-    if (file->empty()) continue;
-    Result<std::string> read = ReadCredential(setting, *file);
-    if (!read.ok()) return read.status();
-    *pem = std::move(*read);
-  }
-  return grpc::SslCredentials(ssl);
-}
-
 }  // namespace
 
 Result<std::shared_ptr<grpc::Channel>> OpenEtcdChannel(const EtcdOptions& options,
                                                        const net::BaseUrl& member) {
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (member.https) {
-    Result<std::shared_ptr<grpc::ChannelCredentials>> ssl = Credentials(options);
-    if (!ssl.ok()) return ssl.status();
-    credentials = *ssl;
+    Result<EtcdTls> tls = ReadTls(options);
+    if (!tls.ok()) return tls.status();
+    credentials = grpc::SslCredentials({.pem_root_certs = std::move(tls->ca),
+                                        .pem_private_key = std::move(tls->key),
+                                        .pem_cert_chain = std::move(tls->cert)});
   }
   return grpc::CreateCustomChannel("dns:///" + member.host_port.ToString(), credentials,
                                    ChannelArguments());
+}
+
+std::string EndOfPrefix(std::string prefix) {
+  ++prefix.back();
+  return prefix;
 }
 
 std::string ShortenEtcdError(const std::string& message) {
@@ -75,6 +69,11 @@ std::string ShortenEtcdError(const std::string& message) {
     absl::ConsumePrefix(&text, "Failed to connect to remote host: ");
   }
   absl::ConsumePrefix(&text, "etcdserver: ");
+  // "Ssl handshake failed: SSL_ERROR_SSL: error:0A000086:SSL routines::certificate verify failed".
+  constexpr absl::string_view kReason = "SSL routines::";
+  if (const std::size_t at = text.find(kReason); at != text.npos) {
+    return "TLS: " + std::string(text.substr(at + kReason.size()));
+  }
   std::string shortened(text);
   if (!shortened.empty()) shortened[0] = absl::ascii_tolower(shortened[0]);
   return shortened;

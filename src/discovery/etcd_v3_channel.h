@@ -17,6 +17,9 @@ namespace podmirror::discovery {
 Result<std::shared_ptr<grpc::Channel>> OpenEtcdChannel(const EtcdOptions& options,
                                                        const net::BaseUrl& member);
 
+// The first key after all that begin with `prefix`. Requires: it ends with '/'.
+std::string EndOfPrefix(std::string prefix);
+
 // What a person needs to know of an error text: gRPC wraps it in how it found out.
 std::string ShortenEtcdError(const std::string& message);
 

@@ -1,8 +1,10 @@
 #include "net/http_client.h"
 
 #include <absl/strings/ascii.h>
+#include <absl/strings/match.h>
 #include <absl/synchronization/mutex.h>
 #include <httplib.h>
+#include <openssl/err.h>
 
 #include <atomic>
 #include <exception>
@@ -20,6 +22,14 @@ namespace {
 constexpr std::chrono::milliseconds kConnectTimeout{800};
 constexpr std::chrono::milliseconds kWriteTimeout{800};
 constexpr std::chrono::milliseconds kResolveTimeout{5000};
+
+// What OpenSSL has said first on this thread, an alert of the server for example; empty: nothing.
+// The library keeps it to itself.
+std::string TakeTlsReason() {
+  const char* reason = ERR_reason_error_string(ERR_peek_error());
+  ERR_clear_error();
+  return reason == nullptr ? std::string() : reason;
+}
 
 class HttplibClient final : public HttpClient {
  public:
@@ -107,22 +117,28 @@ class HttplibClient final : public HttpClient {
   }
 
   static Status ToStatus(httplib::Error error, bool silent, bool has_head) {
+    const std::string tls_reason = TakeTlsReason();
     switch (error) {
       case httplib::Error::Connection:
         return Status(Code::kUnavailable, "connection refused or no route");
       case httplib::Error::ConnectionTimeout:
         return Status(Code::kUnavailable, "no answer to the connection attempt");
       case httplib::Error::Read:
+        // Others are the ways in which a connection ends.
+        if (absl::StrContains(tls_reason, " alert "))
+          return Status(Code::kRefused, "TLS: " + tls_reason);
         if (!silent) return Status(Code::kUnavailable, "connection lost");
         return has_head ? Status(Code::kDeadline, "the answer stopped")
                         : Status(Code::kUnavailable, "no answer");
       case httplib::Error::Write:
       case httplib::Error::Canceled:
         return Status(Code::kUnavailable, "connection lost");
+      case httplib::Error::SSLServerVerification:
+        return Status(Code::kRefused, "TLS: certificate verify failed");
       case httplib::Error::SSLConnection:
       case httplib::Error::SSLLoadingCerts:
-      case httplib::Error::SSLServerVerification:
-        return Status(Code::kRefused, "TLS: " + httplib::to_string(error));
+        return Status(Code::kRefused,
+                      "TLS: " + (tls_reason.empty() ? httplib::to_string(error) : tls_reason));
       default:
         return Status(Code::kInternal, httplib::to_string(error));
     }

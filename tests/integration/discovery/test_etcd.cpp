@@ -14,16 +14,13 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <thread>
-#include <vector>
 
 namespace podmirror::discovery {
 namespace {
 
-void SetDeadline(grpc::ClientContext& context) {
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
-  context.set_wait_for_ready(true);
-}
+bool IsPlain(const EtcdConfig& config) { return !config.tls && config.host == "127.0.0.1"; }
 
 }  // namespace
 
@@ -41,16 +38,13 @@ int FreePort() {
 
 TestEtcd::TestEtcd() : TestEtcd(FreePort()) { Start(); }
 
-TestEtcd::TestEtcd(int port) : port_(port) {
+TestEtcd::TestEtcd(int port) : TestEtcd(EtcdConfig{.port = port}) {}
+
+TestEtcd::TestEtcd(EtcdConfig config)
+    : config_(std::move(config)), admin_port_(IsPlain(config_) ? config_.port : FreePort()) {
   std::string pattern = std::filesystem::temp_directory_path() / "podmirror-etcd-XXXXXX";
   REQUIRE(mkdtemp(pattern.data()) != nullptr);
   dir_ = pattern;
-  grpc::ChannelArguments args;
-  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
-  kv_ = etcdserverpb::KV::NewStub(grpc::CreateCustomChannel(
-      "127.0.0.1:" + std::to_string(port_), grpc::InsecureChannelCredentials(), args));
 }
 
 TestEtcd::~TestEtcd() {
@@ -59,18 +53,31 @@ TestEtcd::~TestEtcd() {
 }
 
 void TestEtcd::Start() {
-  std::vector<std::string> words = {"etcd",
-                                    "--name=t",
-                                    "--data-dir=" + dir_,
-                                    "--listen-client-urls=" + url(),
-                                    "--advertise-client-urls=" + url(),
-                                    "--listen-peer-urls=http://127.0.0.1:0",
-                                    "--initial-advertise-peer-urls=http://127.0.0.1:1",
-                                    "--initial-cluster=t=http://127.0.0.1:1",
-                                    "--enable-v2",
-                                    "--heartbeat-interval=20",
-                                    "--election-timeout=200",
-                                    "--log-level=error"};
+  Launch();
+  AwaitHealth();
+}
+
+void TestEtcd::Launch() {
+  const std::string admin = "http://127.0.0.1:" + std::to_string(admin_port_);
+  const std::string peer =
+      "http://127.0.0.1:" + std::to_string(config_.peer_port != 0 ? config_.peer_port : 1);
+  const std::string cluster =
+      config_.initial_cluster.empty() ? config_.name + "=" + peer : config_.initial_cluster;
+  std::vector<std::string> words = {
+      "etcd",
+      "--name=" + config_.name,
+      "--data-dir=" + dir_ + "/data",
+      "--listen-client-urls=" + url() + (IsPlain(config_) ? "" : "," + admin),
+      "--advertise-client-urls=" + url(),
+      "--listen-peer-urls=http://127.0.0.1:" + std::to_string(config_.peer_port),
+      "--initial-advertise-peer-urls=" + peer,
+      "--initial-cluster=" + cluster,
+      "--initial-cluster-token=" + config_.token,
+      "--enable-v2",
+      "--heartbeat-interval=20",
+      "--election-timeout=200",
+      "--log-level=error"};
+  words.insert(words.end(), config_.flags.begin(), config_.flags.end());
   std::vector<char*> argv;
   for (std::string& word : words) argv.push_back(word.data());
   argv.push_back(nullptr);
@@ -85,8 +92,18 @@ void TestEtcd::Start() {
     if (getppid() == parent) execvp(argv[0], argv.data());
     _exit(127);
   }
+  // A new connection: the one to the last run may not know yet that it is dead.
+  grpc::ChannelArguments args;
+  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
+  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 100);
+  kv_ = etcdserverpb::KV::NewStub(grpc::CreateCustomChannel(
+      "127.0.0.1:" + std::to_string(admin_port_), grpc::InsecureChannelCredentials(), args));
+}
+
+void TestEtcd::AwaitHealth() {
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-  httplib::Client client("127.0.0.1", port_);
+  httplib::Client client("127.0.0.1", admin_port_);
   while (true) {
     const httplib::Result health = client.Get("/health");
     if (health && health->body == R"({"health":"true"})") return;
@@ -113,15 +130,48 @@ void TestEtcd::Resume() {
   kill(pid_, SIGCONT);
 }
 
+void TestEtcd::SaveData(const std::string& dir) const {
+  REQUIRE(pid_ < 0);
+  std::filesystem::copy(dir_ + "/data", dir, std::filesystem::copy_options::recursive);
+}
+
+void TestEtcd::RestoreData(const std::string& dir) {
+  REQUIRE(pid_ < 0);
+  std::filesystem::remove_all(dir_ + "/data");
+  std::filesystem::copy(dir, dir_ + "/data", std::filesystem::copy_options::recursive);
+}
+
+void TestEtcd::EraseData(const std::string& new_token) {
+  REQUIRE(pid_ < 0);
+  std::filesystem::remove_all(dir_ + "/data");
+  config_.token = new_token;
+}
+
+std::string TestEtcd::url() const {
+  return (config_.tls ? "https://" : "http://") + config_.host + ":" + std::to_string(config_.port);
+}
+
 EtcdOptions TestEtcd::options() const {
   EtcdOptions options;
   options.endpoints = {url()};
   return options;
 }
 
+void TestEtcd::Prepare(grpc::ClientContext& context) const {
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+  context.set_wait_for_ready(true);
+  if (!token_.empty()) context.AddMetadata("token", token_);
+}
+
+void TestEtcd::Login(const std::string& user, const std::string& password) {
+  token_ = nlohmann::json::parse(
+      Gateway("/auth/authenticate",
+              nlohmann::json{{"name", user}, {"password", password}}.dump()))["token"];
+}
+
 std::int64_t TestEtcd::Put(const std::string& key, const std::string& value) {
   grpc::ClientContext context;
-  SetDeadline(context);
+  Prepare(context);
   etcdserverpb::PutRequest request;
   request.set_key(key);
   request.set_value(value);
@@ -132,7 +182,7 @@ std::int64_t TestEtcd::Put(const std::string& key, const std::string& value) {
 
 std::int64_t TestEtcd::Delete(const std::string& key) {
   grpc::ClientContext context;
-  SetDeadline(context);
+  Prepare(context);
   etcdserverpb::DeleteRangeRequest request;
   request.set_key(key);
   etcdserverpb::DeleteRangeResponse response;
@@ -143,7 +193,7 @@ std::int64_t TestEtcd::Delete(const std::string& key) {
 
 void TestEtcd::Compact(std::int64_t revision) {
   grpc::ClientContext context;
-  SetDeadline(context);
+  Prepare(context);
   etcdserverpb::CompactionRequest request;
   request.set_revision(revision);
   request.set_physical(true);
@@ -152,8 +202,10 @@ void TestEtcd::Compact(std::int64_t revision) {
 }
 
 std::string TestEtcd::Gateway(const std::string& path, const std::string& json) {
-  httplib::Client client("127.0.0.1", port_);
-  const httplib::Result result = client.Post("/v3" + path, json, "application/json");
+  httplib::Client client("127.0.0.1", admin_port_);
+  httplib::Headers headers;
+  if (!token_.empty()) headers.emplace("Authorization", token_);
+  const httplib::Result result = client.Post("/v3" + path, headers, json, "application/json");
   REQUIRE(result);
   INFO(path << ": " << result->body);
   REQUIRE(result->status == 200);
@@ -161,14 +213,14 @@ std::string TestEtcd::Gateway(const std::string& path, const std::string& json) 
 }
 
 void TestEtcd::V2Put(const std::string& key, const std::string& value) {
-  httplib::Client client("127.0.0.1", port_);
+  httplib::Client client("127.0.0.1", admin_port_);
   const httplib::Result result = client.Put("/v2/keys" + key, httplib::Params{{"value", value}});
   REQUIRE(result);
   REQUIRE((result->status == 200 || result->status == 201));
 }
 
 void TestEtcd::V2Delete(const std::string& key, bool recursive) {
-  httplib::Client client("127.0.0.1", port_);
+  httplib::Client client("127.0.0.1", admin_port_);
   const httplib::Result result =
       client.Delete("/v2/keys" + key + (recursive ? "?recursive=true" : ""));
   REQUIRE(result);

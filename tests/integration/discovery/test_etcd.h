@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "discovery/peer_source.h"
 #include "etcd/rpc.grpc.pb.h"
@@ -15,24 +16,49 @@ namespace podmirror::discovery {
 // A port that nothing listens on now.
 int FreePort();
 
+// How an etcd differs from that of most tests.
+struct EtcdConfig {
+  int port = FreePort();           // of url()
+  std::string host = "127.0.0.1";  // of url(), IPv6 in brackets
+  bool tls = false;                // url() is https; `flags` say with which certificates
+  std::vector<std::string> flags = {};
+  std::string token = "t";  // another one makes another cluster
+  // A member of several: the same `initial_cluster` for all, "a=http://127.0.0.1:1,b=...".
+  std::string name = "t";
+  int peer_port = 0;
+  std::string initial_cluster = {};
+};
+
 class TestEtcd {
  public:
   // Started and answering.
   TestEtcd();
   // Not started.
   explicit TestEtcd(int port);
+  explicit TestEtcd(EtcdConfig config);
   ~TestEtcd();
 
   void Start();
+  // The two halves of Start, for members that only answer together.
+  void Launch();
+  void AwaitHealth();
   // kill -9; the data stay.
   void Kill();
   void Pause();  // SIGSTOP
   void Resume();
 
-  std::string url() const { return "http://127.0.0.1:" + std::to_string(port_); }
-  int port() const { return port_; }
+  // While it does not run: the data as they are now, to another place and back; or no data.
+  void SaveData(const std::string& dir) const;
+  void RestoreData(const std::string& dir);
+  void EraseData(const std::string& new_token);
+
+  // Where a source is to find it.
+  std::string url() const;
+  int port() const { return config_.port; }
   EtcdOptions options() const;
 
+  // As this user from now on; after `etcd --auth-token-ttl` or a new start the token is no good.
+  void Login(const std::string& user, const std::string& password);
   std::int64_t Put(const std::string& key, const std::string& value);
   std::int64_t Delete(const std::string& key);
   void Compact(std::int64_t revision);
@@ -42,9 +68,16 @@ class TestEtcd {
   void V2Put(const std::string& key, const std::string& value);
   void V2Delete(const std::string& key, bool recursive);
 
+  // A plain port that the tests themselves use, whatever url() is.
+  int admin_port() const { return admin_port_; }
+
  private:
-  const int port_;
+  void Prepare(grpc::ClientContext& context) const;
+
+  EtcdConfig config_;
+  const int admin_port_;
   std::string dir_;
+  std::string token_;
   pid_t pid_ = -1;
   std::unique_ptr<etcdserverpb::KV::Stub> kv_;
 };

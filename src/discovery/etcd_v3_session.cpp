@@ -1,0 +1,159 @@
+#include "discovery/etcd_v3_session.h"
+
+#include <absl/strings/match.h>
+
+#include <cstdlib>
+#include <utility>
+
+#include "discovery/etcd_v3_channel.h"
+
+namespace podmirror::discovery {
+namespace {
+
+gpr_timespec InMs(SteadyMs ms) {
+  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
+}
+
+}  // namespace
+
+EtcdV3Session::EtcdV3Session(CheckedEtcdOptions checked, std::function<bool()> stopping)
+    : checked_(std::move(checked)), stopping_(std::move(stopping)) {}
+
+EtcdV3Session::~EtcdV3Session() {
+  queue_.Shutdown();
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_.Next(&tag, &ok)) {
+  }
+}
+
+Status EtcdV3Session::Connect() {
+  if (member_.kv == nullptr) {
+    Result<std::shared_ptr<grpc::Channel>> opened =
+        OpenEtcdChannel(checked_.options, checked_.endpoints[endpoint_]);
+    if (!opened.ok()) return opened.status();
+    const std::shared_ptr<grpc::Channel>& channel = *opened;
+    member_ = {.kv = etcdserverpb::KV::NewStub(channel),
+               .watch = etcdserverpb::Watch::NewStub(channel),
+               .auth = etcdserverpb::Auth::NewStub(channel)};
+  }
+  return checked_.options.user.empty() || has_token_ ? Status() : Authenticate();
+}
+
+// Also where there is but one: a channel that has failed once tries again only while somebody
+// waits for it, and resolves names again only every 30 s.
+void EtcdV3Session::NextEndpoint() {
+  member_ = Member();
+  endpoint_ = (endpoint_ + 1) % checked_.endpoints.size();
+  token_.clear();
+  has_token_ = false;
+}
+
+void EtcdV3Session::Wake() {
+  absl::MutexLock lock(&wake_mutex_);
+  if (wake_pending_) return;
+  wake_pending_ = true;
+  wake_alarm_.Set(&queue_, gpr_now(GPR_CLOCK_MONOTONIC), TagOf(Op::kWake));
+}
+
+EtcdV3Session::Outcome EtcdV3Session::Await(Op op, SteadyMs until) {
+  const gpr_timespec deadline = until == kForever ? gpr_inf_future(GPR_CLOCK_MONOTONIC)
+                                                  : InMs(until - Env::Real().now().steady);
+  void* tag = nullptr;
+  bool ok = false;
+  if (queue_.AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) {
+    return Outcome::kTimeout;
+  }
+  if (tag == TagOf(Op::kWake)) {
+    absl::MutexLock lock(&wake_mutex_);
+    wake_pending_ = false;
+    return Outcome::kWoken;
+  }
+  if (tag != TagOf(op)) std::abort();
+  return ok ? Outcome::kDone : Outcome::kFailed;
+}
+
+// One call, cancelled when stopping. `prepare` makes it: (context, queue) -> reader.
+template <typename Call, typename Response>
+grpc::Status EtcdV3Session::Unary(const Call& prepare, Response& response) {
+  grpc::ClientContext context;
+  context.set_deadline(InMs(kEtcdCallTimeoutMs));
+  Prepare(context);
+  const auto reader = prepare(&context, &queue_);
+  reader->StartCall();
+  grpc::Status status;
+  reader->Finish(&response, &status, TagOf(Op::kCall));
+  // It ends by its own deadline, if not before.
+  while (true) {
+    if (stopping_()) context.TryCancel();
+    const Outcome outcome = Await(Op::kCall, kForever);
+    if (outcome == Outcome::kDone || outcome == Outcome::kFailed) return status;
+  }
+}
+
+void EtcdV3Session::Prepare(grpc::ClientContext& context) const {
+  // A member that has lost its leader says so at once, and ends a watch, instead of being silent.
+  context.AddMetadata("hasleader", "true");
+  if (!token_.empty()) context.AddMetadata("token", token_);
+}
+
+Status EtcdV3Session::Authenticate() {
+  token_.clear();
+  has_token_ = false;
+  const Result<std::string> password = ReadPassword(checked_.options);
+  if (!password.ok()) return password.status();
+  etcdserverpb::AuthenticateRequest request;
+  request.set_name(checked_.options.user);
+  request.set_password(*password);
+  etcdserverpb::AuthenticateResponse response;
+  const grpc::Status status = Unary(
+      [&](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
+        return member_.auth->PrepareAsyncAuthenticate(context, request, queue);
+      },
+      response);
+  // A server that has no users yet serves without a token.
+  has_token_ =
+      status.ok() || absl::StrContains(status.error_message(), "authentication is not enabled");
+  if (!has_token_) return ToStatus(status);
+  token_ = response.token();
+  return Status();
+}
+
+grpc::Status EtcdV3Session::Range(const etcdserverpb::RangeRequest& request,
+                                  etcdserverpb::RangeResponse& response) {
+  const auto range = [&] {
+    return Unary(
+        [&](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
+          return member_.kv->PrepareAsyncRange(context, request, queue);
+        },
+        response);
+  };
+  const grpc::Status status = range();
+  if (checked_.options.user.empty() || !WantsNewToken(status)) return status;
+  if (Status renewed = Authenticate(); !renewed.ok()) {
+    return grpc::Status(grpc::StatusCode::UNAUTHENTICATED, renewed.message());
+  }
+  return range();
+}
+
+Status EtcdV3Session::ToStatus(const grpc::Status& status) const {
+  const std::string& text = status.error_message();
+  if (absl::StrContains(text, "permission denied")) {
+    // Wider or narrower grants will not do: etcd looks for one that covers all that is asked for.
+    const std::string prefix = checked_.where + "/";
+    const std::string user = checked_.options.user.empty() ? "our user" : checked_.options.user;
+    return Status(Code::kRefused, "permission denied: a role of " + user +
+                                      " must grant read on the prefix " + prefix + " (keys from " +
+                                      prefix + " to " + EndOfPrefix(prefix) + ")");
+  }
+  if (absl::StrContains(text, "user name is empty") && checked_.options.user.empty()) {
+    return Status(Code::kRefused, "user name is empty: etcd wants a user (etcd-user)");
+  }
+  // What gRPC 1.51 makes of an alert that comes after the handshake.
+  if (checked_.endpoints[endpoint_].https && absl::StrContains(text, "ndpoint read failed")) {
+    return Status(Code::kRefused, RefusedByTls(checked_.options));
+  }
+  return FromGrpc(status);
+}
+
+}  // namespace podmirror::discovery

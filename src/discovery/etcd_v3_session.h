@@ -1,0 +1,97 @@
+// A session with one member of an etcd at a time: its connection, its user's token, and calls that
+// end by their deadline or soon after Wake.
+// Thread safety: Wake from any thread, all else from one thread.
+// Invariants: (1) at most one operation is under way, and Wake's alarm beside it.
+//             (2) certificates and keys are read again for each new connection, the password for
+//                 each new token: rotated files are taken up without a restart.
+//             (3) only Range, Watch and Authenticate are ever called: the etcd is Kubernetes' own.
+#pragma once
+
+#include <absl/base/thread_annotations.h>
+#include <absl/synchronization/mutex.h>
+#include <grpcpp/alarm.h>
+#include <grpcpp/grpcpp.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "base/env.h"
+#include "base/status.h"
+#include "discovery/etcd_options.h"
+#include "etcd/rpc.grpc.pb.h"
+
+namespace podmirror::discovery {
+
+inline constexpr SteadyMs kForever = std::numeric_limits<SteadyMs>::max();
+// As long as etcd itself tries to serve a call.
+inline constexpr SteadyMs kEtcdCallTimeoutMs = 5'000;
+
+class EtcdV3Session {
+ public:
+  // What an event of the queue belongs to.
+  enum class Op : std::intptr_t { kNone, kWake, kCall, kStart, kWrite, kRead, kFinish };
+  enum class Outcome { kDone, kFailed, kTimeout, kWoken };
+  static void* TagOf(Op op) {
+    return reinterpret_cast<void*>(op);  // NOLINT(performance-no-int-to-ptr)
+  }
+
+  // `stopping` is asked, on the calling thread, whether to give up.
+  EtcdV3Session(CheckedEtcdOptions checked, std::function<bool()> stopping);
+  // Requires: nothing is under way.
+  ~EtcdV3Session();
+
+  // A connection, not necessarily open yet, and a token where a user is set.
+  Status Connect();
+  // Everything that comes goes to the next member, over a new connection, with a new token.
+  // Requires: nothing is under way.
+  void NextEndpoint();
+  std::string endpoint_name() const { return checked_.endpoints[endpoint_].ToString(); }
+
+  // Renews the token once if that is what the call lacks. Requires: Connect went well.
+  grpc::Status Range(const etcdserverpb::RangeRequest& request,
+                     etcdserverpb::RangeResponse& response);
+
+  // For a watch: the stub, the queue that its operations go to, and what its context has to carry.
+  etcdserverpb::Watch::Stub& watch() { return *member_.watch; }
+  grpc::CompletionQueue* queue() { return &queue_; }
+  void Prepare(grpc::ClientContext& context) const;
+
+  // Waits for the end of `op`, for `until`, or for Wake.
+  Outcome Await(Op op, SteadyMs until);
+  // Ends the Await under way or the next one.
+  void Wake();
+  bool stopping() const { return stopping_(); }
+
+  // What a failure means, and what to do about it.
+  Status ToStatus(const grpc::Status& status) const;
+
+ private:
+  struct Member {
+    std::unique_ptr<etcdserverpb::KV::Stub> kv;
+    std::unique_ptr<etcdserverpb::Watch::Stub> watch;
+    std::unique_ptr<etcdserverpb::Auth::Stub> auth;
+  };
+
+  Status Authenticate();
+  template <typename Call, typename Response>
+  grpc::Status Unary(const Call& prepare, Response& response);
+
+  const CheckedEtcdOptions checked_;
+  const std::function<bool()> stopping_;
+
+  std::size_t endpoint_ = 0;
+  Member member_;           // of endpoint_; empty until Connect
+  std::string token_;       // empty: none, or none is needed
+  bool has_token_ = false;  // Authenticate went well on this connection
+
+  grpc::CompletionQueue queue_;
+  absl::Mutex wake_mutex_;
+  grpc::Alarm wake_alarm_ ABSL_GUARDED_BY(wake_mutex_);
+  bool wake_pending_ ABSL_GUARDED_BY(wake_mutex_) = false;
+};
+
+}  // namespace podmirror::discovery
