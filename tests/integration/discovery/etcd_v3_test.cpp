@@ -264,7 +264,8 @@ TEST_CASE("v3: etcd's users: a token is got, renewed, and a refusal told") {
 
   Running without(Source(etcd.options(), metrics));
   REQUIRE(without.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
-  CHECK(without.seen().errors[0] == "etcd " + etcd.url() + ": user name is empty: etcd wants a user (etcd-user)");
+  CHECK(without.seen().errors[0] ==
+        "etcd " + etcd.url() + ": user name is empty: etcd wants a user (etcd-user)");
   CHECK_FALSE(without.seen().set.has_value());
 
   Running source(Source(options, metrics));

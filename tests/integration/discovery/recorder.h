@@ -107,6 +107,19 @@ class Running {
   std::unique_ptr<PeerSource> source_;
 };
 
+// How long ago it was made.
+class Stopwatch {
+ public:
+  std::int64_t ms() const {
+    return std::chrono::duration_cast<milliseconds>(std::chrono::steady_clock::now() - start_)
+        .count();
+  }
+
+ private:
+  using milliseconds = std::chrono::milliseconds;
+  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
 inline PodFilter FilterFor(const std::string& ns, const std::string& service) {
   PodFilter filter;
   filter.ns = ns;

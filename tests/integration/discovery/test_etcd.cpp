@@ -36,6 +36,16 @@ int FreePort() {
   return ntohs(address.sin_port);
 }
 
+bool HasIpv6() {
+  const int fd = socket(AF_INET6, SOCK_STREAM, 0);
+  sockaddr_in6 address{};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = in6addr_loopback;
+  const bool has = bind(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)) == 0;
+  close(fd);
+  return has;
+}
+
 TestEtcd::TestEtcd() : TestEtcd(FreePort()) { Start(); }
 
 TestEtcd::TestEtcd(int port) : TestEtcd(EtcdConfig{.port = port}) {}
@@ -164,6 +174,7 @@ void TestEtcd::Prepare(grpc::ClientContext& context) const {
 }
 
 void TestEtcd::Login(const std::string& user, const std::string& password) {
+  token_.clear();
   token_ = nlohmann::json::parse(
       Gateway("/auth/authenticate",
               nlohmann::json{{"name", user}, {"password", password}}.dump()))["token"];

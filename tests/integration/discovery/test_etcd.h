@@ -16,6 +16,9 @@ namespace podmirror::discovery {
 // A port that nothing listens on now.
 int FreePort();
 
+// Whether ::1 can be listened on.
+bool HasIpv6();
+
 // How an etcd differs from that of most tests.
 struct EtcdConfig {
   int port = FreePort();           // of url()

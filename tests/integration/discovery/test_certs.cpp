@@ -1,0 +1,99 @@
+#include "test_certs.h"
+
+#include <openssl/bio.h>
+#include <openssl/ec.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/x509v3.h>
+#include <stdlib.h>
+
+#include <catch2/catch.hpp>
+#include <fstream>
+
+namespace podmirror::discovery {
+namespace {
+
+constexpr long kDay = 24 * 3600;
+
+// What `write` puts into a BIO.
+template <typename Write>
+std::string ToPem(const Write& write) {
+  const std::unique_ptr<BIO, decltype(&BIO_free)> bio(BIO_new(BIO_s_mem()), BIO_free);
+  REQUIRE(write(bio.get()) == 1);
+  char* data = nullptr;
+  const long size = BIO_get_mem_data(bio.get(), &data);
+  return std::string(data, static_cast<std::size_t>(size));
+}
+
+std::string ToPem(X509* certificate) {
+  return ToPem([&](BIO* bio) { return PEM_write_bio_X509(bio, certificate); });
+}
+
+void SetName(X509_NAME* target, const std::string& name) {
+  REQUIRE(X509_NAME_add_entry_by_txt(target, "CN", MBSTRING_ASC,
+                                     reinterpret_cast<const unsigned char*>(name.c_str()), -1, -1,
+                                     0) == 1);
+}
+
+void AddExtension(X509* certificate, int kind, const char* value) {
+  X509_EXTENSION* extension = X509V3_EXT_conf_nid(nullptr, nullptr, kind, value);
+  REQUIRE(extension != nullptr);
+  REQUIRE(X509_add_ext(certificate, extension, -1) == 1);
+  X509_EXTENSION_free(extension);
+}
+
+}  // namespace
+
+TestDir::TestDir() {
+  std::string pattern = std::filesystem::temp_directory_path() / "podmirror-test-XXXXXX";
+  REQUIRE(mkdtemp(pattern.data()) != nullptr);
+  path_ = pattern;
+}
+
+std::string TestDir::Write(const std::string& name, const std::string& content) const {
+  const std::string path = *this / name;
+  std::ofstream(path + ".new") << content;
+  std::filesystem::rename(path + ".new", path);
+  return path;
+}
+
+TestAuthority::TestAuthority(const std::string& name)
+    : name_(name), key_(MakeKey()), pem_(ToPem(Sign(name, key_.get(), nullptr).get())) {}
+
+TestAuthority::Key TestAuthority::MakeKey() {
+  Key key(EVP_EC_gen("P-256"), EVP_PKEY_free);
+  REQUIRE(key != nullptr);
+  return key;
+}
+
+// Without alternative names: the authority's own certificate.
+TestAuthority::Certificate TestAuthority::Sign(const std::string& name, EVP_PKEY* key,
+                                               const char* alternative_names) const {
+  static long serial = 0;
+  Certificate certificate(X509_new(), X509_free);
+  X509* const raw = certificate.get();
+  X509_set_version(raw, X509_VERSION_3);
+  ASN1_INTEGER_set(X509_get_serialNumber(raw), ++serial);
+  X509_gmtime_adj(X509_getm_notBefore(raw), -kDay);
+  X509_gmtime_adj(X509_getm_notAfter(raw), kDay);
+  X509_set_pubkey(raw, key);
+  SetName(X509_get_subject_name(raw), name);
+  SetName(X509_get_issuer_name(raw), name_);
+  AddExtension(raw, NID_basic_constraints, alternative_names == nullptr ? "CA:TRUE" : "CA:FALSE");
+  if (alternative_names != nullptr) {
+    AddExtension(raw, NID_subject_alt_name, alternative_names);
+    AddExtension(raw, NID_ext_key_usage, "serverAuth,clientAuth");
+  }
+  REQUIRE(X509_sign(raw, key_.get(), EVP_sha256()) > 0);
+  return certificate;
+}
+
+TestAuthority::Leaf TestAuthority::Issue(const std::string& name) const {
+  const Key key = MakeKey();
+  return {.cert = ToPem(Sign(name, key.get(), "IP:127.0.0.1,IP:::1").get()),
+          .key = ToPem([&](BIO* bio) {
+            return PEM_write_bio_PrivateKey(bio, key.get(), nullptr, nullptr, 0, nullptr, nullptr);
+          })};
+}
+
+}  // namespace podmirror::discovery
