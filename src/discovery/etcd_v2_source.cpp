@@ -19,11 +19,12 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::chrono::milliseconds kListTimeout{10'000};
+// The longest silence in an answer. A read that a dying leader has swallowed is never answered.
+constexpr std::chrono::milliseconds kListTimeout{3'000};
 // A poll looks the same when nothing happens, when the server is gone and when it has lost its
 // leader. So a quiet one is given up, and a small question that needs the leader tells.
-constexpr std::chrono::milliseconds kPollTimeout{10'000};
-constexpr std::chrono::milliseconds kCheckTimeout{5'000};
+constexpr std::chrono::milliseconds kPollTimeout{15'000};
+constexpr std::chrono::milliseconds kCheckTimeout{3'000};
 constexpr std::chrono::minutes kReconcileInterval{5};
 
 SteadyMs SteadyNow() { return Env::Real().now().steady; }

@@ -18,7 +18,9 @@ constexpr std::int64_t kPageKeys = 500;
 
 void* TagOf(Op op) { return EtcdV3Session::TagOf(op); }
 
-SteadyMs CallDeadline() { return Env::Real().now().steady + kEtcdCallTimeoutMs; }
+// Opening a watch needs nobody but the member itself.
+constexpr SteadyMs kOpenTimeoutMs = 5'000;
+SteadyMs OpenDeadline() { return Env::Real().now().steady + kOpenTimeoutMs; }
 
 class Client final : public EtcdV3Client {
  public:
@@ -98,7 +100,7 @@ Result<std::int64_t> Client::List(const std::string& prefix, const OnKey& on_key
 // True when it went through; false when it failed, took too long or we are stopping.
 bool Client::AwaitWatch(Op op) {
   watch_op_ = op;
-  const SteadyMs until = CallDeadline();
+  const SteadyMs until = OpenDeadline();
   while (true) {
     const Outcome outcome = session_.Await(op, until);
     if (outcome == Outcome::kWoken && !session_.stopping()) continue;
@@ -128,7 +130,7 @@ Status Client::OpenWatch(const std::string& prefix, std::int64_t revision) {
   watch_op_ = Op::kRead;
   // The first message says whether there is a watch.
   const Result<std::optional<EtcdWatchAnswer>> created =
-      ReadWatch(CallDeadline(), /*wake_ends=*/false);
+      ReadWatch(OpenDeadline(), /*wake_ends=*/false);
   if (created.ok() && !created->has_value()) return Status(Code::kDeadline, "no answer");
   return created.status();
 }
@@ -185,12 +187,14 @@ Result<std::optional<EtcdWatchAnswer>> Client::Convert(etcdserverpb::WatchRespon
 
 // Ends the watch and returns how it ended.
 grpc::Status Client::EndWatch() {
-  watch_context_->TryCancel();  // no-op if it has ended by itself
   const auto wait = [this](Op op) {
     while (session_.Await(op, kForever) == Outcome::kWoken) {
     }
   };
-  if (watch_op_ != Op::kNone) wait(watch_op_);
+  if (watch_op_ != Op::kNone) {  // else it has ended by itself, and says why
+    watch_context_->TryCancel();
+    wait(watch_op_);
+  }
   grpc::Status status;
   watch_->Finish(&status, TagOf(Op::kFinish));
   wait(Op::kFinish);

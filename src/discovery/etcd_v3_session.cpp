@@ -2,6 +2,7 @@
 
 #include <absl/strings/match.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <utility>
 
@@ -77,7 +78,7 @@ EtcdV3Session::Outcome EtcdV3Session::Await(Op op, SteadyMs until) {
 template <typename Call, typename Response>
 grpc::Status EtcdV3Session::Unary(const Call& prepare, Response& response) {
   grpc::ClientContext context;
-  context.set_deadline(InMs(kEtcdCallTimeoutMs));
+  context.set_deadline(InMs(call_timeout_ms_));
   Prepare(context);
   const auto reader = prepare(&context, &queue_);
   reader->StartCall();
@@ -87,8 +88,14 @@ grpc::Status EtcdV3Session::Unary(const Call& prepare, Response& response) {
   while (true) {
     if (stopping_()) context.TryCancel();
     const Outcome outcome = Await(Op::kCall, kForever);
-    if (outcome == Outcome::kDone || outcome == Outcome::kFailed) return status;
+    if (outcome == Outcome::kDone || outcome == Outcome::kFailed) break;
   }
+  if (status.ok()) {
+    call_timeout_ms_ = kFirstCallTimeoutMs;
+  } else if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    call_timeout_ms_ = std::min(call_timeout_ms_ * 2, kLastCallTimeoutMs);
+  }
+  return status;
 }
 
 void EtcdV3Session::Prepare(grpc::ClientContext& context) const {

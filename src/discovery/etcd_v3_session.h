@@ -27,8 +27,10 @@
 namespace podmirror::discovery {
 
 inline constexpr SteadyMs kForever = std::numeric_limits<SteadyMs>::max();
-// As long as etcd itself tries to serve a call.
-inline constexpr SteadyMs kEtcdCallTimeoutMs = 5'000;
+// A read that a dying leader has swallowed is never answered, so the first deadline is short; a
+// server or a network that is only slow is given more time with each call that ran into it.
+inline constexpr SteadyMs kFirstCallTimeoutMs = 2'000;
+inline constexpr SteadyMs kLastCallTimeoutMs = 16'000;
 
 class EtcdV3Session {
  public:
@@ -87,6 +89,7 @@ class EtcdV3Session {
   Member member_;           // of endpoint_; empty until Connect
   std::string token_;       // empty: none, or none is needed
   bool has_token_ = false;  // Authenticate went well on this connection
+  SteadyMs call_timeout_ms_ = kFirstCallTimeoutMs;
 
   grpc::CompletionQueue queue_;
   absl::Mutex wake_mutex_;

@@ -117,7 +117,7 @@ class Stopwatch {
 
  private:
   using milliseconds = std::chrono::milliseconds;
-  const std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
 inline PodFilter FilterFor(const std::string& ns, const std::string& service) {
