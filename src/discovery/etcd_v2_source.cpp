@@ -26,6 +26,8 @@ constexpr std::chrono::milliseconds kListTimeout{3'000};
 constexpr std::chrono::milliseconds kPollTimeout{15'000};
 constexpr std::chrono::milliseconds kCheckTimeout{3'000};
 constexpr std::chrono::minutes kReconcileInterval{5};
+// What ends sooner has failed: otherwise requests would follow each other.
+constexpr SteadyMs kShortWatchMs = 1000;
 
 SteadyMs SteadyNow() { return Env::Real().now().steady; }
 
@@ -107,10 +109,17 @@ class EtcdV2Source final : public PeerSource {
         MemberFailed(status);
         continue;
       }
-      backoff_.Reset();
-      if (Watch().ok()) continue;
-      reporter_->Count("error");
-      session_.NextEndpoint();
+      const SteadyMs start = SteadyNow();
+      const Status watch = Watch();
+      const bool was_short = SteadyNow() - start < kShortWatchMs;
+      if (!was_short) backoff_.Reset();
+      if (watch.ok()) continue;
+      if (watch.code() != Code::kNotFound) {
+        reporter_->Count("error");
+        session_.NextEndpoint();
+      } else if (!was_short) {
+        continue;
+      }
       thread_.SleepUntil(SteadyNow() + backoff_.Next().count());
     }
   }
@@ -152,14 +161,15 @@ class EtcdV2Source final : public PeerSource {
     return Status();
   }
 
-  // OK when it is time to list again, or to stop.
+  // OK when it is time to list again, or to stop. kNotFound: the history that we need is gone, or
+  // the store is another one.
   Status Watch() {
     const SteadyMs planned = SteadyNow() + WithJitter(kReconcileInterval).count();
     while (true) {
       polling_ = true;
       session_.Rearm();
-      const SteadyMs due = thread_.ReadDue(planned);
-      const SteadyMs left = due - SteadyNow();
+      const SteadyMs begun = SteadyNow();
+      const SteadyMs left = thread_.ReadDue(planned) - begun;
       if (thread_.stopping() || left <= 0) {
         polling_ = false;
         return Status();
@@ -168,23 +178,18 @@ class EtcdV2Source final : public PeerSource {
           session_.Get("?wait=true&recursive=true&waitIndex=" + std::to_string(index_ + 1),
                        std::min(kPollTimeout, std::chrono::milliseconds(left)));
       polling_ = false;
-      Result<bool> go_on = true;
-      if (answer.ok()) {
-        go_on = TakeEvent(*answer);
-      } else if (session_.cancelled()) {
-        continue;
-      } else if (answer.status().code() == Code::kDeadline) {
-        go_on = CheckQuiet();
-      } else {
-        return answer.status();
-      }
-      if (!go_on.ok()) return go_on.status();
-      if (!*go_on) return Status();
+      if (!answer.ok() && session_.cancelled()) continue;
+      const bool quiet = answer.ok() ? answer->status == 200 && answer->body.is_null()
+                                     : answer.status().code() == Code::kDeadline;
+      if (!answer.ok() && !quiet) return answer.status();
+      if (Status status = quiet ? CheckQuiet() : TakeEvent(*answer); !status.ok()) return status;
+      // Whoever ends polls at once is not to be asked without a pause.
+      if (quiet) thread_.SleepUntil(begun + kShortWatchMs);
     }
   }
 
-  // Nothing came: is what is known still true? False when that is no longer the same store.
-  Result<bool> CheckQuiet() {
+  // A poll has ended and nothing came: is what is known still true?
+  Status CheckQuiet() {
     // Whatever had happened before the poll began, it would have told.
     index_ = std::max(index_, checked_index_);
     const Result<EtcdV2Answer> answer = Ask("/_podmirror?quorum=true", kCheckTimeout);
@@ -192,19 +197,21 @@ class EtcdV2Source final : public PeerSource {
     if (answer->status != 200 && answer->error() != kEtcdKeyNotFound) {
       return session_.ToStatus(*answer);
     }
-    if (answer->index < index_ || answer->cluster_id != cluster_id_) return false;
+    if (answer->index < index_ || answer->cluster_id != cluster_id_) {
+      return Status(Code::kNotFound, "another store answers");
+    }
     checked_index_ = answer->index;
     Emit();
-    return true;
+    return Status();
   }
 
-  // One answer to a poll. False when the history that we need is gone, or the store is another one:
-  // list again.
-  Result<bool> TakeEvent(const EtcdV2Answer& answer) {
-    if (answer.cluster_id != cluster_id_) return false;
-    if (answer.status == 200 && answer.body.is_null()) return true;  // the poll ended, no event
+  // An answer to a poll that is not empty.
+  Status TakeEvent(const EtcdV2Answer& answer) {
+    if (answer.cluster_id != cluster_id_) return Status(Code::kNotFound, "another store answers");
     const std::int64_t error = answer.error();
-    if (error == kEtcdIndexOutdated || error == kEtcdWatcherCleared) return false;
+    if (error == kEtcdIndexOutdated || error == kEtcdWatcherCleared) {
+      return Status(Code::kNotFound, "the history is gone");
+    }
     const json* node = ObjectMember(answer.body, "node");
     if (answer.status != 200 || node == nullptr) return session_.ToStatus(answer);
 
@@ -224,7 +231,7 @@ class EtcdV2Source final : public PeerSource {
       if (!put.ok()) return put;
     }
     Emit();
-    return true;
+    return Status();
   }
 
   void Emit() { reporter_->Peers(store_->MakeSet(where_), index_); }
