@@ -43,7 +43,7 @@ EtcdOptions OptionsFor(const TestEtcd& etcd, const std::string& password_file) {
 
 EtcdConfig ShortTokens() {
   EtcdConfig config;
-  config.flags = {"--auth-token-ttl=1", "--bcrypt-cost=4"};
+  config.flags = {"--auth-token-ttl=2", "--bcrypt-cost=4"};
   return config;
 }
 
@@ -110,7 +110,7 @@ TEST_CASE("v3 auth: an expired token is renewed unseen, a changed password when 
   REQUIRE(source.WaitForNames({"relay-1"}));
   // Twice the token's life without a call that would renew it.
   REQUIRE_FALSE(
-      source.WaitFor([](const Seen& seen) { return seen.answers > 1; }, milliseconds(3000)));
+      source.WaitFor([](const Seen& seen) { return seen.answers > 1; }, milliseconds(5000)));
   source->Refresh();
   REQUIRE(source.WaitFor([](const Seen& seen) { return seen.answers > 1; }));
   CHECK(source.seen().errors.empty());

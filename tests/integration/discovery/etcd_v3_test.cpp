@@ -300,5 +300,35 @@ TEST_CASE("v3 client: a watch of history that was compacted has to be begun agai
   CHECK(status.code() == Code::kNotFound);
 }
 
+TEST_CASE("v3 client: a list whose revision is compacted between pages has to be begun again") {
+  TestEtcd etcd;
+  const std::string prefix = "/registry/pods/default/";
+  const Result<CheckedEtcdOptions> options = CheckEtcdOptions(etcd.options(), "default");
+  REQUIRE(options.ok());
+  const std::unique_ptr<EtcdV3Client> client = NewEtcdV3Client(*options, [] { return false; });
+  for (int i = 1; i <= 600; ++i) etcd.Put(Key(i), "x");
+  int keys = 0;
+  const auto count = [&](const EtcdKeyValue& kv) {
+    CHECK(kv.value == "x");
+    ++keys;
+    return Status();
+  };
+  Result<std::int64_t> revision = client->List(prefix, [&](const EtcdKeyValue& kv) {
+    if (keys == 0) etcd.Compact(etcd.Put(Key(600), "y"));  // while the first page is read
+    return count(kv);
+  });
+  CHECK(revision.status().code() == Code::kNotFound);
+  CHECK(keys == 500);
+  keys = 0;
+  // And without a compaction, all pages are of one instant: the change in between is not seen.
+  etcd.Put(Key(600), "x");
+  revision = client->List(prefix, [&](const EtcdKeyValue& kv) {
+    if (keys == 0) etcd.Put(Key(99), "y");  // on the second page
+    return count(kv);
+  });
+  REQUIRE(revision.ok());
+  CHECK(keys == 600);
+}
+
 }  // namespace
 }  // namespace podmirror::discovery
