@@ -1,14 +1,20 @@
 # The Debian packages that podmirror needs, and a function that installs what is missing of them.
-# Sourced by deploy/local/up, tests/run and .ci/run.
+# Sourced by deploy/local/up, tests/run, .ci/run and the build of the image.
 
-# What building and running the daemon and a local cluster takes.
+# What compiling the daemon takes; the image is built with these.
 # shellcheck disable=SC2034  # read by those who source this
-build_packages=(
-  g++ cmake ninja-build ccache pkg-config
+compile_packages=(
+  g++ cmake ninja-build pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
   libcpp-httplib-dev nlohmann-json3-dev libspdlog-dev libabsl-dev libcli11-dev
-  libtomlplusplus-dev libxxhash-dev prometheus-cpp-dev libssl-dev zlib1g-dev catch2
-  etcd-server etcd-client curl python3
+  libtomlplusplus-dev libxxhash-dev prometheus-cpp-dev libssl-dev zlib1g-dev
+)
+
+# What building all and running a local cluster takes.
+# shellcheck disable=SC2034
+build_packages=(
+  "${compile_packages[@]}"
+  ccache catch2 etcd-server etcd-client curl python3
 )
 
 # What the tests take beyond that.
@@ -16,7 +22,11 @@ build_packages=(
 test_packages=(
   python3-grpcio python3-protobuf iproute2 iptables util-linux procps
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+  binutils openssl python3-yaml python3-jsonschema python3-kubernetes
+  golang-github-masterminds-sprig-dev
 )
+# Renders the Helm chart; any Go will do.
+command -v go >/dev/null || test_packages+=(golang-go)
 
 # What the fuzz targets take beyond the build; llvm-14 names the lines in what a sanitizer reports.
 # shellcheck disable=SC2034
