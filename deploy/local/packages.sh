@@ -23,7 +23,7 @@ test_packages=(
   python3-grpcio python3-protobuf iproute2 iptables util-linux procps
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
   binutils openssl python3-yaml python3-jsonschema python3-kubernetes
-  golang-github-masterminds-sprig-dev
+  golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev
 )
 # Renders the Helm chart; any Go will do.
 command -v go >/dev/null || test_packages+=(golang-go)

@@ -147,7 +147,8 @@ def dockerfile_keeps_its_rules(cluster):
     assert 'ENTRYPOINT ["/usr/bin/podmirrord"]' in last, text
     assert "EXPOSE 8080 7070" in last, text
     assert not any(line.startswith("RUN") for line in last), "there is no shell to run it"
-    version = re.search(r"project\(podmirror VERSION ([\d.]+)", (ROOT / "CMakeLists.txt").read_text())[1]
+    project = (ROOT / "CMakeLists.txt").read_text()
+    version = re.search(r"project\(podmirror VERSION ([\d.]+)", project)[1]
     assert f'image.version="{version}"' in text, text
 
 
