@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 
 import harness
@@ -17,6 +18,7 @@ from harness import DAEMON, GRPC_PORT, REST_PORT, ROOT, Rest, Skip, equal, test,
 BUILT = ROOT / "build/image"
 ROOTFS = BUILT / "rootfs"
 PROBLEM = BUILT / "problem.txt"     # why there is no root file system; absent when there is one
+NO_PACKAGES = 3     # exit code of docker/rootfs when it cannot download them
 USER = 65532
 MAX_MB = 40
 
@@ -30,8 +32,10 @@ def make_rootfs():
     PROBLEM.unlink(missing_ok=True)
     made = subprocess.run([ROOT / "docker/rootfs", ROOTFS, DAEMON, BUILT / "debs"], text=True,
                           capture_output=True, timeout=120, check=False)
-    if made.returncode != 0:
-        PROBLEM.write_text(made.stderr)
+    if made.returncode == NO_PACKAGES:
+        PROBLEM.write_text("\n".join(made.stderr.splitlines()[:1]))
+    elif made.returncode != 0:
+        sys.exit(f"docker/rootfs: exit code {made.returncode}: {made.stderr}")
     shutil.rmtree(BUILT / "debs", ignore_errors=True)
 
 
@@ -64,7 +68,7 @@ class Container:
 
     def __init__(self, cluster, hosts=""):
         if PROBLEM.exists():
-            raise Skip(f"no root file system for the image: {PROBLEM.read_text().strip()}")
+            raise Skip(f"the image's packages cannot be downloaded: {PROBLEM.read_text()}")
         if pathlib.Path("/proc/self/uid_map").read_text().split()[2] == "1":
             raise Skip("the image runs as another user, which takes root")
         self.cluster = cluster
@@ -203,7 +207,7 @@ def daemons_of_the_image_find_each_other_by_name(cluster):
 @test
 def image_is_small_and_holds_no_program_but_the_daemon(cluster):
     if PROBLEM.exists():
-        raise Skip(f"no root file system for the image: {PROBLEM.read_text().strip()}")
+        raise Skip(f"the image's packages cannot be downloaded: {PROBLEM.read_text()}")
     every = [path for path in ROOTFS.rglob("*") if path.is_file() and not path.is_symlink()]
     size = sum(path.stat().st_size for path in every) / 1e6
     print(f"     {size:.1f} MB in {len(every)} files")
