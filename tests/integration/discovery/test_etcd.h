@@ -26,6 +26,7 @@ class TestEtcd {
   void Start();
   // kill -9; the data stay.
   void Kill();
+  void Wipe();   // the data are gone; requires: not running
   void Pause();  // SIGSTOP
   void Resume();
 
