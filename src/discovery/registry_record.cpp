@@ -125,7 +125,7 @@ std::string EncodeRegistryRecord(const RegistryRecord& record) {
   const json value = {{"name", record.name},
                       {"uid", record.uid},
                       {"address", record.address.ToString()},
-                      {"started_at", absl::FormatTime("%Y-%m-%dT%H:%M:%E3SZ",
+                      {"started_at", absl::FormatTime("%Y-%m-%dT%H:%M:%E*SZ",
                                                       absl::FromUnixMillis(record.started_at_ms),
                                                       absl::UTCTimeZone())},
                       {"ready", record.ready}};
