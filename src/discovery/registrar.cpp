@@ -33,11 +33,11 @@ void Registrar::Start() {
   thread_.Start([this] { Run(); });
 }
 
-void Registrar::Stop() {
+bool Registrar::Stop() {
   thread_.Stop();
-  if (lease_ == 0) return;
-  static_cast<void>(client_.Revoke(lease_, kRevokeTimeout));
-  lease_ = 0;
+  if (lease_ == 0) return false;
+  const Status revoked = client_.Revoke(std::exchange(lease_, 0), kRevokeTimeout);
+  return written_ && revoked.ok();
 }
 
 void Registrar::SetReady(bool ready) {

@@ -38,8 +38,10 @@ class Registrar {
   ~Registrar();
 
   void Start();
-  // Returns within a second, if it can with the entry gone; if not it goes when its lease ends.
-  void Stop();
+  // Returns within a second: true when the entry was there and is gone now. If etcd cannot be
+  // reached it goes when its lease ends.
+  bool Stop();
+  bool stopped() const { return thread_.stopping(); }
 
   void SetReady(bool ready);
   // Somebody read the registry, and our entry was not there though it had been.

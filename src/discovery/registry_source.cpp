@@ -1,4 +1,6 @@
 #include <absl/strings/ascii.h>
+#include <absl/synchronization/notification.h>
+#include <absl/time/time.h>
 
 #include <algorithm>
 #include <memory>
@@ -13,6 +15,8 @@
 
 namespace podmirror::discovery {
 namespace {
+
+constexpr absl::Duration kSeenGone = absl::Milliseconds(100);
 
 SteadyMs SteadyNow() { return Env::Real().now().steady; }
 
@@ -35,9 +39,11 @@ class RegistrySource final : public PeerSource {
     watch_->Start(std::move(events));
     registrar_.Start();
   }
+  // The others should have dropped us when our ports close: then no write waits for us in vain.
+  // They see our entry go when we see it ourselves, or about then.
   void Stop() override {
+    if (registrar_.Stop()) gone_.WaitForNotificationWithTimeout(kSeenGone);
     watch_->Stop();
-    registrar_.Stop();
   }
   void Refresh() override { watch_->Refresh(); }
   void SetReady(bool ready) override { registrar_.SetReady(ready); }
@@ -45,6 +51,10 @@ class RegistrySource final : public PeerSource {
  private:
   void OnSet(PeerSet set, std::int64_t revision) {
     const bool listed = set.self_listed;
+    if (!listed && registrar_.stopped()) {
+      if (!gone_.HasBeenNotified()) gone_.Notify();
+      return;
+    }
     if (!listed && known_) registrar_.EntryMissing();
     const Registrar::State state = registrar_.state();
     if (listed || known_) {
@@ -76,7 +86,8 @@ class RegistrySource final : public PeerSource {
   }
 
   const std::unique_ptr<PeerSource> watch_;
-  Registrar registrar_;  // calls watch_
+  Registrar registrar_;      // calls watch_
+  absl::Notification gone_;  // we have stopped, and our entry is gone
 
   // The watch's thread only, but for Start.
   std::function<void(PeerSet, std::int64_t)> peers_;

@@ -1,44 +1,20 @@
 #!/usr/bin/python3
 """Peers from a list of names and addresses: a headless Service without its Kubernetes."""
 
-import os
-import subprocess
 import time
 
 import harness
 import nameserver
-from harness import GRPC_PORT, REST_PORT, Node, NotYet, equal, test, wait_for
+from harness import GRPC_PORT, BareNode, NotYet, equal, test, wait_for
 
 NAME = "cache.example.test"
 PEERS = f"--peers={NAME}:{GRPC_PORT}"
 LOOK_UP_SECONDS = 5 + 3     # a name is looked up every 5 s
 
 
-class Daemon(Node):
-    """A daemon that nobody keeps a record of, on an IPv4 or IPv6 address."""
-
-    def __init__(self, cluster, ip=None):
-        super().__init__(cluster, len(cluster.nodes) + 1)
-        self.ip = ip or self.ip
-        if ":" in self.ip:
-            subprocess.run(["ip", "-6", "addr", "replace", f"{self.ip}/128", "dev", "lo", "nodad"],
-                           check=True)
-        cluster.nodes.append(self)
-
-    def write_record(self, ready=None):
-        pass
-
-    def env(self):
-        return {name: value for name, value in os.environ.items() if not name.startswith("POD_")}
-
-    @property
-    def host(self):
-        return f"[{self.ip}]" if ":" in self.ip else self.ip
-
+class Daemon(BareNode):
     def start(self, *args):
-        super().start("--discovery=static", f"--pod-ip={self.ip}", f"--pod-name={self.name}",
-                      f"--rest-listen={self.host}:{REST_PORT}",
-                      f"--grpc-listen={self.host}:{GRPC_PORT}", *args)
+        super().start("--discovery=static", f"--pod-ip={self.ip}", *args)
 
     def peer_ips(self):
         return {peer["ip"] for peer in self.peers()}
