@@ -87,6 +87,32 @@ def a_killed_daemon_is_gone_when_its_lease_ends(cluster):
 
 
 @test
+def a_daemon_killed_and_started_again(cluster):
+    one, two, three = fleet(cluster)
+    put_everywhere(one, [one, two, three], "a")
+    # Another UID at the same address waits until the lease of the former run has ended.
+    begin = time.monotonic()
+    three.kill()
+    three.start()
+    three.wait_not_ready_because("held by")
+    three.wait_ready(TTL + 10)
+    print(f"     made-up pod-uid: ready {time.monotonic() - begin:.2f} s after the kill")
+    equal(three.value(1, "a"), b"value of a")
+    # The same UID does not.
+    three.terminate()
+    for _ in range(2):
+        begin = time.monotonic()
+        three.start("--pod-uid=three")
+        three.wait_ready()
+        cluster.wait_streaming([one, two, three])
+        took = time.monotonic() - begin
+        three.kill()
+    print(f"     its own pod-uid: ready {took:.2f} s after its start; the TTL is {TTL} s")
+    equal([line["error"] for line in three.events("discovery_error") if "held" in line["error"]][1:],
+          [])
+
+
+@test
 def a_daemon_that_stops_is_gone_before_its_ports_are(cluster):
     one, two, three = fleet(cluster)
     for number in range(200):

@@ -178,6 +178,27 @@ TEST_CASE("registry: the data stays through a restart of etcd, and so do the pee
   CHECK(WaitListed(*one.operator->(), etcd, KeyOf("n1")));
 }
 
+TEST_CASE("registry: a member of etcd that is not there is passed over") {
+  TestEtcd etcd;
+  telemetry::Metrics metrics;
+  EtcdOptions options = etcd.options();
+  options.endpoints.push_back("http://127.0.0.1:" + std::to_string(FreePort()));
+  std::vector<std::unique_ptr<Running>> sources;
+  Names names;
+  for (int number = 1; number <= 4; ++number) {  // the members are tried in a random order
+    const std::string name = "n" + std::to_string(number);
+    sources.push_back(
+        std::make_unique<Running>(NewRegistrySource(options, Options(name), metrics)));
+    names.insert(name);
+  }
+  for (int number = 1; number <= 4; ++number) {
+    Names others = names;
+    others.erase("n" + std::to_string(number));
+    CHECK(sources[number - 1]->WaitForNames(others));
+    CHECK(sources[number - 1]->seen().errors.empty());
+  }
+}
+
 TEST_CASE("registry: the address of a living other is not taken") {
   TestEtcd etcd;
   Daemon first(etcd, "n1");
@@ -234,7 +255,7 @@ TEST_CASE("registry: etcd that hangs is told, Stop does not wait for it") {
   etcd.Resume();
 }
 
-TEST_CASE("registry: a user who may not write is told so") {
+TEST_CASE("registry: etcd's users: one who may write, one who may not and is told so") {
   TestEtcd etcd;
   etcd.Gateway("/auth/user/add", R"({"name":"root","password":"r"})");
   etcd.Gateway("/auth/user/grant", R"({"user":"root","role":"root"})");
@@ -245,6 +266,13 @@ TEST_CASE("registry: a user who may not write is told so") {
                                        R"(","range_end":")" +
                                        absl::Base64Escape("/podmirror/web0") + R"("}})");
   etcd.Gateway("/auth/user/grant", R"({"user":"reader","role":"reading"})");
+  etcd.Gateway("/auth/user/add", R"({"name":"writer","password":"p"})");
+  etcd.Gateway("/auth/role/add", R"({"name":"writing"})");
+  etcd.Gateway("/auth/role/grant", R"({"name":"writing","perm":{"permType":"READWRITE","key":")" +
+                                       absl::Base64Escape("/podmirror/web/") +
+                                       R"(","range_end":")" +
+                                       absl::Base64Escape("/podmirror/web0") + R"("}})");
+  etcd.Gateway("/auth/user/grant", R"({"user":"writer","role":"writing"})");
   etcd.Gateway("/auth/enable", "{}");
   telemetry::Metrics metrics;
   EtcdOptions options = etcd.options();
@@ -256,6 +284,14 @@ TEST_CASE("registry: a user who may not write is told so") {
   CHECK(one.seen().errors[0].starts_with("not registered as /podmirror/web/10.0.0.1:7070: "));
   CHECK(one.seen().errors[0].find("permission denied") != std::string::npos);
   CHECK_FALSE(one.seen().set.has_value());
+  options.user = "writer";
+  Running two(NewRegistrySource(options, Options("n2"), metrics));
+  CHECK(two.WaitForNames({}));
+  etcd.Kill();  // and with it all tokens
+  etcd.Start();
+  Running three(NewRegistrySource(options, Options("n3"), metrics));
+  CHECK(two.WaitForNames({"n3"}));
+  CHECK(three.WaitForNames({"n2"}));
   std::filesystem::remove(options.password_file);
 }
 
