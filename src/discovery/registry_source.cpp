@@ -34,8 +34,12 @@ class RegistrySource final : public PeerSource {
 
   void Start(SourceEvents events) override {
     peers_ = std::move(events.peers);
-    failed_ = events.failed;
+    failed_ = std::move(events.failed);
     events.peers = [this](PeerSet set, std::int64_t revision) { OnSet(std::move(set), revision); };
+    events.failed = [this](const std::string& error) {
+      told_error_.clear();
+      failed_(error);
+    };
     watch_->Start(std::move(events));
     registrar_.Start();
   }
@@ -93,7 +97,7 @@ class RegistrySource final : public PeerSource {
   std::function<void(PeerSet, std::int64_t)> peers_;
   std::function<void(const std::string&)> failed_;
   std::optional<PeerSet> known_;  // told last; none before we were listed
-  std::string told_error_;        // empty after a good answer
+  std::string told_error_;        // the registrar's; empty once something else was told
 };
 
 // One part of a key.
