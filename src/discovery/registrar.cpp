@@ -119,7 +119,7 @@ void Registrar::Failed(const Status& status) {
 
 // One round: the lease is alive, the entry is there.
 Status Registrar::Step() {
-  held_ = false;
+  const bool was_held = std::exchange(held_, false);
   if (lease_ != 0) {
     const Status kept = client_.KeepAlive(lease_);
     if (!kept.ok() && kept.code() != Code::kNotFound) return kept;
@@ -136,7 +136,7 @@ Status Registrar::Step() {
     absl::MutexLock lock(&mutex_);
     ttl_ = granted->ttl;
   }
-  return Write();
+  return Write(was_held);
 }
 
 // OK when the entry may be replaced by ours.
@@ -156,7 +156,7 @@ Status Registrar::WriteOver(const RegistryLease::Entry& entry) const {
   return Status(Code::kRefused, "held by " + who + until);
 }
 
-Status Registrar::Write() {
+Status Registrar::Write(bool was_held) {
   std::string value;
   {
     absl::MutexLock lock(&mutex_);
@@ -178,6 +178,11 @@ Status Registrar::Write() {
     } else if (written_) {
       Suspect();
       written_ = false;
+    }
+    if (was_held) {
+      // It is not any more, and the watch may see our entry before PutIf returns.
+      absl::MutexLock lock(&mutex_);
+      state_.error.clear();
     }
     const Result<bool> done = client_.PutIf(key_, value, lease_, revision);
     if (!done.ok()) return done.status();

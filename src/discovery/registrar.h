@@ -52,7 +52,7 @@ class Registrar {
   void Run();
   Status Step();
   void Failed(const Status& status);
-  Status Write();
+  Status Write(bool was_held);
   Status WriteOver(const RegistryLease::Entry& entry) const;
   void Suspect();
   SteadyMs Interval() const;

@@ -108,7 +108,8 @@ def a_daemon_killed_and_started_again(cluster):
         took = time.monotonic() - begin
         three.kill()
     print(f"     its own pod-uid: ready {took:.2f} s after its start; the TTL is {TTL} s")
-    equal(sum("held by" in line["error"] for line in three.events("discovery_error")), 1)
+    held = [line for line in three.events("discovery_error") if "held by" in line["error"]]
+    equal(len(held), 1, held)
 
 
 @test
