@@ -140,6 +140,7 @@ void Daemon::RunTicker() {
     if (driver_.ready() != serving) {
       serving = !serving;
       rpc_->SetServing(serving);
+      feed_.SetReady(serving);
     }
   } while (!stop_ticker_.WaitForNotificationWithTimeout(absl::Milliseconds(sync::Driver::kTickMs)));
 }

@@ -1,9 +1,10 @@
 // Daemon is the composition root: the only place that knows all concrete types.
 //
 // Start order: gRPC, so that others' writes reach us while we copy; REST, so that health answers;
-// the ticker; discovery, which sets all in motion. Stop order: discovery, REST, peers' streams,
-// gRPC, the ticker. After that nothing calls into anything, and members are destroyed in reverse
-// order of declaration: whoever is used by another is declared before it.
+// the ticker; discovery, which sets all in motion. Stop order: discovery, so that the others drop
+// us before our ports close where the source can tell them; REST, peers' streams, gRPC, the ticker.
+// After that nothing calls into anything, and members are destroyed in reverse order of
+// declaration: whoever is used by another is declared before it.
 //
 // Thread safety: all calls from one thread.
 #pragma once

@@ -25,6 +25,15 @@ Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Setting
   etcd.key_file = settings.etcd_key;
   etcd.user = settings.etcd_user;
   etcd.password_file = settings.etcd_password_file;
+  if (settings.discovery == "registry") {
+    discovery::RegistryOptions registry;
+    registry.self = settings.pod;
+    registry.port = static_cast<std::uint16_t>(settings.peer_port);
+    registry.schema = settings.registry_schema;
+    registry.service = settings.service;
+    registry.ttl = settings.registry_ttl;
+    return discovery::NewRegistrySource(std::move(etcd), std::move(registry), metrics);
+  }
   discovery::PodFilter filter;
   filter.self = settings.pod;
   filter.ns = settings.ns;
@@ -58,6 +67,8 @@ void DiscoveryFeed::Start() {
 void DiscoveryFeed::Stop() { source_->Stop(); }
 
 void DiscoveryFeed::Refresh() { source_->Refresh(); }
+
+void DiscoveryFeed::SetReady(bool ready) { source_->SetReady(ready); }
 
 DiscoveryFeed::State DiscoveryFeed::state() const {
   absl::MutexLock lock(&mu_);

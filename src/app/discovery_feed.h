@@ -37,8 +37,9 @@ class DiscoveryFeed {
                 Env& env);
 
   void Start();
-  void Stop();     // the driver hears nothing more once it has returned
-  void Refresh();  // asks the source to read everything again soon
+  void Stop();                // the driver hears nothing more once it has returned
+  void Refresh();             // asks the source to read everything again soon
+  void SetReady(bool ready);  // for the others to see, where the source can tell them
   State state() const;
 
  private:

@@ -1,3 +1,5 @@
+#include "discovery/etcd_v3_source.h"
+
 #include <memory>
 #include <string>
 #include <utility>
@@ -28,7 +30,7 @@ SteadyMs SteadyNow() { return Env::Real().now().steady; }
 // List, then watch from there; whatever ends the watch, list again.
 class EtcdV3Source final : public PeerSource {
  public:
-  EtcdV3Source(CheckedEtcdOptions options, PeerRules rules, telemetry::Metrics& metrics)
+  EtcdV3Source(CheckedEtcdOptions options, RecordRules rules, telemetry::Metrics& metrics)
       : where_(options.where),
         metrics_(metrics),
         rules_(std::move(rules)),
@@ -145,7 +147,7 @@ class EtcdV3Source final : public PeerSource {
 
   const std::string where_;
   telemetry::Metrics& metrics_;
-  const PeerRules rules_;
+  const RecordRules rules_;
   SourceThread thread_;
   EtcdFailures failures_;                       // the source's thread only
   const std::unique_ptr<EtcdV3Client> client_;  // asks thread_
@@ -166,8 +168,12 @@ Result<std::unique_ptr<PeerSource>> NewEtcdV3Source(EtcdOptions etcd, PodFilter 
   if (!rules.ok()) return rules.status();
   Result<CheckedEtcdOptions> options = CheckEtcdOptions(std::move(etcd), rules->ns());
   if (!options.ok()) return options.status();
-  return std::unique_ptr<PeerSource>(
-      new EtcdV3Source(std::move(*options), std::move(*rules), metrics));
+  return NewEtcdV3RecordSource(std::move(*options), PodRecordRules(std::move(*rules)), metrics);
+}
+
+std::unique_ptr<PeerSource> NewEtcdV3RecordSource(CheckedEtcdOptions options, RecordRules rules,
+                                                  telemetry::Metrics& metrics) {
+  return std::make_unique<EtcdV3Source>(std::move(options), std::move(rules), metrics);
 }
 
 }  // namespace podmirror::discovery

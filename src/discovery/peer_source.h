@@ -44,6 +44,15 @@ struct EtcdOptions {
   std::string ca_file, cert_file, key_file, user, password_file;
 };
 
+// How a daemon registers itself where nobody else keeps records of it.
+struct RegistryOptions {
+  Identity self;           // all but the namespace are needed
+  std::uint16_t port = 0;  // where the others reach this daemon, at self.ip
+  std::string schema = "podmirror";
+  std::string service;
+  std::chrono::milliseconds ttl{10'000};  // etcd counts whole seconds: rounded up
+};
+
 class PeerSource {
  public:
   virtual ~PeerSource() = default;
@@ -51,6 +60,8 @@ class PeerSource {
   virtual void Stop() = 0;
   // Reads everything again soon (at most about once a second however often it is called).
   virtual void Refresh() = 0;
+  // Whether this daemon is ready, for a source that tells the others. From any thread.
+  virtual void SetReady(bool /*ready*/) {}
 };
 
 // Each returns kInvalid with the name of the setting when its options are wrong.
@@ -64,6 +75,10 @@ Result<std::unique_ptr<PeerSource>> NewStaticSource(const std::vector<std::strin
                                                     const Identity& self, std::uint16_t self_port,
                                                     std::chrono::milliseconds resolve_interval,
                                                     telemetry::Metrics& metrics);
+// Every daemon writes "/<schema>/<service>/<ip:port>" into any etcd under a lease of `ttl`, which
+// Stop revokes, and the others read it. etcd.prefix does not count.
+Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd, RegistryOptions registry,
+                                                      telemetry::Metrics& metrics);
 // Nobody but us.
 std::unique_ptr<PeerSource> NewNoneSource();
 

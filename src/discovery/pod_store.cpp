@@ -1,5 +1,6 @@
 #include "discovery/pod_store.h"
 
+#include <memory>
 #include <utility>
 
 #include "discovery/pod_record.h"
@@ -13,11 +14,22 @@ Status TooMany() {
 
 }  // namespace
 
+RecordRules PodRecordRules(PeerRules rules) {
+  const auto shared = std::make_shared<const PeerRules>(std::move(rules));
+  return {.judge = [shared](const std::string&, std::string_view value) -> Result<Judgement> {
+            const Result<Pod> pod = DecodePod(value);
+            if (!pod.ok()) return pod.status();
+            return shared->Judge(*pod);
+          },
+          .make_set =
+              [shared](const std::vector<const Judgement*>& judgements, std::string where) {
+                return shared->MakeSet(judgements, std::move(where));
+              }};
+}
+
 ReadRecord PodStore::Read(std::string key, std::int64_t revision, std::string_view value) const {
-  const Result<Pod> pod = DecodePod(value);
-  return {.key = std::move(key),
-          .revision = revision,
-          .judgement = pod.ok() ? rules_.Judge(*pod) : Result<Judgement>(pod.status())};
+  Result<Judgement> judgement = rules_.judge(key, value);
+  return {.key = std::move(key), .revision = revision, .judgement = std::move(judgement)};
 }
 
 void PodStore::Apply(ReadRecord record, Entry& entry) {
@@ -69,7 +81,7 @@ PeerSet PodStore::MakeSet(std::string where) const {
   for (const auto& [key, entry] : entries_) {
     if (entry.judgement) judgements.push_back(&*entry.judgement);
   }
-  return rules_.MakeSet(judgements, std::move(where));
+  return rules_.make_set(judgements, std::move(where));
 }
 
 }  // namespace podmirror::discovery

@@ -31,12 +31,26 @@ struct ReadRecord {
   Result<Judgement> judgement;
 };
 
+// What the records of one kind mean.
+struct RecordRules {
+  // Pure: decodes and judges a value. kInvalid with the reason when it cannot be read.
+  std::function<Result<Judgement>(const std::string& key, std::string_view value)> judge;
+  // Pure: the peer set that all judgements make together.
+  std::function<PeerSet(const std::vector<const Judgement*>& judgements, std::string where)>
+      make_set;
+};
+
+// Pod records, in any encoding.
+RecordRules PodRecordRules(PeerRules rules);
+
 class PodStore {
  public:
   using Unreadable = std::function<void(const std::string& key, const std::string& reason)>;
 
-  PodStore(PeerRules rules, Unreadable unreadable)
+  PodStore(RecordRules rules, Unreadable unreadable)
       : rules_(std::move(rules)), unreadable_(std::move(unreadable)) {}
+  PodStore(PeerRules rules, Unreadable unreadable)
+      : PodStore(PodRecordRules(std::move(rules)), std::move(unreadable)) {}
 
   // Pure: decodes and judges a value.
   ReadRecord Read(std::string key, std::int64_t revision, std::string_view value) const;
@@ -63,7 +77,7 @@ class PodStore {
 
   void Apply(ReadRecord record, Entry& entry);
 
-  const PeerRules rules_;
+  const RecordRules rules_;
   const Unreadable unreadable_;
   std::map<std::string, Entry> entries_;
 };

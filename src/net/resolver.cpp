@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
 #include <optional>
 #include <system_error>
 #include <thread>
@@ -17,20 +18,25 @@
 namespace podmirror::net {
 namespace {
 
-constexpr std::size_t kMaxAddresses = 10'000;
+// More than what is left of a DNS answer of 64 KiB, the largest there is, for names with IPv4
+// addresses only.
+constexpr std::size_t kMaxAddresses = 4096;
 
-Result<Resolver::Addresses> AskSystem(const std::string& name) {
+Status ErrorOf(int error) {
+  const bool none = error == EAI_NONAME || error == EAI_NODATA || error == EAI_ADDRFAMILY;
+  return Status(none ? Code::kNotFound : Code::kUnavailable, gai_strerror(error));
+}
+
+Result<Resolver::Addresses> AskSystem(const std::string& name, int family) {
   addrinfo hints{};
+  hints.ai_family = family;
   hints.ai_socktype = SOCK_STREAM;
   addrinfo* found = nullptr;
-  const int error = getaddrinfo(name.c_str(), nullptr, &hints, &found);
-  if (error != 0) {
-    const bool none = error == EAI_NONAME || error == EAI_NODATA;
-    return Status(none ? Code::kNotFound : Code::kUnavailable, gai_strerror(error));
+  if (const int error = getaddrinfo(name.c_str(), nullptr, &hints, &found); error != 0) {
+    return ErrorOf(error);
   }
   Resolver::Addresses addresses;
-  for (const addrinfo* at = found; at != nullptr && addresses.size() < kMaxAddresses;
-       at = at->ai_next) {
+  for (const addrinfo* at = found; at != nullptr; at = at->ai_next) {
     std::array<char, NI_MAXHOST> text{};
     if (getnameinfo(at->ai_addr, at->ai_addrlen, text.data(), text.size(), nullptr, 0,
                     NI_NUMERICHOST) != 0) {
@@ -42,7 +48,34 @@ Result<Resolver::Addresses> AskSystem(const std::string& name) {
   std::sort(addresses.begin(), addresses.end());
   addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
   if (addresses.empty()) return Status(Code::kNotFound, "no address");
+  // A part of them would be another part each time.
+  if (addresses.size() > kMaxAddresses) {
+    return Status(Code::kExhausted, "more than " + std::to_string(kMaxAddresses) + " addresses");
+  }
   return addresses;
+}
+
+int FamilyOf(const std::string& ip) { return ip.find(':') == ip.npos ? AF_INET : AF_INET6; }
+
+// The system asks for IPv4 and IPv6 addresses separately, and when one of the two questions fails
+// it gives what the other brought as if that were all. So a family that is missing now is asked for
+// once more, and keeps its `previous` addresses if there is no answer.
+Result<Resolver::Addresses> Ask(const std::string& name, const Resolver::Addresses& previous) {
+  Result<Resolver::Addresses> all = AskSystem(name, AF_UNSPEC);
+  if (!all.ok()) return all;
+  for (const int family : {AF_INET, AF_INET6}) {
+    const auto is_of_family = [&](const std::string& ip) { return FamilyOf(ip) == family; };
+    const auto has = [&](const Resolver::Addresses& ips) {
+      return std::any_of(ips.begin(), ips.end(), is_of_family);
+    };
+    if (!has(previous) || has(*all)) continue;
+    const Result<Resolver::Addresses> again = AskSystem(name, family);
+    if (again.status().code() == Code::kNotFound) continue;
+    const Resolver::Addresses& more = again.ok() ? *again : previous;
+    std::copy_if(more.begin(), more.end(), std::back_inserter(*all), is_of_family);
+    std::sort(all->begin(), all->end());
+  }
+  return all;
 }
 
 }  // namespace
@@ -83,8 +116,8 @@ std::vector<Result<Resolver::Addresses>> Resolver::Resolve(const std::vector<std
     }
     try {
       // Detached: nothing can end it early, and it owns all that it touches.
-      std::thread([name, lookup, shared = shared_] {
-        Result<Addresses> result = AskSystem(name);
+      std::thread([name, lookup, shared = shared_, previous = answers_[name]] {
+        Result<Addresses> result = Ask(name, previous);
         absl::MutexLock lock(&shared->mutex);
         lookup->result = std::move(result);
         shared->changed.SignalAll();
@@ -117,6 +150,7 @@ Result<Resolver::Addresses> Resolver::Take(const std::string& name) {
   }
   Result<Addresses> result = std::move(*lookup->second->result);
   lookups_.erase(lookup);
+  if (result.ok()) answers_[name] = *result;
   return result;
 }
 

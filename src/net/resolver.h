@@ -25,8 +25,9 @@ class Resolver {
   ~Resolver();
 
   // One result per name, in that order (requires: each name once): kNotFound or kUnavailable with
-  // the reason, kDeadline when there was no answer in time or Cancel was called. An IP address
-  // stands for itself.
+  // the reason, kExhausted when there are more than 4096 addresses, kDeadline when there was no
+  // answer in time or Cancel was called. An IP address stands for itself.
+  // Where only IPv4 or only IPv6 addresses could be asked for now, the others are those of before.
   std::vector<Result<Addresses>> Resolve(const std::vector<std::string>& names,
                                          std::chrono::milliseconds timeout);
 
@@ -42,6 +43,7 @@ class Resolver {
 
   const std::shared_ptr<Shared> shared_;  // outlives us while a lookup is under way
   std::map<std::string, std::shared_ptr<Lookup>> lookups_;
+  std::map<std::string, Addresses> answers_;  // the last ones, by name
 };
 
 }  // namespace podmirror::net

@@ -8,9 +8,12 @@
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
+#include <iomanip>
 #include <map>
+#include <sstream>
 #include <utility>
 
+#include "base/env.h"
 #include "settings/table.h"
 
 namespace podmirror::settings {
@@ -184,6 +187,11 @@ void Derive(Settings& settings, const Surroundings& surroundings) {
   if (settings.ns.empty()) settings.ns = settings.pod.ns.empty() ? "default" : settings.pod.ns;
   if (settings.pod.ns.empty()) settings.pod.ns = settings.ns;
   if (settings.pod.name.empty()) settings.pod.name = surroundings.hostname;
+  if (settings.discovery == "registry") {
+    if (settings.pod.uid.empty()) settings.pod.uid = surroundings.uid;
+    const std::string& host = settings.grpc_listen.host;
+    if (settings.pod.ip.empty() && host != "::" && host != "0.0.0.0") settings.pod.ip = host;
+  }
   if (settings.peer_port == 0) settings.peer_port = settings.grpc_listen.port;
   if (settings.cluster.empty()) {
     settings.cluster =
@@ -192,22 +200,7 @@ void Derive(Settings& settings, const Surroundings& surroundings) {
   if (settings.log_format.empty()) settings.log_format = surroundings.terminal ? "text" : "json";
 }
 
-Status CheckDiscovery(const Settings& s) {
-  if (s.discovery == "kube-api" || s.discovery == "registry") {
-    return Invalid("discovery", s.discovery + " is not supported by this version");
-  }
-  if (s.discovery == "static" && s.peers.empty()) {
-    return Invalid("peers", "required with discovery static: host:port,host:port");
-  }
-  if (s.discovery != "etcd" && s.discovery != "etcd-v2") return {};
-  if (s.service.empty() && s.selector.empty()) {
-    return Invalid("service", "required with discovery " + s.discovery +
-                                  ": a part of the pods' names (or give selector instead)");
-  }
-  if (!s.service.empty() && !s.selector.empty()) {
-    return Invalid("selector", "given together with service: only one of them can count");
-  }
-  if (s.peer_port == 0) return Invalid("peer-port", "required, since grpc-listen has port 0");
+Status CheckEtcdCredentials(const Settings& s) {
   if (s.etcd_cert.empty() != s.etcd_key.empty()) {
     return Invalid(s.etcd_cert.empty() ? "etcd-cert" : "etcd-key",
                    "missing: etcd-cert and etcd-key go together");
@@ -217,6 +210,41 @@ Status CheckDiscovery(const Settings& s) {
                    "missing: etcd-user and etcd-password-file go together");
   }
   return {};
+}
+
+Status CheckRegistry(const Settings& s) {
+  if (s.service.empty()) return Invalid("service", "required with discovery registry");
+  if (!s.selector.empty()) return Invalid("selector", "no use with discovery registry");
+  if (s.registry_schema == "registry" || "/" + s.registry_schema == s.etcd_prefix) {
+    return Invalid("registry-schema",
+                   Quoted(s.registry_schema) + " is where Kubernetes keeps its own records");
+  }
+  if (s.pod.ip.empty()) {
+    return Invalid("pod-ip",
+                   "required with discovery registry: where the others reach this daemon");
+  }
+  if (s.peer_port == 0) return Invalid("peer-port", "required, since grpc-listen has port 0");
+  return CheckEtcdCredentials(s);
+}
+
+Status CheckDiscovery(const Settings& s) {
+  if (s.discovery == "kube-api") {
+    return Invalid("discovery", s.discovery + " is not supported by this version");
+  }
+  if (s.discovery == "static" && s.peers.empty()) {
+    return Invalid("peers", "required with discovery static: host:port,host:port");
+  }
+  if (s.discovery == "registry") return CheckRegistry(s);
+  if (s.discovery != "etcd" && s.discovery != "etcd-v2") return {};
+  if (s.service.empty() && s.selector.empty()) {
+    return Invalid("service", "required with discovery " + s.discovery +
+                                  ": a part of the pods' names (or give selector instead)");
+  }
+  if (!s.service.empty() && !s.selector.empty()) {
+    return Invalid("selector", "given together with service: only one of them can count");
+  }
+  if (s.peer_port == 0) return Invalid("peer-port", "required, since grpc-listen has port 0");
+  return CheckEtcdCredentials(s);
 }
 
 Status Check(const Settings& s) {
@@ -245,6 +273,10 @@ Surroundings Surroundings::Real() {
   };
   char hostname[256] = {};
   if (gethostname(hostname, sizeof(hostname) - 1) == 0) real.hostname = hostname;
+  std::ostringstream uid;
+  uid << std::hex << std::setfill('0');
+  for (int half = 0; half < 2; ++half) uid << std::setw(16) << Env::Real().Random();
+  real.uid = uid.str();
   real.terminal = isatty(STDOUT_FILENO) == 1;
   return real;
 }

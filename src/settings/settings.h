@@ -38,7 +38,7 @@ struct Settings {
   std::uint64_t peer_port =
       0;  // 1..65535; 0 only where grpc-listen has port 0 and nobody is listed
 
-  std::string discovery;                    // "etcd", "etcd-v2", "static", "none"
+  std::string discovery;                    // "etcd", "etcd-v2", "registry", "static", "none"
   std::vector<std::string> etcd_endpoints;  // "http://host:port" or "https://host:port"
   std::string etcd_prefix;
   std::string etcd_ca;
@@ -46,6 +46,8 @@ struct Settings {
   std::string etcd_key;
   std::string etcd_user;
   std::string etcd_password_file;
+  std::string registry_schema;
+  Ms registry_ttl{};
   std::string ns;       // namespace
   std::string service;  // exactly one of service and selector with a Kubernetes source
   std::string selector;
@@ -78,6 +80,7 @@ struct Settings {
 struct Surroundings {
   std::function<std::optional<std::string>(const std::string& name)> environment;
   std::string hostname;   // Kubernetes sets it to the pod's name
+  std::string uid;        // made up for this run, for where nobody else says who this pod is
   bool terminal = false;  // stdout is one
 
   static Surroundings Real();

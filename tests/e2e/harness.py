@@ -69,6 +69,11 @@ def wait_for(condition, seconds, what):
         time.sleep(0.02)
 
 
+def in_url(ip):
+    """An address as it stands before a port."""
+    return f"[{ip}]" if ":" in ip else ip
+
+
 def equal(actual, expected, what=""):
     assert actual == expected, f"{what}: {actual!r}, expected {expected!r}"
 
@@ -146,8 +151,8 @@ class Node:
     # The process.
 
     def command(self, *args):
-        options = {"--rest-listen": f"{self.ip}:{REST_PORT}",
-                   "--grpc-listen": f"{self.ip}:{GRPC_PORT}",
+        options = {"--rest-listen": f"{in_url(self.ip)}:{REST_PORT}",
+                   "--grpc-listen": f"{in_url(self.ip)}:{GRPC_PORT}",
                    "--etcd-endpoints": self.cluster.etcd.url,
                    "--service": "podmirror",
                    "--bootstrap-timeout": "3s",
@@ -283,17 +288,47 @@ def entry_path(type_, key, **query):
     return f"{path}?{urllib.parse.urlencode(query)}" if query else path
 
 
+class BareNode(Node):
+    """A daemon without Kubernetes: nobody keeps a record of it, and it knows of itself what its
+    flags say. Its address may be an IPv6 one, which loopback gets."""
+
+    def __init__(self, cluster, ip=None):
+        super().__init__(cluster, len(cluster.nodes) + 1)
+        if ip:
+            self.ip = ip
+            add_address(ip)
+        cluster.nodes.append(self)
+
+    def write_record(self, ready=None):
+        pass
+
+    def env(self):
+        return {name: value for name, value in os.environ.items() if not name.startswith("POD_")}
+
+    def start(self, *args):
+        super().start(f"--pod-name={self.name}", *args)
+
+    @property
+    def address(self):
+        return f"{in_url(self.ip)}:{GRPC_PORT}"
+
+
+def add_address(ip):
+    """Gives loopback an IPv6 address. It has all IPv4 ones that tests use."""
+    subprocess.run(["ip", "-6", "addr", "replace", f"{ip}/128", "dev", "lo", "nodad"], check=True)
+
+
 class EtcdServer(pods.Etcd):
-    def __init__(self, cluster):
-        super().__init__(f"{cluster.net}.250", ETCD_PORT)
+    def __init__(self, cluster, address=None):
+        super().__init__(address or f"{cluster.net}.250", ETCD_PORT)
         self.cluster = cluster
-        self.url = f"http://{self.address}:{self.port}"
+        self.url = f"http://{in_url(self.address)}:{self.port}"
         self.log_file = cluster.directory / "etcd.log"
         self.process = None
 
     def start(self, *args):
-        command = pods.etcd_command(self.cluster.directory / "etcd", self.address, ETCD_PORT,
-                                    ETCD_PEER_PORT, *args)
+        command = pods.etcd_command(self.cluster.directory / "etcd", in_url(self.address),
+                                    ETCD_PORT, ETCD_PEER_PORT, *args)
         with open(self.log_file, "ab") as log:
             self.process = self.cluster.spawn(command, self.address, stdout=log, stderr=log)
         wait_for(self.healthy, 20, "etcd healthy")

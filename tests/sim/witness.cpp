@@ -465,7 +465,8 @@ void Witness::CheckConverged(const std::vector<int>& pods) {
 void Witness::CheckNothingLost(const std::vector<int>& pods) {
   Holdings newest;
   for (const auto& process : world_.processes()) {
-    if (!process->alive) continue;
+    // What a joiner alone was told, it hands on when it is ready.
+    if (!process->alive || !process->was_ready) continue;
     for (const auto& [key, seen] : Of(*process).seen) {
       Seen& known = newest[key];
       if (known.version < seen.version) known = seen;

@@ -130,6 +130,11 @@ void TestEtcd::Kill() {
   pid_ = -1;
 }
 
+void TestEtcd::Wipe() {
+  REQUIRE(pid_ < 0);
+  std::filesystem::remove_all(dir_);
+}
+
 void TestEtcd::Pause() {
   REQUIRE(pid_ > 0);
   kill(pid_, SIGSTOP);

@@ -47,6 +47,7 @@ class TestEtcd {
   void AwaitHealth();
   // kill -9; the data stay.
   void Kill();
+  void Wipe();   // the data are gone; requires: not running
   void Pause();  // SIGSTOP
   void Resume();
 

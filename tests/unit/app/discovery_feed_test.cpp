@@ -32,6 +32,7 @@ class NoTransport : public sync::Transport {
 struct Script {
   discovery::SourceEvents events;
   int refreshes = 0;
+  bool ready = false;
   bool stopped = false;
 };
 
@@ -41,6 +42,7 @@ class ScriptedSource : public discovery::PeerSource {
   void Start(discovery::SourceEvents events) override { script_.events = std::move(events); }
   void Stop() override { script_.stopped = true; }
   void Refresh() override { ++script_.refreshes; }
+  void SetReady(bool ready) override { script_.ready = ready; }
 
  private:
   Script& script_;
@@ -143,10 +145,12 @@ TEST_CASE("an unreadable record is logged by its key") {
   CHECK(f.out.str().find("/registry/pods/default/x") != std::string::npos);
 }
 
-TEST_CASE("refresh and stop reach the source") {
+TEST_CASE("refresh, readiness and stop reach the source") {
   Fixture f;
   f.feed.Start();
   f.feed.Refresh();
+  f.feed.SetReady(true);
+  CHECK(f.source.ready);
   f.feed.Stop();
   CHECK(f.source.refreshes == 1);
   CHECK(f.source.stopped);

@@ -41,6 +41,7 @@ Result<Loaded> LoadWith(const Arguments& arguments, const Environment& environme
   for (const std::string& argument : arguments) argv.push_back(argument.c_str());
   Surroundings around;
   around.hostname = "the-host";
+  around.uid = "made-up";
   around.environment = [&environment](const std::string& name) -> std::optional<std::string> {
     const auto found = environment.find(name);
     if (found == environment.end()) return std::nullopt;
@@ -111,6 +112,8 @@ const std::map<std::string, Sample>& Samples() {
       {"etcd-user", {"u", "v", control, [](S s) { return s.etcd_user; }}},
       {"etcd-password-file",
        {"/dev/null", "/etc/passwd", "/etc", [](S s) { return s.etcd_password_file; }}},
+      {"registry-schema", {"a", "b", control, [](S s) { return s.registry_schema; }}},
+      {"registry-ttl", {"2000ms", "1500ms", "999ms", [](S s) { return Ms(s.registry_ttl); }}},
       {"namespace", {"a", "b", control, [](S s) { return s.ns; }}},
       {"service", {"a", "b", control, [](S s) { return s.service; }}},
       {"selector", {"a=b,c in (d,e)", "!f", control, [](S s) { return s.selector; }}},
@@ -226,6 +229,8 @@ TEST_CASE("defaults are those of the contract") {
   CHECK_FALSE(s.bootstrap_alone);
   CHECK(Ms(s.drain_timeout) == "10000ms");
   CHECK(Ms(s.drain_delay) == "0ms");
+  CHECK(s.registry_schema == "podmirror");
+  CHECK(Ms(s.registry_ttl) == "10000ms");
   CHECK(s.log_level == "info");
   CHECK(s.log_format == "json");
 }
@@ -248,6 +253,24 @@ TEST_CASE("defaults that come from other settings and from the Downward API") {
   CHECK(other.pod.name == "x");
 
   CHECK(Contains(Refusal({}, {{"POD_IP", "nonsense"}}), "POD_IP"));
+}
+
+TEST_CASE("who this daemon is where no record says it") {
+  const auto derived =
+      LoadWith({"--discovery=registry", "--service=web", "--grpc-listen=[fd00::1]:9000"});
+  REQUIRE(derived.ok());
+  CHECK(derived->settings.pod.name == "the-host");
+  CHECK(derived->settings.pod.uid == "made-up");
+  CHECK(derived->settings.pod.ip == "fd00::1");
+  CHECK(derived->settings.peer_port == 9000);
+  const auto given = LoadWith({"--discovery=registry", "--service=web", "--pod-uid=u-1",
+                               "--pod-ip=10.0.0.9", "--grpc-listen=127.0.0.1:1"});
+  REQUIRE(given.ok());
+  CHECK(given->settings.pod.uid == "u-1");
+  CHECK(given->settings.pod.ip == "10.0.0.9");
+  CHECK(MustLoad({}).pod.uid.empty());
+  CHECK(Surroundings::Real().uid.size() == 32);
+  CHECK(Surroundings::Real().uid != Surroundings::Real().uid);
 }
 
 TEST_CASE("sizes, durations, numbers, booleans and lists have their natural forms in a file") {
@@ -347,8 +370,15 @@ TEST_CASE("settings that do not fit together are refused") {
   CHECK(Refusal({"--discovery=static"}).starts_with("peers: required"));
   CHECK(Refusal({"--discovery=kube-api", "--service=a"}) ==
         "discovery: kube-api is not supported by this version");
-  CHECK(Refusal({"--discovery=registry", "--service=a"}) ==
-        "discovery: registry is not supported by this version");
+  CHECK(Refusal({"--discovery=registry"}).starts_with("service: required"));
+  CHECK(Refusal({"--discovery=registry", "--service=a"}).starts_with("pod-ip: required"));
+  CHECK(Refusal({"--discovery=registry", "--service=a", "--pod-ip=::1",
+                 "--registry-schema=registry"}) ==
+        "registry-schema: \"registry\" is where Kubernetes keeps its own records");
+  CHECK(Refusal({"--discovery=registry", "--service=a", "--pod-ip=::1", "--selector=b"})
+            .starts_with("selector: "));
+  CHECK(Refusal({"--discovery=registry", "--service=a", "--pod-ip=::1", "--etcd-user=u"})
+            .starts_with("etcd-password-file: "));
   CHECK(Refusal({"--service=a", "--grpc-listen=[::]:0"}).starts_with("peer-port: "));
   CHECK(Refusal({"--service=a", "--etcd-cert=/dev/null"}).starts_with("etcd-key: "));
   CHECK(Refusal({"--service=a", "--etcd-user=u"}).starts_with("etcd-password-file: "));

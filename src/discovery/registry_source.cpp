@@ -1,0 +1,144 @@
+#include <absl/strings/ascii.h>
+#include <absl/synchronization/notification.h>
+#include <absl/time/time.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "discovery/etcd_options.h"
+#include "discovery/etcd_v3_source.h"
+#include "discovery/peer_source.h"
+#include "discovery/registrar.h"
+#include "discovery/registry_record.h"
+
+namespace podmirror::discovery {
+namespace {
+
+constexpr absl::Duration kSeenGone = absl::Milliseconds(100);
+
+SteadyMs SteadyNow() { return Env::Real().now().steady; }
+
+// A registrar that keeps our own entry, and a watch of all entries. What the watch sees is a good
+// answer once it has seen our own entry: who registers before listing cannot overlook another who
+// does the same. While our entry is missing others may be too, so nobody is dropped then.
+class RegistrySource final : public PeerSource {
+ public:
+  RegistrySource(const CheckedEtcdOptions& options, const RegistryRecord& self,
+                 std::chrono::seconds ttl, telemetry::Metrics& metrics)
+      : watch_(NewEtcdV3RecordSource(options, RegistryRules(self), metrics)),
+        registrar_(options, self, ttl, [this] { watch_->Refresh(); }) {}
+
+  ~RegistrySource() override { Stop(); }
+
+  void Start(SourceEvents events) override {
+    peers_ = std::move(events.peers);
+    failed_ = std::move(events.failed);
+    events.peers = [this](PeerSet set, std::int64_t revision) { OnSet(std::move(set), revision); };
+    events.failed = [this](const std::string& error) {
+      told_error_.clear();
+      failed_(error);
+    };
+    watch_->Start(std::move(events));
+    registrar_.Start();
+  }
+  // The others should have dropped us when our ports close: then no write waits for us in vain.
+  // They see our entry go when we see it ourselves, or about then.
+  void Stop() override {
+    if (registrar_.Stop()) gone_.WaitForNotificationWithTimeout(kSeenGone);
+    watch_->Stop();
+  }
+  void Refresh() override { watch_->Refresh(); }
+  void SetReady(bool ready) override { registrar_.SetReady(ready); }
+
+ private:
+  void OnSet(PeerSet set, std::int64_t revision) {
+    const bool listed = set.self_listed;
+    if (!listed && registrar_.stopped()) {
+      if (!gone_.HasBeenNotified()) gone_.Notify();
+      return;
+    }
+    if (!listed && known_) registrar_.EntryMissing();
+    const Registrar::State state = registrar_.state();
+    if (listed || known_) {
+      set.self_listed = true;
+      if (known_ && (!listed || SteadyNow() < state.suspect_until)) KeepKnown(set);
+      const bool same = known_ == set;
+      known_ = set;
+      if (state.error.empty() || !same) {
+        told_error_.clear();
+        peers_(std::move(set), revision);
+      }
+    }
+    if (state.error.empty() || state.error == told_error_) return;
+    told_error_ = state.error;
+    failed_(state.error);
+  }
+
+  void KeepKnown(PeerSet& set) const {
+    const std::size_t listed = set.peers.size();
+    for (const PodRecord& peer : known_->peers) {
+      const bool there = std::any_of(
+          set.peers.begin(), set.peers.begin() + static_cast<std::ptrdiff_t>(listed),
+          [&](const PodRecord& other) {
+            return other.id() == peer.id() || (other.ip == peer.ip && other.port == peer.port);
+          });
+      if (!there) set.peers.push_back(peer);
+    }
+    std::sort(set.peers.begin(), set.peers.end(), OlderThan);
+  }
+
+  const std::unique_ptr<PeerSource> watch_;
+  Registrar registrar_;      // calls watch_
+  absl::Notification gone_;  // we have stopped, and our entry is gone
+
+  // The watch's thread only, but for Start.
+  std::function<void(PeerSet, std::int64_t)> peers_;
+  std::function<void(const std::string&)> failed_;
+  std::optional<PeerSet> known_;  // told last; none before we were listed
+  std::string told_error_;        // the registrar's; empty once something else was told
+};
+
+// One part of a key.
+Status CheckPart(const char* setting, const std::string& part) {
+  const bool plain = std::all_of(part.begin(), part.end(), [](unsigned char c) {
+    return absl::ascii_isalnum(c) || c == '-' || c == '.' || c == '_';
+  });
+  if (plain && !part.empty() && part.size() <= 253) return Status();
+  return Status(Code::kInvalid,
+                std::string(setting) + ": letters, digits, '-', '.' and '_' expected");
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd, RegistryOptions registry,
+                                                      telemetry::Metrics& metrics) {
+  if (Status status = CheckPart("registry-schema", registry.schema); !status.ok()) return status;
+  if (Status status = CheckPart("service", registry.service); !status.ok()) return status;
+  if (registry.schema == "registry" || "/" + registry.schema == etcd.prefix) {
+    return Status(Code::kInvalid, "registry-schema: \"" + registry.schema +
+                                      "\" is where Kubernetes keeps its own records");
+  }
+  const std::optional<std::string> ip = net::CanonicalIp(registry.self.ip);
+  if (!ip || *ip == "::" || *ip == "0.0.0.0")
+    return Status(Code::kInvalid, "pod-ip: the registry needs an IP address");
+  if (registry.self.uid.empty()) return Status(Code::kInvalid, "pod-uid: the registry needs one");
+  if (registry.port == 0) return Status(Code::kInvalid, "peer-port: the registry needs one");
+  Result<CheckedEtcdOptions> options = CheckEtcdOptions(std::move(etcd), "");
+  if (!options.ok()) return options.status();
+  options->where = "/" + registry.schema + "/" + registry.service;
+  RegistryRecord self;
+  self.name = registry.self.name;
+  self.uid = registry.self.uid;
+  self.address = {.host = *ip, .port = registry.port, .is_ip = true};
+  self.started_at_ms = Env::Real().now().wall;
+  if (Result<RegistryRecord> read = DecodeRegistryRecord("", EncodeRegistryRecord(self));
+      !read.ok()) {
+    return Status(Code::kInvalid, "pod-name, pod-uid: the " + read.status().message());
+  }
+  const auto ttl = std::chrono::ceil<std::chrono::seconds>(registry.ttl);
+  return std::unique_ptr<PeerSource>(new RegistrySource(*options, self, ttl, metrics));
+}
+
+}  // namespace podmirror::discovery
