@@ -1,16 +1,13 @@
 #include "discovery/etcd_options.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "base/env.h"
+#include "discovery/credential.h"
 
 namespace podmirror::discovery {
 namespace {
-
-constexpr std::size_t kMaxCredentialBytes = 1u << 20;
 
 Status Invalid(std::string message) { return Status(Code::kInvalid, std::move(message)); }
 
@@ -68,26 +65,8 @@ Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::stri
   return checked;
 }
 
-Result<std::string> ReadCredential(const char* setting, const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string content(kMaxCredentialBytes + 1, '\0');
-  if (stream) stream.read(content.data(), static_cast<std::streamsize>(content.size()));
-  content.resize(static_cast<std::size_t>(std::max<std::streamsize>(stream.gcount(), 0)));
-  if (content.empty()) {
-    return Invalid(std::string(setting) + ": " + file + " cannot be read or is empty");
-  }
-  if (content.size() > kMaxCredentialBytes) {
-    return Invalid(std::string(setting) + ": " + file + " is longer than 1 MiB");
-  }
-  return content;
-}
-
 Result<std::string> ReadPassword(const EtcdOptions& options) {
-  Result<std::string> password = ReadCredential("etcd-password-file", options.password_file);
-  if (password.ok()) {
-    while (password->ends_with('\n') || password->ends_with('\r')) password->pop_back();
-  }
-  return password;
+  return ReadSecret("etcd-password-file", options.password_file);
 }
 
 }  // namespace podmirror::discovery

@@ -22,9 +22,7 @@ struct CheckedEtcdOptions {
 // kInvalid naming the setting that is wrong: nothing that was set is silently ignored.
 Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::string& ns);
 
-// A file of credentials, whole; of a password file the closing line end is not part of it.
-// kInvalid naming `setting`.
-Result<std::string> ReadCredential(const char* setting, const std::string& file);
+// The content of password_file, kInvalid naming the setting.
 Result<std::string> ReadPassword(const EtcdOptions& options);
 
 }  // namespace podmirror::discovery

@@ -143,7 +143,8 @@ class EtcdV2Source final : public PeerSource {
       member().Rearm();
       if (thread_.stopping()) return Status(Code::kUnavailable, "stopping");
       Result<net::HttpResponse> got =
-          member().Get(Target("recursive=true&sorted=true&quorum=true"), kListTimeout);
+          member().Get({.target = Target("recursive=true&sorted=true&quorum=true"),
+                        .read_timeout = kListTimeout});
       if (got.ok()) {
         response = std::move(*got);
       } else if (!member().cancelled()) {
@@ -190,9 +191,9 @@ class EtcdV2Source final : public PeerSource {
         polling_ = false;
         return Status();
       }
-      const Result<net::HttpResponse> response =
-          member().Get(Target("wait=true&recursive=true&waitIndex=" + std::to_string(index_ + 1)),
-                       std::min(kPollTimeout, std::chrono::milliseconds(left)));
+      const Result<net::HttpResponse> response = member().Get(
+          {.target = Target("wait=true&recursive=true&waitIndex=" + std::to_string(index_ + 1)),
+           .read_timeout = std::min(kPollTimeout, std::chrono::milliseconds(left))});
       polling_ = false;
       if (!response.ok()) {
         if (member().cancelled()) continue;

@@ -2,8 +2,6 @@
 
 #include <utility>
 
-#include "discovery/pod_record.h"
-
 namespace podmirror::discovery {
 namespace {
 
@@ -14,7 +12,10 @@ Status TooMany() {
 }  // namespace
 
 ReadRecord PodStore::Read(std::string key, std::int64_t revision, std::string_view value) const {
-  const Result<Pod> pod = DecodePod(value);
+  return Read(std::move(key), revision, DecodePod(value));
+}
+
+ReadRecord PodStore::Read(std::string key, std::int64_t revision, const Result<Pod>& pod) const {
   return {.key = std::move(key),
           .revision = revision,
           .judgement = pod.ok() ? rules_.Judge(*pod) : Result<Judgement>(pod.status())};

@@ -1,5 +1,5 @@
-// The PodStore holds what was judged of each key of a store that numbers its changes (etcd v2 and
-// v3), so that one changed key is enough to make a whole peer set again.
+// The PodStore holds what was judged of each key of a store that numbers its changes (etcd, or the
+// Kubernetes API), so that one changed key is enough to make a whole peer set again.
 // Thread safety: none; belongs to the source's thread.
 // Invariants: (1) at most kMaxRecords keys.
 //             (2) a key never goes back to an older revision but by Replace.
@@ -18,6 +18,7 @@
 #include "base/peer.h"
 #include "base/status.h"
 #include "discovery/peer_rules.h"
+#include "discovery/pod_record.h"
 
 namespace podmirror::discovery {
 
@@ -40,6 +41,8 @@ class PodStore {
 
   // Pure: decodes and judges a value.
   ReadRecord Read(std::string key, std::int64_t revision, std::string_view value) const;
+  // The same of one that is decoded already.
+  ReadRecord Read(std::string key, std::int64_t revision, const Result<Pod>& pod) const;
 
   // A complete list: keys that are not in it are gone. kExhausted when it is too long; nothing has
   // changed then.

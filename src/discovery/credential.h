@@ -1,0 +1,17 @@
+// Files of credentials: small, and read when they are needed.
+// Thread safety: pure functions.
+#pragma once
+
+#include <string>
+
+#include "base/status.h"
+
+namespace podmirror::discovery {
+
+// The whole file, at most 1 MiB. kInvalid naming `setting`.
+Result<std::string> ReadCredential(const char* setting, const std::string& file);
+
+// The same without line ends at the close, which are not part of a password or a token.
+Result<std::string> ReadSecret(const char* setting, const std::string& file);
+
+}  // namespace podmirror::discovery
