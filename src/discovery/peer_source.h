@@ -45,9 +45,9 @@ struct EtcdOptions {
 };
 
 struct KubeApiOptions {
-  std::string url;         // https://host:port; http:// only with a loopback address
-  std::string token_file;  // read for each request; empty: no token is sent
-  std::string ca_file;     // who may sign the API's certificate; empty: the system's authorities
+  std::string url;           // https://host:port; http:// only with a loopback address
+  std::string token_file{};  // read for each request; empty: no token is sent
+  std::string ca_file{};     // who may sign the API's certificate; empty: the system's authorities
   // Longest silence of a watch. The API sends a bookmark about once a minute.
   std::chrono::milliseconds quiet_limit{90'000};
 };
