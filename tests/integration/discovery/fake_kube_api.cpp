@@ -50,6 +50,8 @@ FakeKubeApi::FakeKubeApi(Answer list, Answer watch, X509* certificate, EVP_PKEY*
   port_ = port == 0 ? server_->bind_to_any_port("127.0.0.1")
                     : (server_->bind_to_port("127.0.0.1", port) ? port : -1);
   thread_ = std::thread([this] { server_->listen_after_bind(); });
+  // Stopping it before it runs would stop nothing.
+  while (!server_->is_running()) std::this_thread::yield();
 }
 
 FakeKubeApi::~FakeKubeApi() {
