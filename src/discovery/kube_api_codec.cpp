@@ -89,15 +89,16 @@ std::optional<std::string> Unwrap(std::string_view bytes, std::string_view kind)
   return std::move(*unknown.mutable_raw());
 }
 
-// The metadata comes first, so that even a record that breaks off mostly says whose it is.
+// The metadata comes first, so that even a record that is too long or breaks off says whose it is.
 KubePod PodOf(std::string_view bytes) {
+  constexpr std::size_t kBeginning = 64u << 10;
+  const bool fits = bytes.size() <= kMaxRecordBytes;
   kubernetes::Pod message;
-  const bool whole = bytes.size() <= kMaxRecordBytes && ParseBytes(message, bytes);
+  const bool whole = ParseBytes(message, fits ? bytes : bytes.substr(0, kBeginning)) && fits;
   return Checked({.name = message.metadata().name(),
                   .revision = RevisionOf(message.metadata().resource_version()),
                   .pod = whole ? Result<Pod>(PodFromProtobuf(message))
-                               : Invalid(bytes.size() > kMaxRecordBytes ? "longer than 4 MiB"
-                                                                        : "broken protobuf")});
+                               : Invalid(fits ? "broken protobuf" : "longer than 4 MiB")});
 }
 
 KubeStatus StatusFromProtobuf(std::string_view bytes) {

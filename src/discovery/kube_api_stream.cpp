@@ -63,7 +63,7 @@ Status KubeWatchStream::Add(std::string_view piece, const TakeFrame& take) {
     if (!whole.ok()) return whole.status();
     if (*whole == 0) break;
     std::string_view frame(rest_.data() + taken, *whole);
-    if (protobuf) frame.remove_prefix(kLengthBytes);
+    frame.remove_prefix(protobuf ? kLengthBytes : frame.find('{'));
     taken += *whole;
     status = take(frame);
   }
