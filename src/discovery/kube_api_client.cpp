@@ -237,7 +237,9 @@ Status KubeApiClient::Watch(std::int64_t revision, SteadyMs until, const Watcher
   KubeWatchStream stream;
   Status status;
   bool head = true;
+  bool news = false;
   const auto take = [&](std::string_view frame) {
+    news = true;
     Result<KubeEvent> event = DecodeKubeEvent(frame);
     if (!event.ok()) return event.status();
     if (event->type == KubeEvent::Type::kError) return Refusal(event->status, "watch");
@@ -248,8 +250,9 @@ Status KubeApiClient::Watch(std::int64_t revision, SteadyMs until, const Watcher
       head = false;
       return watcher.opened();
     }
+    news = false;
     status = stream.Add(piece, take);
-    watcher.settled();
+    if (news) watcher.settled();
     return status.ok();
   };
   const Result<net::HttpResponse> response = Send(std::move(request));

@@ -97,26 +97,24 @@ class KubeApiSource final : public PeerSource {
   Next Watch(SteadyMs planned) {
     watching_ = true;
     client_->Rearm();
-    const SteadyMs due = thread_.ReadDue(planned);
-    if (thread_.stopping() || SteadyNow() >= due) {
+    // A refresh that is not due yet is waited for, or one after the other would open a watch.
+    if (thread_.stopping() || SteadyNow() >= planned || thread_.ReadDue(planned) != planned) {
       watching_ = false;
+      thread_.SleepUntil(planned);
       return Next::kList;
     }
     opened_ = false;
     events_ = 0;
     const SteadyMs start = SteadyNow();
-    const Status status = client_->Watch(revision_, due,
+    const Status status = client_->Watch(revision_, planned,
                                          {.opened = [this] { return Opened(); },
                                           .event = [this](KubeEvent event) { return Apply(event); },
                                           .settled = [this] { Emit(); }});
     watching_ = false;
     if (thread_.stopping()) return Next::kList;
-    if (client_->cancelled()) {
-      // A refresh that is not due yet is waited for, or one after the other would open a watch.
-      if (thread_.ReadDue(planned) != planned) thread_.SleepUntil(planned);
-      return Next::kWatch;
-    }
-    return Ended(status, due, /*brief=*/!opened_ || SteadyNow() - start < kShortWatchMs);
+    if (client_->cancelled()) return Next::kWatch;
+    if (SteadyNow() >= planned) return Next::kList;
+    return Ended(status, /*brief=*/!opened_ || SteadyNow() - start < kShortWatchMs);
   }
 
   // What was forbidden is allowed now: a good answer takes the error away.
@@ -125,13 +123,12 @@ class KubeApiSource final : public PeerSource {
     return !refused_;
   }
 
-  Next Ended(const Status& status, SteadyMs due, bool brief) {
+  Next Ended(const Status& status, bool brief) {
     if (!brief) {
       backoff_.Reset();
       brief_in_a_row_ = 0;
     }
     if (status.ok() && refused_) return Next::kList;
-    if (status.code() == Code::kDeadline && SteadyNow() >= due) return Next::kList;
     const bool over = status.ok() || status.code() == Code::kNotFound;
     if (!over) reporter_->Count("error");
     // Silence may be that of a server that is gone, or nothing happens: a list tells.

@@ -1,4 +1,4 @@
-"""A small Kubernetes API for the end-to-end tests: lists and watches pods, in JSON, over plain HTTP.
+"""A small Kubernetes API for the end-to-end tests: lists and watches pods, JSON over plain HTTP.
 
 It takes the place of a cluster's etcd: nodes write their records to it.
 """
