@@ -1,5 +1,6 @@
 #include "fake_kube_api.h"
 
+#include <absl/time/clock.h>
 #include <absl/time/time.h>
 
 #include <nlohmann/json.hpp>
@@ -58,6 +59,7 @@ FakeKubeApi::~FakeKubeApi() {
   {
     absl::MutexLock lock(&mutex_);
     closing_ = true;
+    changed_.SignalAll();
   }
   server_->stop();
   thread_.join();
@@ -73,6 +75,7 @@ KubeApiOptions FakeKubeApi::options() const {
 void FakeKubeApi::Push(std::string bytes) {
   absl::MutexLock lock(&mutex_);
   pushed_.push_back(std::move(bytes));
+  changed_.SignalAll();
 }
 
 std::vector<KubeRequest> FakeKubeApi::requests() const {
@@ -81,9 +84,12 @@ std::vector<KubeRequest> FakeKubeApi::requests() const {
 }
 
 bool FakeKubeApi::WaitForWatches(int count) const {
+  const absl::Time deadline = absl::Now() + absl::Seconds(10);
   absl::MutexLock lock(&mutex_);
-  const auto enough = [this, count] { return watches_ >= count; };
-  return mutex_.AwaitWithTimeout(absl::Condition(&enough), absl::Seconds(10));
+  while (watches_ < count) {
+    if (changed_.WaitWithDeadline(&mutex_, deadline)) return watches_ >= count;
+  }
+  return true;
 }
 
 void FakeKubeApi::Serve(const httplib::Request& request, httplib::Response& response) {
@@ -101,6 +107,7 @@ void FakeKubeApi::Serve(const httplib::Request& request, httplib::Response& resp
     absl::MutexLock lock(&mutex_);
     seen.number = seen.watch ? ++watches_ : ++lists_;
     requests_.push_back(seen);
+    changed_.SignalAll();
     begin = pushed_.size();
   }
   KubeReply reply = seen.watch ? watch_(seen) : list_(seen);
@@ -118,7 +125,8 @@ void FakeKubeApi::Serve(const httplib::Request& request, httplib::Response& resp
           const std::string& piece = pieces[at];
           if (at++ > 0 && reply.pause.count() > 0) {
             absl::MutexLock lock(&mutex_);
-            mutex_.AwaitWithTimeout(absl::Condition(&closing_), absl::FromChrono(reply.pause));
+            const absl::Time end = absl::Now() + absl::FromChrono(reply.pause);
+            while (!closing_ && !changed_.WaitWithDeadline(&mutex_, end)) continue;
           }
           return piece.empty() || sink.write(piece.data(), piece.size());
         }
@@ -138,8 +146,7 @@ bool FakeKubeApi::Stay(std::size_t& sent, httplib::DataSink& sink) {
     std::string next;
     {
       absl::MutexLock lock(&mutex_);
-      const auto wake = [&] { return closing_ || pushed_.size() > sent; };
-      mutex_.AwaitWithTimeout(absl::Condition(&wake), kLookAround);
+      if (!closing_ && pushed_.size() == sent) changed_.WaitWithTimeout(&mutex_, kLookAround);
       if (closing_) break;
       if (pushed_.size() > sent) next = pushed_[sent++];
     }

@@ -77,6 +77,7 @@ class FakeKubeApi {
   std::atomic<int> watches_ = 0;
   std::atomic<int> open_watches_ = 0;
   mutable absl::Mutex mutex_;
+  mutable absl::CondVar changed_;
   std::vector<KubeRequest> requests_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> pushed_ ABSL_GUARDED_BY(mutex_);
   bool closing_ ABSL_GUARDED_BY(mutex_) = false;
