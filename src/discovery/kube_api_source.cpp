@@ -112,7 +112,8 @@ class KubeApiSource final : public PeerSource {
                                           .settled = [this] { Emit(); }});
     watching_ = false;
     if (thread_.stopping()) return Next::kList;
-    if (client_->cancelled()) return Next::kWatch;
+    // What the API asked for counts, also when a refresh came in the same moment.
+    if (client_->cancelled() && client_->retry_after().count() == 0) return Next::kWatch;
     if (SteadyNow() >= planned) return Next::kList;
     return Ended(status, /*brief=*/!opened_ || SteadyNow() - start < kShortWatchMs);
   }
@@ -173,8 +174,8 @@ class KubeApiSource final : public PeerSource {
   void Wait() {
     const std::chrono::milliseconds step = backoff_.Next();
     const std::chrono::milliseconds asked = client_->retry_after();
-    if (asked > step) {
-      thread_.PauseUntil(SteadyNow() + WithJitter(asked).count());
+    if (asked.count() > 0) {
+      thread_.PauseUntil(SteadyNow() + std::max(step, WithJitter(asked)).count());
     } else {
       thread_.SleepUntil(SteadyNow() + step.count());
     }

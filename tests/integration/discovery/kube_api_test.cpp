@@ -175,7 +175,11 @@ TEST_CASE("kube: a refresh ends the watch and lists again, at most once a second
 TEST_CASE("kube: the token is sent, read again when it is refused, and never told") {
   telemetry::Metrics metrics;
   const std::string file = "kube_token_" + std::to_string(getpid());
-  const auto write = [&](const std::string& token) { std::ofstream(file) << token << "\n"; };
+  // Whole at once, as a kubelet replaces it.
+  const auto write = [&](const std::string& token) {
+    std::ofstream(file + ".new") << token << "\n";
+    static_cast<void>(std::rename((file + ".new").c_str(), file.c_str()));
+  };
   write("secret-one");
   std::atomic<bool> first_is_good = true;
   const auto guarded = [&](const KubeRequest& request, const KubeReply& reply) {
