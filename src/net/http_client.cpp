@@ -9,6 +9,7 @@
 #include <atomic>
 #include <exception>
 #include <fstream>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -31,29 +32,25 @@ std::string TakeTlsReason() {
   return reason == nullptr ? std::string() : reason;
 }
 
+// Empty when the file cannot be read, or is none.
+std::string Content(const std::string& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(stream), {});
+}
+
 class HttplibClient final : public HttpClient {
  public:
   explicit HttplibClient(HttpClientOptions options)
       : options_(std::move(options)),
-        client_(options_.server.ToString(), options_.cert_file, options_.key_file) {
-    client_.set_connection_timeout(kConnectTimeout);
-    client_.set_write_timeout(kWriteTimeout);
-    client_.set_keep_alive(true);
-    client_.set_decompress(false);
-    client_.set_follow_location(false);
-    client_.set_url_encode(false);
-    client_.set_tcp_nodelay(true);
-    client_.set_default_headers({{"User-Agent", "podmirrord"}, {"Accept", "application/json"}});
-    if (!options_.ca_file.empty()) client_.set_ca_cert_path(options_.ca_file);
-    if (!options_.user.empty()) client_.set_basic_auth(options_.user, options_.password);
-  }
+        authorities_(Content(options_.ca_file)),
+        client_(NewClient(options_)) {}
 
-  Result<HttpResponse> Get(const std::string& target,
-                           std::chrono::milliseconds read_timeout) override {
+  Result<HttpResponse> Get(const HttpRequest& request) override {
     if (cancelled_) return Status(Code::kUnavailable, "cancelled");
     try {
+      if (Status status = UseAuthorities(); !status.ok()) return status;
       if (Status status = ChooseAddress(); !status.ok()) return status;
-      Result<HttpResponse> response = Send(target, read_timeout);
+      Result<HttpResponse> response = Send(request);
       if (!response.ok()) address_.clear();  // another one, or a new one, may work
       return response;
     } catch (const std::exception& error) {
@@ -65,7 +62,7 @@ class HttplibClient final : public HttpClient {
     absl::MutexLock lock(&cancel_mutex_);
     cancelled_ = true;
     resolver_.Cancel();
-    client_.stop();
+    client_->stop();
   }
 
   void Rearm() override {
@@ -77,6 +74,45 @@ class HttplibClient final : public HttpClient {
   bool cancelled() const override { return cancelled_; }
 
  private:
+  static std::unique_ptr<httplib::ClientImpl> NewClient(const HttpClientOptions& options) {
+    // By host and port, because the library's own parser of URLs does not know all of IPv6.
+    const HostPort& server = options.server.host_port;
+    std::unique_ptr<httplib::ClientImpl> client;
+    if (options.server.https) {
+      client = std::make_unique<httplib::SSLClient>(server.host, server.port, options.cert_file,
+                                                    options.key_file);
+    } else {
+      client = std::make_unique<httplib::ClientImpl>(server.host, server.port);
+    }
+    client->set_connection_timeout(kConnectTimeout);
+    client->set_write_timeout(kWriteTimeout);
+    client->set_keep_alive(true);
+    client->set_decompress(false);
+    client->set_follow_location(false);
+    client->set_url_encode(false);
+    client->set_tcp_nodelay(true);
+    client->set_default_headers({{"User-Agent", "podmirrord"}, {"Accept", "application/json"}});
+    if (!options.ca_file.empty()) client->set_ca_cert_path(options.ca_file);
+    if (!options.user.empty()) client->set_basic_auth(options.user, options.password);
+    return client;
+  }
+
+  // The library reads the file once, but authorities are replaced while we run.
+  Status UseAuthorities() {
+    if (options_.ca_file.empty()) return Status();
+    std::string now = Content(options_.ca_file);
+    if (now.empty()) {
+      return Status(Code::kRefused, options_.ca_file + " cannot be read or is empty");
+    }
+    if (now == authorities_) return Status();
+    std::unique_ptr<httplib::ClientImpl> client = NewClient(options_);
+    authorities_ = std::move(now);
+    address_.clear();
+    absl::MutexLock lock(&cancel_mutex_);
+    client_.swap(client);
+    return Status();
+  }
+
   // The library would resolve the name in a call that cannot be interrupted.
   Status ChooseAddress() {
     const HostPort& server = options_.server.host_port;
@@ -86,33 +122,46 @@ class HttplibClient final : public HttpClient {
     if (!found[0].ok()) return found[0].status();
     const Resolver::Addresses& addresses = *found[0];
     address_ = addresses[attempt_++ % addresses.size()];
-    client_.set_hostname_addr_map({{server.host, address_}});
+    client_->set_hostname_addr_map({{server.host, address_}});
     return Status();
   }
 
-  Result<HttpResponse> Send(const std::string& target, std::chrono::milliseconds read_timeout) {
+  Result<HttpResponse> Send(const HttpRequest& request) {
     HttpResponse response;
     bool too_long = false;
-    client_.set_read_timeout(read_timeout);
-    const SteadyMs start = Env::Real().now().steady;
-    const httplib::Result result = client_.Get(
-        target,
+    bool late = false;
+    bool done = false;
+    client_->set_read_timeout(request.read_timeout);
+    SteadyMs heard = Env::Real().now().steady;
+    const bool sinks = static_cast<bool>(request.sink);
+    const httplib::Result result = client_->Get(
+        request.target, httplib::Headers(request.headers.begin(), request.headers.end()),
         [&](const httplib::Response& head) {
+          heard = Env::Real().now().steady;
           response.status = head.status;
           for (const auto& [name, value] : head.headers) {
             response.headers[absl::AsciiStrToLower(name)] = value;
           }
+          done = sinks && head.status == 200 && !request.sink(response, {});
           // A Cancel that came before the request was under way has not stopped it.
-          return !cancelled_;
+          return !done && !cancelled_;
         },
         [&](const char* data, std::size_t size) {
+          heard = Env::Real().now().steady;
+          late = heard >= request.deadline;
+          if (late || cancelled_) return false;
+          if (sinks && response.status == 200) {
+            done = !request.sink(response, std::string_view(data, size));
+            return !done;
+          }
           too_long = size > options_.max_body_bytes - response.body.size();
           if (!too_long) response.body.append(data, size);
-          return !too_long && !cancelled_;
+          return !too_long;
         });
-    if (result) return response;
+    if (result || done) return response;
     if (too_long) return Status(Code::kExhausted, "answer too long");
-    const bool silent = Env::Real().now().steady - start >= read_timeout.count();
+    if (late) return Status(Code::kDeadline, "the answer did not end in time");
+    const bool silent = Env::Real().now().steady - heard >= request.read_timeout.count();
     return ToStatus(result.error(), silent, response.status != 0);
   }
 
@@ -146,12 +195,14 @@ class HttplibClient final : public HttpClient {
 
   const HttpClientOptions options_;
   Resolver resolver_;
-  // A Cancel is done before a Rearm or not begun: its second half must not end a later Get.
+  // A Cancel is done before a Rearm or not begun: its second half must not end a later Get. It also
+  // keeps the client from being exchanged meanwhile.
   absl::Mutex cancel_mutex_;
   std::atomic<bool> cancelled_ = false;
-  std::string address_;  // what the server's name stands for; empty: to be resolved
+  std::string authorities_;  // what the client has of ca_file
+  std::string address_;      // what the server's name stands for; empty: to be resolved
   std::size_t attempt_ = 0;
-  httplib::Client client_;
+  std::unique_ptr<httplib::ClientImpl> client_;
 };
 
 }  // namespace
