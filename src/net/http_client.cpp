@@ -5,11 +5,15 @@
 #include <absl/synchronization/mutex.h>
 #include <httplib.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #include <atomic>
 #include <exception>
 #include <fstream>
 #include <iterator>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -74,13 +78,15 @@ class HttplibClient final : public HttpClient {
   bool cancelled() const override { return cancelled_; }
 
  private:
+  // By host and port: the library's own parser of URLs does not know all of IPv6.
   static std::unique_ptr<httplib::ClientImpl> NewClient(const HttpClientOptions& options) {
-    // By host and port, because the library's own parser of URLs does not know all of IPv6.
     const HostPort& server = options.server.host_port;
     std::unique_ptr<httplib::ClientImpl> client;
     if (options.server.https) {
-      client = std::make_unique<httplib::SSLClient>(server.host, server.port, options.cert_file,
-                                                    options.key_file);
+      auto tls = std::make_unique<httplib::SSLClient>(server.host, server.port, options.cert_file,
+                                                      options.key_file);
+      VerifyServer(options, *tls);
+      client = std::move(tls);
     } else {
       client = std::make_unique<httplib::ClientImpl>(server.host, server.port);
     }
@@ -92,12 +98,29 @@ class HttplibClient final : public HttpClient {
     client->set_url_encode(false);
     client->set_tcp_nodelay(true);
     client->set_default_headers({{"User-Agent", "podmirrord"}, {"Accept", "application/json"}});
-    if (!options.ca_file.empty()) client->set_ca_cert_path(options.ca_file);
     if (!options.user.empty()) client->set_basic_auth(options.user, options.password);
     return client;
   }
 
-  // The library reads the file once, but authorities are replaced while we run.
+  // By OpenSSL, in the handshake: the library itself compares the 16 bytes of an IPv6 address with
+  // every address in the certificate, shorter ones too.
+  static void VerifyServer(const HttpClientOptions& options, httplib::SSLClient& client) {
+    client.enable_server_certificate_verification(false);
+    SSL_CTX* tls = client.ssl_context();
+    if (tls == nullptr) return;  // a certificate that is none; the first request says so
+    const int loaded = options.ca_file.empty()
+                           ? SSL_CTX_set_default_verify_paths(tls)
+                           : SSL_CTX_load_verify_locations(tls, options.ca_file.c_str(), nullptr);
+    if (loaded != 1) throw std::runtime_error(options.ca_file + ": " + TakeTlsReason());
+    const HostPort& server = options.server.host_port;
+    X509_VERIFY_PARAM* wanted = SSL_CTX_get0_param(tls);
+    const int known = server.is_ip ? X509_VERIFY_PARAM_set1_ip_asc(wanted, server.host.c_str())
+                                   : X509_VERIFY_PARAM_set1_host(wanted, server.host.c_str(), 0);
+    if (known != 1) throw std::runtime_error(server.host + ": not a name for a certificate");
+    SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, nullptr);
+  }
+
+  // A client has read the file once, but authorities are replaced while we run.
   Status UseAuthorities() {
     if (options_.ca_file.empty()) return Status();
     std::string now = Content(options_.ca_file);

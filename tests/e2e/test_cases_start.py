@@ -14,7 +14,7 @@ PODS_AT_ONCE = (2, 5, 12)
 START_SKEW_SECONDS = 1.5
 COPIED_ENTRIES, COPIED_BYTES = 25_000, 1000     # of each
 CHUNK_BYTES = 1 << 20                           # of a copy; its progress shows no finer steps
-COPY_BITS_PER_SECOND = 50_000_000
+COPY_BITS_PER_SECOND = 20_000_000
 JOINERS = 10
 
 
@@ -120,7 +120,7 @@ def case_05_donor_dies_during_the_copy(cluster):
         donor.write_record(ready=False)
         others = [node for node in nodes if node is not donor]
         # They are slow as well: a joiner that said so too early could not make it true in no time.
-        recorder.wait_ready(joiner, 40)
+        recorder.wait_ready(joiner, 60)
         for node in others:
             cluster.slow_down(node, None)
         took_over = joiner.status()["bootstrap"]["donor"]
