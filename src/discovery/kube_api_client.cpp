@@ -176,8 +176,8 @@ Status KubeApiClient::Refusal(const KubeStatus& status, const char* verb) {
       return Status(
           Code::kRefused,
           absl::StrCat("not allowed to ", verb, " pods in namespace ", ns_,
-                       ": RBAC rule missing: a Role there with resources [pods], verbs [get, list, "
-                       "watch], and its RoleBinding to ",
+                       ": RBAC rule missing: a Role there with resources [pods] of the core API "
+                       "group, verbs [get, list, watch], and its RoleBinding to ",
                        user.empty() ? "this pod's ServiceAccount" : user, "; ", said));
     }
     case 410:

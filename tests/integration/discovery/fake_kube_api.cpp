@@ -36,8 +36,9 @@ std::string Frame(const std::string& type, const std::string& object) {
 
 }  // namespace
 
-FakeKubeApi::FakeKubeApi(Answer list, Answer watch, X509* certificate, EVP_PKEY* key, int port)
-    : list_(std::move(list)), watch_(std::move(watch)) {
+FakeKubeApi::FakeKubeApi(Answer list, Answer watch, X509* certificate, EVP_PKEY* key, int port,
+                         std::string host)
+    : list_(std::move(list)), watch_(std::move(watch)), host_(std::move(host)) {
   if (certificate != nullptr) {
     server_ = std::make_unique<httplib::SSLServer>(certificate, key);
   } else {
@@ -48,8 +49,8 @@ FakeKubeApi::FakeKubeApi(Answer list, Answer watch, X509* certificate, EVP_PKEY*
   server_->set_keep_alive_max_count(100'000);
   server_->Get("/api/v1/namespaces/.*",
                [this](const auto& request, auto& response) { Serve(request, response); });
-  port_ = port == 0 ? server_->bind_to_any_port("127.0.0.1")
-                    : (server_->bind_to_port("127.0.0.1", port) ? port : -1);
+  port_ = port == 0 ? server_->bind_to_any_port(host_)
+                    : (server_->bind_to_port(host_, port) ? port : -1);
   thread_ = std::thread([this] { server_->listen_after_bind(); });
   // Stopping it before it runs would stop nothing.
   while (!server_->is_running()) std::this_thread::yield();
@@ -68,7 +69,8 @@ FakeKubeApi::~FakeKubeApi() {
 KubeApiOptions FakeKubeApi::options() const {
   const bool tls = dynamic_cast<httplib::SSLServer*>(server_.get()) != nullptr;
   KubeApiOptions options;
-  options.url = (tls ? "https://127.0.0.1:" : "http://127.0.0.1:") + std::to_string(port_);
+  const std::string host = host_.find(':') == host_.npos ? host_ : "[" + host_ + "]";
+  options.url = (tls ? "https://" : "http://") + host + ":" + std::to_string(port_);
   return options;
 }
 
@@ -101,6 +103,7 @@ void FakeKubeApi::Serve(const httplib::Request& request, httplib::Response& resp
   seen.limit = request.get_param_value("limit");
   seen.authorization = request.get_header_value("Authorization");
   seen.accept = request.get_header_value("Accept");
+  seen.host = request.get_header_value("Host");
   seen.at = std::chrono::steady_clock::now();
   std::size_t begin = 0;
   {
@@ -116,13 +119,12 @@ void FakeKubeApi::Serve(const httplib::Request& request, httplib::Response& resp
   if (reply.pieces.empty() && reply.end == KubeReply::End::kClean) {
     return response.set_content(std::move(reply.body), reply.type);
   }
-  std::vector<std::string> pieces = {reply.body};
-  pieces.insert(pieces.end(), reply.pieces.begin(), reply.pieces.end());
   response.set_chunked_content_provider(
-      reply.type, [this, pieces, reply, at = std::size_t{0}, sent = begin](
+      reply.type, [this, reply, at = std::size_t{0}, sent = begin](
                       std::size_t, httplib::DataSink& sink) mutable {
-        if (at < pieces.size()) {
-          const std::string& piece = pieces[at];
+        if (at <= reply.pieces.size() * reply.times) {
+          const std::string& piece =
+              at == 0 ? reply.body : reply.pieces[(at - 1) % reply.pieces.size()];
           if (at++ > 0 && reply.pause.count() > 0) {
             absl::MutexLock lock(&mutex_);
             const absl::Time end = absl::Now() + absl::FromChrono(reply.pause);

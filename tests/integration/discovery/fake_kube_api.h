@@ -23,7 +23,7 @@ struct KubeRequest {
   int number = 0;      // of its kind, from 1
   std::string target;  // as it came
   std::string revision, continue_token, limit;
-  std::string authorization, accept;
+  std::string authorization, accept, host;
   std::chrono::steady_clock::time_point at;
 };
 
@@ -36,6 +36,7 @@ struct KubeReply {
   int status = 200;
   std::string body{};
   std::vector<std::string> pieces{};   // sent after the body, each on its own; then it is chunked
+  std::size_t times = 1;               // how often all of them are sent
   std::chrono::milliseconds pause{0};  // before each of them
   End end = End::kClean;
   std::string retry_after{};
@@ -46,9 +47,10 @@ class FakeKubeApi {
  public:
   using Answer = std::function<KubeReply(const KubeRequest& request)>;
 
-  // With a certificate it speaks TLS. A `port` of 0 is one that the kernel chooses.
+  // With a certificate it speaks TLS. A `port` of 0 is one that the kernel chooses. `host` is a
+  // loopback address.
   FakeKubeApi(Answer list, Answer watch, X509* certificate = nullptr, EVP_PKEY* key = nullptr,
-              int port = 0);
+              int port = 0, std::string host = "127.0.0.1");
   ~FakeKubeApi();
 
   int port() const { return port_; }
@@ -70,6 +72,7 @@ class FakeKubeApi {
 
   const Answer list_;
   const Answer watch_;
+  const std::string host_;
   std::unique_ptr<httplib::Server> server_;
   int port_ = 0;
   std::thread thread_;

@@ -95,11 +95,26 @@ TEST_CASE("kube: over TLS it lists and watches, and sees that the authority was 
   CHECK(source.TimeStop() < milliseconds(1000));
 }
 
+TEST_CASE("kube: over IPv6, with TLS and without") {
+  telemetry::Metrics metrics;
+  const Certificate ours("IP:::1");
+  const CaFile file(ours);
+  const bool tls = GENERATE(true, false);
+  FakeKubeApi api(List, Watch, tls ? ours.x509() : nullptr, tls ? ours.key() : nullptr, 0, "::1");
+  Running source(Source(api.options(), tls ? file.name : "", metrics));
+  REQUIRE(source.WaitForNames({"relay-1"}));
+  REQUIRE(api.WaitForWatches(1));
+  api.Push(EventBytes("ADDED", PodBytes(2, 11, "fd00::2")));
+  REQUIRE(source.WaitForNames({"relay-1", "relay-2"}));
+  CHECK(source.seen().set->peers[1].ip == "fd00::2");
+  CHECK(api.requests()[0].host == "[::1]:" + std::to_string(api.port()));
+}
+
 TEST_CASE("kube: a certificate of somebody else is refused before anything is said") {
   telemetry::Metrics metrics;
   const Certificate ours("IP:127.0.0.1");
   const Certificate other("IP:127.0.0.1");
-  const Certificate elsewhere("IP:127.0.0.2,DNS:localhost");
+  const Certificate elsewhere("IP:127.0.0.2,IP:::1,DNS:localhost");
   const bool wrong_name = GENERATE(true, false);
   const CaFile file(wrong_name ? elsewhere : other);
   const Certificate& served = wrong_name ? elsewhere : ours;

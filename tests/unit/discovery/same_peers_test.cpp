@@ -48,7 +48,6 @@ json ToJson(const json& expected) {
                {{"name", expected.at("name")},
                 {"namespace", expected.at("namespace")},
                 {"uid", expected.at("uid")},
-                {"resourceVersion", std::to_string(kRevision)},
                 {"creationTimestamp", expected.at("creationTimestamp")},
                 {"deletionTimestamp", expected.at("deletionTimestamp")},
                 {"managedFields", {{{"manager", "kubelet"}}}}}},
@@ -159,6 +158,51 @@ bool IsPeer(const json& expected) {
   return false;
 }
 
+// One record, stored as JSON and as protobuf, by all ways: the set that all give.
+PeerSet FromEverywhere(const PodFilter& filter, json as_json, const std::string& stored) {
+  const std::string served = ServedPod(stored);
+  kubernetes::PodList list;
+  list.mutable_metadata()->set_resource_version("78");
+  list.add_items(served);
+
+  const PeerSet v3_protobuf = FromStore(filter, stored);
+  CHECK(FromStore(filter, as_json.dump() + "\n") == v3_protobuf);
+  CHECK(FromV2(filter, as_json.dump()) == v3_protobuf);
+  as_json["metadata"]["resourceVersion"] = std::to_string(kRevision);
+  CHECK(FromList(filter, Wrapped("PodList", list.SerializeAsString())) == v3_protobuf);
+  CHECK(FromWatch(filter, FrameOf(served)) == v3_protobuf);
+  CHECK(FromJsonList(filter, as_json) == v3_protobuf);
+  CHECK(FromWatch(filter, json{{"type", "ADDED"}, {"object", as_json}}.dump() + "\n") ==
+        v3_protobuf);
+  return v3_protobuf;
+}
+
+// What a peer is made of, of a running pod in JSON with one container, as Kubernetes would store it
+// in protobuf.
+std::string ToProtobuf(const json& record, std::int64_t started_at_seconds) {
+  const json& metadata = record.at("metadata");
+  const json& status = record.at("status");
+  kubernetes::Pod pod;
+  pod.mutable_metadata()->set_name(metadata.at("name"));
+  pod.mutable_metadata()->set_namespace_(metadata.at("namespace"));
+  pod.mutable_metadata()->set_uid(metadata.at("uid"));
+  pod.mutable_spec()->add_containers()->set_name(record.at("spec").at("containers")[0].at("name"));
+  pod.mutable_status()->set_phase(status.at("phase"));
+  pod.mutable_status()->set_pod_ip(status.at("podIP"));
+  for (const json& from : status.at("conditions")) {
+    auto& condition = *pod.mutable_status()->add_conditions();
+    condition.set_type(from.at("type"));
+    condition.set_status(from.at("status"));
+  }
+  const json& from = status.at("containerStatuses").at(0);
+  auto& container = *pod.mutable_status()->add_container_statuses();
+  container.set_name(from.at("name"));
+  container.set_ready(from.at("ready"));
+  container.mutable_state()->mutable_running()->mutable_started_at()->set_seconds(
+      started_at_seconds);
+  return Wrapped("Pod", pod.SerializeAsString());
+}
+
 TEST_CASE("every record gives the same peer set whichever source carries it") {
   const bool by_name = GENERATE(true, false);
   const json expected = json::parse(Fixture("expected.json"));
@@ -177,30 +221,42 @@ TEST_CASE("every record gives the same peer set whichever source carries it") {
       filter.selector = "app=relay,track=stable";
     }
     const std::string stored = Fixture(file);
-    const std::string served = ServedPod(stored);
-    const json as_json = ToJson(fields);
-    kubernetes::PodList list;
-    list.mutable_metadata()->set_resource_version("78");
-    list.add_items(served);
-
-    const PeerSet v3_protobuf = FromStore(filter, stored);
-    CHECK(FromStore(filter, as_json.dump() + "\n") == v3_protobuf);
-    CHECK(FromV2(filter, as_json.dump()) == v3_protobuf);
-    CHECK(FromList(filter, Wrapped("PodList", list.SerializeAsString())) == v3_protobuf);
-    CHECK(FromWatch(filter, FrameOf(served)) == v3_protobuf);
-    CHECK(FromJsonList(filter, as_json) == v3_protobuf);
-    CHECK(FromWatch(filter, json{{"type", "ADDED"}, {"object", as_json}}.dump() + "\n") ==
-          v3_protobuf);
-
+    const PeerSet set = FromEverywhere(filter, ToJson(fields), stored);
     const bool selected =
         !filter.service.empty() || (fields.at("labels").value("app", "") == "relay" &&
                                     fields.at("labels").value("track", "") == "stable");
-    CHECK(v3_protobuf.peers.size() == (IsPeer(fields) && selected ? 1 : 0));
+    CHECK(set.peers.size() == (IsPeer(fields) && selected ? 1 : 0));
     ++records;
-    peers += static_cast<int>(v3_protobuf.peers.size());
+    peers += static_cast<int>(set.peers.size());
   }
   CHECK(records == 20);
   CHECK(peers >= 7);
+}
+
+TEST_CASE("records that Kubernetes stored as JSON give the same peer set, too") {
+  struct Case {
+    std::string stored;
+    std::int64_t started_at_seconds;
+    const char* ip;
+  };
+  const json of_2017 = json::parse(Fixture("etcd-v2-2017/registry-pods-default.json"));
+  std::vector<Case> cases = {{StoredPod("stored-json"), 1709287205, "10.1.1.21"}};
+  for (const json& node : of_2017.at("node").at("nodes")) {
+    cases.push_back({node.at("value"), 1495534229, "172.80.13.4"});
+  }
+  for (const Case& wanted : cases) {
+    const json record = json::parse(wanted.stored);
+    INFO(record.at("metadata").at("name"));
+    PodFilter filter;
+    filter.ns = record.at("metadata").at("namespace");
+    filter.service = "-";
+    filter.peer_port = 7070;
+    const PeerSet set =
+        FromEverywhere(filter, record, ToProtobuf(record, wanted.started_at_seconds));
+    REQUIRE(set.peers.size() == 1);
+    CHECK(set.peers[0].ip == wanted.ip);
+    CHECK(set.peers[0].started_at_ms == wanted.started_at_seconds * 1000);
+  }
 }
 
 TEST_CASE("the API's captured lists give the same peer set as the store behind it") {
