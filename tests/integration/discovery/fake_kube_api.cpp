@@ -86,7 +86,7 @@ std::vector<KubeRequest> FakeKubeApi::requests() const {
 }
 
 bool FakeKubeApi::WaitForWatches(int count) const {
-  const absl::Time deadline = absl::Now() + absl::Seconds(10);
+  const absl::Time deadline = absl::Now() + absl::Seconds(30);
   absl::MutexLock lock(&mutex_);
   while (watches_ < count) {
     if (changed_.WaitWithDeadline(&mutex_, deadline)) return watches_ >= count;
