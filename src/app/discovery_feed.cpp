@@ -17,6 +17,19 @@ Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Setting
     return discovery::NewStaticSource(settings.peers, settings.pod, settings.grpc_listen.port,
                                       kResolveInterval, metrics);
   }
+  discovery::PodFilter filter;
+  filter.self = settings.pod;
+  filter.ns = settings.ns;
+  filter.service = settings.service;
+  filter.selector = settings.selector;
+  filter.container = settings.container;
+  filter.peer_port = static_cast<std::uint16_t>(settings.peer_port);
+  if (settings.discovery == "kube-api") {
+    return discovery::NewKubeApiSource({.url = settings.kube_api_url,
+                                        .token_file = settings.kube_token_file,
+                                        .ca_file = settings.kube_ca},
+                                       std::move(filter), metrics);
+  }
   discovery::EtcdOptions etcd;
   etcd.endpoints = settings.etcd_endpoints;
   etcd.prefix = settings.etcd_prefix;
@@ -34,13 +47,6 @@ Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Setting
     registry.ttl = settings.registry_ttl;
     return discovery::NewRegistrySource(std::move(etcd), std::move(registry), metrics);
   }
-  discovery::PodFilter filter;
-  filter.self = settings.pod;
-  filter.ns = settings.ns;
-  filter.service = settings.service;
-  filter.selector = settings.selector;
-  filter.container = settings.container;
-  filter.peer_port = static_cast<std::uint16_t>(settings.peer_port);
   return settings.discovery == "etcd-v2"
              ? discovery::NewEtcdV2Source(std::move(etcd), std::move(filter), metrics)
              : discovery::NewEtcdV3Source(std::move(etcd), std::move(filter), metrics);

@@ -7,17 +7,48 @@ namespace podmirror::discovery {
 
 using nlohmann::json;
 
-json ParseBoundedJson(std::string_view text, std::string_view skip) {
+namespace {
+
+using Event = json::parse_event_t;
+
+// Refusing an object or array keeps what is in it from being built at all. The parser gives the
+// keys of an object one level below the object itself.
+bool IsKey(Event event, int depth, const json& parsed, std::string_view name, int object_depth) {
+  return event == Event::key && depth == object_depth + 1 &&
+         parsed.get_ref<const std::string&>() == name;
+}
+
+}  // namespace
+
+json ParseBoundedJson(std::string_view text, std::string_view skip, int skip_depth) {
   bool too_deep = false;
-  const auto keep = [&](int depth, json::parse_event_t event, json& parsed) {
-    // Refusing an object or array keeps what is in it from being built at all.
+  const auto keep = [&](int depth, Event event, json& parsed) {
     if (depth > kMaxJsonDepth) too_deep = true;
-    if (too_deep) return false;
-    return !(event == json::parse_event_t::key && depth == 2 &&
-             parsed.get_ref<const std::string&>() == skip);
+    return !too_deep && !IsKey(event, depth, parsed, skip, skip_depth);
   };
   json value = json::parse(text.begin(), text.end(), keep, /*allow_exceptions=*/false);
   return too_deep ? json(json::value_t::discarded) : value;
+}
+
+json ParseLongArray(std::string_view text, std::string_view array, std::string_view skip,
+                    const std::function<void(const json&)>& each) {
+  constexpr int kElementDepth = 2;
+  bool refused = false;
+  bool inside = false;
+  std::size_t values = 0;
+  const auto keep = [&](int depth, Event event, json& parsed) {
+    refused = refused || depth > kMaxJsonDepth || ++values > kMaxElementValues;
+    if (refused) return false;
+    if (event == Event::key && depth == 1) inside = parsed.get_ref<const std::string&>() == array;
+    if (event == Event::object_end && depth == kElementDepth && inside) {
+      values = 0;
+      each(parsed);
+      return false;
+    }
+    return !IsKey(event, depth, parsed, skip, kElementDepth + 1);
+  };
+  json value = json::parse(text.begin(), text.end(), keep, /*allow_exceptions=*/false);
+  return refused ? json(json::value_t::discarded) : value;
 }
 
 }  // namespace podmirror::discovery

@@ -2,6 +2,8 @@
 // Thread safety: pure functions.
 #pragma once
 
+#include <cstddef>
+#include <functional>
 #include <nlohmann/json_fwd.hpp>
 #include <string_view>
 
@@ -11,7 +13,18 @@ namespace podmirror::discovery {
 inline constexpr int kMaxJsonDepth = 64;
 
 // The value, or a discarded one (is_discarded) when `text` is not JSON or is nested deeper than
-// kMaxJsonDepth. Members `skip` of the top level's members are dropped while parsing.
-nlohmann::json ParseBoundedJson(std::string_view text, std::string_view skip = {});
+// kMaxJsonDepth. Members `skip` of objects at `skip_depth` (1: of the top level's members) are
+// dropped while parsing.
+nlohmann::json ParseBoundedJson(std::string_view text, std::string_view skip = {},
+                                int skip_depth = 1);
+
+// More values than a record of 4 MiB has.
+inline constexpr std::size_t kMaxElementValues = 500'000;
+
+// The same for an object whose member `array` is long: each object in that array is handed to
+// `each` when it is complete and then dropped, so that only one of them is in memory. Discarded too
+// when more than kMaxElementValues values come before one is complete.
+nlohmann::json ParseLongArray(std::string_view text, std::string_view array, std::string_view skip,
+                              const std::function<void(const nlohmann::json&)>& each);
 
 }  // namespace podmirror::discovery

@@ -1,17 +1,14 @@
 #include "discovery/etcd_options.h"
 
 #include <algorithm>
-#include <fstream>
-#include <iterator>
 #include <utility>
 
 #include "base/env.h"
+#include "discovery/credential.h"
 #include "net/pem.h"
 
 namespace podmirror::discovery {
 namespace {
-
-constexpr std::size_t kMaxCredentialBytes = 1u << 20;
 
 Status Invalid(std::string message) { return Status(Code::kInvalid, std::move(message)); }
 
@@ -34,31 +31,6 @@ Status CheckCredentials(const EtcdOptions& options, bool any_https) {
   if (Result<EtcdTls> tls = ReadTls(options); !tls.ok()) return tls.status();
   if (options.user.empty()) return Status();
   return ReadPassword(options).status();
-}
-
-Status Wrong(const char* setting, const std::string& file, const std::string& reason) {
-  return Invalid(std::string(setting) + ": " + file + " " + reason);
-}
-
-// A file of credentials, whole.
-Result<std::string> ReadCredential(const char* setting, const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string content(kMaxCredentialBytes + 1, '\0');
-  if (stream) stream.read(content.data(), static_cast<std::streamsize>(content.size()));
-  content.resize(static_cast<std::size_t>(std::max<std::streamsize>(stream.gcount(), 0)));
-  if (content.empty()) return Wrong(setting, file, "cannot be read or is empty");
-  if (content.size() > kMaxCredentialBytes) return Wrong(setting, file, "is longer than 1 MiB");
-  return content;
-}
-
-Result<std::string> ReadCertificates(const char* setting, const std::string& file) {
-  if (file.empty()) return std::string();
-  Result<std::string> pem = ReadCredential(setting, file);
-  if (!pem.ok()) return pem;
-  if (Status status = net::CheckCertificates(*pem); !status.ok()) {
-    return Wrong(setting, file, status.message());
-  }
-  return pem;
 }
 
 }  // namespace
@@ -101,18 +73,14 @@ Result<EtcdTls> ReadTls(const EtcdOptions& options) {
   Result<std::string> key = ReadCredential("etcd-key", options.key_file);
   if (!key.ok()) return key.status();
   if (Status status = net::CheckPrivateKey(tls.cert, *key); !status.ok()) {
-    return Wrong("etcd-key", options.key_file, status.message());
+    return Invalid("etcd-key: " + options.key_file + " " + status.message());
   }
   tls.key = std::move(*key);
   return tls;
 }
 
 Result<std::string> ReadPassword(const EtcdOptions& options) {
-  Result<std::string> password = ReadCredential("etcd-password-file", options.password_file);
-  if (password.ok()) {
-    while (password->ends_with('\n') || password->ends_with('\r')) password->pop_back();
-  }
-  return password;
+  return ReadSecret("etcd-password-file", options.password_file);
 }
 
 std::string RefusedByTls(const EtcdOptions& options) {

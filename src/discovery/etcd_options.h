@@ -29,7 +29,7 @@ struct EtcdTls {
 
 // The files of credentials as they are now, checked. kInvalid naming the setting that is wrong.
 Result<EtcdTls> ReadTls(const EtcdOptions& options);
-// Without the closing line end.
+// The content of password_file, kInvalid naming the setting.
 Result<std::string> ReadPassword(const EtcdOptions& options);
 
 // Why an etcd closed the connection right after the handshake, as far as TLS tells:

@@ -50,7 +50,7 @@ Result<EtcdV2Answer> EtcdV2Session::Get(const std::string& target,
   // A Cancel that came before there was a client has not reached it.
   if (cancelled()) return Status(Code::kUnavailable, "cancelled");
   Result<net::HttpResponse> response =
-      (*client)->Get("/v2/keys" + checked_.where + target, timeout);
+      (*client)->Get({.target = "/v2/keys" + checked_.where + target, .read_timeout = timeout});
   if (!response.ok()) {
     const std::string& text = response.status().message();
     if (absl::StartsWith(text, "TLS: ") && absl::StrContains(text, " alert ")) {

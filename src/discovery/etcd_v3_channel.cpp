@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "discovery/credential.h"
 #include "discovery/etcd_options.h"
 
 namespace podmirror::discovery {

@@ -44,6 +44,14 @@ struct EtcdOptions {
   std::string ca_file, cert_file, key_file, user, password_file;
 };
 
+struct KubeApiOptions {
+  std::string url;           // https://host:port; http:// only with a loopback address
+  std::string token_file{};  // read for each request; empty: no token is sent
+  std::string ca_file{};     // who may sign the API's certificate; empty: the system's authorities
+  // Longest silence of a watch. The API sends a bookmark about once a minute.
+  std::chrono::milliseconds quiet_limit{90'000};
+};
+
 // How a daemon registers itself where nobody else keeps records of it.
 struct RegistryOptions {
   Identity self;           // all but the namespace are needed
@@ -69,6 +77,8 @@ Result<std::unique_ptr<PeerSource>> NewEtcdV3Source(EtcdOptions etcd, PodFilter 
                                                     telemetry::Metrics& metrics);
 Result<std::unique_ptr<PeerSource>> NewEtcdV2Source(EtcdOptions etcd, PodFilter filter,
                                                     telemetry::Metrics& metrics);
+Result<std::unique_ptr<PeerSource>> NewKubeApiSource(KubeApiOptions options, PodFilter filter,
+                                                     telemetry::Metrics& metrics);
 // peers: "host:port" each, [v6]:port too; DNS names stand for all their addresses and are resolved
 // again every `resolve_interval`. This pod itself is left out by its IP and port (or by handshake).
 Result<std::unique_ptr<PeerSource>> NewStaticSource(const std::vector<std::string>& peers,

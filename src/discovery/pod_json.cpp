@@ -137,6 +137,12 @@ Result<Pod> DecodePodJson(std::string_view text) {
   if (reader.status().ok() && (version != "v1" || kind != "Pod")) {
     return Status(Code::kInvalid, "not a v1 Pod");
   }
+  if (!reader.status().ok()) return reader.status();
+  return PodFromJson(value);
+}
+
+Result<Pod> PodFromJson(const json& value) {
+  Reader reader;
   Pod pod;
   ReadMetadata(reader, reader.Object(&value, "metadata"), pod);
   const json* spec = reader.Object(&value, "spec");

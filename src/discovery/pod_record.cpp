@@ -69,7 +69,13 @@ std::vector<ContainerStatus> FromProto(
   return statuses;
 }
 
-Pod FromProto(const kubernetes::Pod& from) {
+bool ParseBytes(google::protobuf::MessageLite& message, std::string_view bytes) {
+  return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
+}
+
+}  // namespace
+
+Pod PodFromProtobuf(const kubernetes::Pod& from) {
   Pod pod;
   pod.name = from.metadata().name();
   pod.ns = from.metadata().namespace_();
@@ -96,12 +102,6 @@ Pod FromProto(const kubernetes::Pod& from) {
   return pod;
 }
 
-bool ParseBytes(google::protobuf::MessageLite& message, std::string_view bytes) {
-  return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
-
-}  // namespace
-
 Result<Pod> DecodePodProtobuf(std::string_view bytes) {
   if (bytes.size() > kMaxRecordBytes) return Unreadable("longer than 4 MiB");
   kubernetes::Unknown unknown;
@@ -112,7 +112,7 @@ Result<Pod> DecodePodProtobuf(std::string_view bytes) {
   if (!unknown.content_encoding().empty()) return Unreadable("unknown content encoding");
   kubernetes::Pod pod;
   if (!ParseBytes(pod, unknown.raw())) return Unreadable("broken protobuf");
-  return FromProto(pod);
+  return PodFromProtobuf(pod);
 }
 
 Result<Pod> DecodePod(std::string_view value) {

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <cstddef>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -16,6 +17,10 @@
 
 #include "base/env.h"
 #include "base/status.h"
+
+namespace podmirror::kubernetes {
+class Pod;
+}
 
 namespace podmirror::discovery {
 
@@ -60,6 +65,11 @@ Result<Pod> DecodePod(std::string_view value);
 // The two encodings behind DecodePod; `value` without the bytes that tell them apart.
 Result<Pod> DecodePodProtobuf(std::string_view unknown);
 Result<Pod> DecodePodJson(std::string_view text);
+
+// A pod that is part of something larger, already parsed; JSON says there neither its kind nor its
+// version. kInvalid where a member is not of its type.
+Pod PodFromProtobuf(const kubernetes::Pod& message);
+Result<Pod> PodFromJson(const nlohmann::json& value);
 
 // RFC 3339 with any offset and fraction, in milliseconds since 1970. nullopt if it is not that or
 // outside the years 1..9999. Times before 1970, Go's zero time among them, are 0: unknown.

@@ -3,8 +3,6 @@
 #include <memory>
 #include <utility>
 
-#include "discovery/pod_record.h"
-
 namespace podmirror::discovery {
 namespace {
 
@@ -12,19 +10,27 @@ Status TooMany() {
   return Status(Code::kExhausted, "more than " + std::to_string(kMaxRecords) + " pod records");
 }
 
+Result<Judgement> Judge(const PeerRules& rules, const Result<Pod>& pod) {
+  if (!pod.ok()) return pod.status();
+  return rules.Judge(*pod);
+}
+
 }  // namespace
 
 RecordRules PodRecordRules(PeerRules rules) {
   const auto shared = std::make_shared<const PeerRules>(std::move(rules));
   return {.judge = [shared](const std::string&, std::string_view value) -> Result<Judgement> {
-            const Result<Pod> pod = DecodePod(value);
-            if (!pod.ok()) return pod.status();
-            return shared->Judge(*pod);
+            return Judge(*shared, DecodePod(value));
           },
           .make_set =
               [shared](const std::vector<const Judgement*>& judgements, std::string where) {
                 return shared->MakeSet(judgements, std::move(where));
               }};
+}
+
+ReadRecord ReadPod(const PeerRules& rules, std::string key, std::int64_t revision,
+                   const Result<Pod>& pod) {
+  return {.key = std::move(key), .revision = revision, .judgement = Judge(rules, pod)};
 }
 
 ReadRecord PodStore::Read(std::string key, std::int64_t revision, std::string_view value) const {

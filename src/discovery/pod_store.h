@@ -1,5 +1,5 @@
-// The PodStore holds what was judged of each key of a store that numbers its changes (etcd v2 and
-// v3), so that one changed key is enough to make a whole peer set again.
+// The PodStore holds what was judged of each key of a store that numbers its changes (etcd, or the
+// Kubernetes API), so that one changed key is enough to make a whole peer set again.
 // Thread safety: none; belongs to the source's thread.
 // Invariants: (1) at most kMaxRecords keys.
 //             (2) a key never goes back to an older revision but by Replace.
@@ -18,6 +18,7 @@
 #include "base/peer.h"
 #include "base/status.h"
 #include "discovery/peer_rules.h"
+#include "discovery/pod_record.h"
 
 namespace podmirror::discovery {
 
@@ -42,6 +43,10 @@ struct RecordRules {
 
 // Pod records, in any encoding.
 RecordRules PodRecordRules(PeerRules rules);
+
+// Pure: judges a pod that is decoded already, or could not be.
+ReadRecord ReadPod(const PeerRules& rules, std::string key, std::int64_t revision,
+                   const Result<Pod>& pod);
 
 class PodStore {
  public:

@@ -76,6 +76,16 @@ bool SourceThread::SleepUntil(SteadyMs until) {
   return false;
 }
 
+bool SourceThread::PauseUntil(SteadyMs until) {
+  absl::MutexLock lock(&mutex_);
+  while (!stopping_) {
+    const SteadyMs left = until - Env::Real().now().steady;
+    if (left <= 0) return true;
+    changed_.WaitWithTimeout(&mutex_, absl::Milliseconds(left));
+  }
+  return false;
+}
+
 std::chrono::milliseconds Backoff::Next() {
   const auto jitter = static_cast<std::int64_t>(Env::Real().Random() % (step_.count() / 2));
   const std::chrono::milliseconds wait = step_ - std::chrono::milliseconds(jitter);

@@ -38,6 +38,8 @@ class SourceThread {
   SteadyMs ReadDue(SteadyMs planned) const;
   // Waits until ReadDue(until) or stop, whichever comes first. False when stopping.
   bool SleepUntil(SteadyMs until);
+  // The same, but no refresh ends it: a server has asked for this time.
+  bool PauseUntil(SteadyMs until);
 
  private:
   SteadyMs ReadDueLocked(SteadyMs planned) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);

@@ -40,6 +40,10 @@ std::optional<std::string> CanonicalIp(std::string_view text) {
   return std::nullopt;
 }
 
+bool IsLoopback(std::string_view ip) {
+  return ip == "::1" || (ip.starts_with("127.") && CanonicalIp(ip) == ip);
+}
+
 std::string HostPort::ToString() const {
   const bool brackets = host.find(':') != host.npos;
   return (brackets ? "[" + host + "]" : host) + ":" + std::to_string(port);

@@ -15,6 +15,9 @@ namespace podmirror::net {
 // can be compared. nullopt if it is not an address; brackets, zones and ports are not part of one.
 std::optional<std::string> CanonicalIp(std::string_view text);
 
+// Whether a canonical IP address is of this machine only: 127.0.0.0/8 or ::1.
+bool IsLoopback(std::string_view ip);
+
 struct HostPort {
   std::string host;  // without brackets; canonical if it is an IP address
   std::uint16_t port = 0;

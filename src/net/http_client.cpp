@@ -11,6 +11,7 @@
 #include <atomic>
 #include <exception>
 #include <fstream>
+#include <iterator>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -35,17 +36,25 @@ std::string TakeTlsReason() {
   return reason == nullptr ? std::string() : reason;
 }
 
+// Empty when the file cannot be read, or is none.
+std::string Content(const std::string& file) {
+  std::ifstream stream(file, std::ios::binary);
+  return std::string(std::istreambuf_iterator<char>(stream), {});
+}
+
 class HttplibClient final : public HttpClient {
  public:
   explicit HttplibClient(HttpClientOptions options)
-      : options_(std::move(options)), client_(NewClient(options_)) {}
+      : options_(std::move(options)),
+        authorities_(Content(options_.ca_file)),
+        client_(NewClient(options_)) {}
 
-  Result<HttpResponse> Get(const std::string& target,
-                           std::chrono::milliseconds read_timeout) override {
+  Result<HttpResponse> Get(const HttpRequest& request) override {
     if (cancelled_) return Status(Code::kUnavailable, "cancelled");
     try {
+      if (Status status = UseAuthorities(); !status.ok()) return status;
       if (Status status = ChooseAddress(); !status.ok()) return status;
-      Result<HttpResponse> response = Send(target, read_timeout);
+      Result<HttpResponse> response = Send(request);
       if (!response.ok()) address_.clear();  // another one, or a new one, may work
       return response;
     } catch (const std::exception& error) {
@@ -102,13 +111,29 @@ class HttplibClient final : public HttpClient {
     const int loaded = options.ca_file.empty()
                            ? SSL_CTX_set_default_verify_paths(tls)
                            : SSL_CTX_load_verify_locations(tls, options.ca_file.c_str(), nullptr);
-    if (loaded != 1) throw std::runtime_error(options.ca_file + ": no certificates");
+    if (loaded != 1) throw std::runtime_error(options.ca_file + ": " + TakeTlsReason());
     const HostPort& server = options.server.host_port;
     X509_VERIFY_PARAM* wanted = SSL_CTX_get0_param(tls);
     const int known = server.is_ip ? X509_VERIFY_PARAM_set1_ip_asc(wanted, server.host.c_str())
                                    : X509_VERIFY_PARAM_set1_host(wanted, server.host.c_str(), 0);
     if (known != 1) throw std::runtime_error(server.host + ": not a name for a certificate");
     SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, nullptr);
+  }
+
+  // A client has read the file once, but authorities are replaced while we run.
+  Status UseAuthorities() {
+    if (options_.ca_file.empty()) return Status();
+    std::string now = Content(options_.ca_file);
+    if (now.empty()) {
+      return Status(Code::kRefused, options_.ca_file + " cannot be read or is empty");
+    }
+    if (now == authorities_) return Status();
+    std::unique_ptr<httplib::ClientImpl> client = NewClient(options_);
+    authorities_ = std::move(now);
+    address_.clear();
+    absl::MutexLock lock(&cancel_mutex_);
+    client_.swap(client);
+    return Status();
   }
 
   // The library would resolve the name in a call that cannot be interrupted.
@@ -124,29 +149,42 @@ class HttplibClient final : public HttpClient {
     return Status();
   }
 
-  Result<HttpResponse> Send(const std::string& target, std::chrono::milliseconds read_timeout) {
+  Result<HttpResponse> Send(const HttpRequest& request) {
     HttpResponse response;
     bool too_long = false;
-    client_->set_read_timeout(read_timeout);
-    const SteadyMs start = Env::Real().now().steady;
+    bool late = false;
+    bool done = false;
+    client_->set_read_timeout(request.read_timeout);
+    SteadyMs heard = Env::Real().now().steady;
+    const bool sinks = static_cast<bool>(request.sink);
     const httplib::Result result = client_->Get(
-        target,
+        request.target, httplib::Headers(request.headers.begin(), request.headers.end()),
         [&](const httplib::Response& head) {
+          heard = Env::Real().now().steady;
           response.status = head.status;
           for (const auto& [name, value] : head.headers) {
             response.headers[absl::AsciiStrToLower(name)] = value;
           }
+          done = sinks && head.status == 200 && !request.sink(response, {});
           // A Cancel that came before the request was under way has not stopped it.
-          return !cancelled_;
+          return !done && !cancelled_;
         },
         [&](const char* data, std::size_t size) {
+          heard = Env::Real().now().steady;
+          late = heard >= request.deadline;
+          if (late || cancelled_) return false;
+          if (sinks && response.status == 200) {
+            done = !request.sink(response, std::string_view(data, size));
+            return !done;
+          }
           too_long = size > options_.max_body_bytes - response.body.size();
           if (!too_long) response.body.append(data, size);
-          return !too_long && !cancelled_;
+          return !too_long;
         });
-    if (result) return response;
+    if (result || done) return response;
     if (too_long) return Status(Code::kExhausted, "answer too long");
-    const bool silent = Env::Real().now().steady - start >= read_timeout.count();
+    if (late) return Status(Code::kDeadline, "the answer did not end in time");
+    const bool silent = Env::Real().now().steady - heard >= request.read_timeout.count();
     return ToStatus(result.error(), silent, response.status != 0);
   }
 
@@ -180,10 +218,12 @@ class HttplibClient final : public HttpClient {
 
   const HttpClientOptions options_;
   Resolver resolver_;
-  // A Cancel is done before a Rearm or not begun: its second half must not end a later Get.
+  // A Cancel is done before a Rearm or not begun: its second half must not end a later Get. It also
+  // keeps the client from being exchanged meanwhile.
   absl::Mutex cancel_mutex_;
   std::atomic<bool> cancelled_ = false;
-  std::string address_;  // what the server's name stands for; empty: to be resolved
+  std::string authorities_;  // what the client has of ca_file
+  std::string address_;      // what the server's name stands for; empty: to be resolved
   std::size_t attempt_ = 0;
   std::unique_ptr<httplib::ClientImpl> client_;
 };

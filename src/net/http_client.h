@@ -5,10 +5,14 @@
 
 #include <chrono>
 #include <cstddef>
+#include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
+#include <string_view>
 
+#include "base/env.h"
 #include "base/status.h"
 #include "net/address.h"
 
@@ -16,8 +20,9 @@ namespace podmirror::net {
 
 struct HttpClientOptions {
   BaseUrl server;
-  std::string ca_file, cert_file, key_file;  // PEM; ca_file empty: the system's authorities
-  std::string user, password;                // basic authentication; empty user: none
+  // PEM; ca_file empty: the system's authorities. It is read again when it has changed.
+  std::string ca_file, cert_file, key_file;
+  std::string user, password;  // basic authentication; empty user: none
   std::size_t max_body_bytes = 64u << 20;
 };
 
@@ -27,16 +32,25 @@ struct HttpResponse {
   std::string body;
 };
 
+struct HttpRequest {
+  std::string target;                            // path and query, encoded
+  std::chrono::milliseconds read_timeout{};      // longest silence of the server
+  std::map<std::string, std::string> headers{};  // beside or in place of those of every request
+  // When the body has to be there; looked at with each piece of it that comes.
+  SteadyMs deadline = std::numeric_limits<SteadyMs>::max();
+  // Takes an answer with status 200 as it comes, in place of HttpResponse::body and without a
+  // limit: the head and no data first, then its pieces. False ends the request, which is then done.
+  std::function<bool(const HttpResponse& head, std::string_view data)> sink{};
+};
+
 class HttpClient {
  public:
   virtual ~HttpClient() = default;
 
-  // target: path and query, encoded. read_timeout: longest silence of the server. Any status is an
-  // answer; errors: kUnavailable (cannot connect, no answer, connection lost), kDeadline (silence
-  // after the head of an answer), kExhausted (body too long), kRefused (TLS), kInternal. After
-  // Cancel: any of them.
-  virtual Result<HttpResponse> Get(const std::string& target,
-                                   std::chrono::milliseconds read_timeout) = 0;
+  // Any status is an answer; errors: kUnavailable (cannot connect, no answer, connection lost),
+  // kDeadline (silence after the head of an answer, or the deadline has passed), kExhausted (body
+  // too long), kRefused (TLS), kInternal. After Cancel: any of them.
+  virtual Result<HttpResponse> Get(const HttpRequest& request) = 0;
 
   // Ends the Get under way within a second and every later one, until Rearm. To miss no reason to
   // stop: Rearm, then look for that reason, then Get.

@@ -213,6 +213,15 @@ Parser HostPorts(std::vector<std::string> Settings::*target) {
   };
 }
 
+Parser Url(std::string Settings::*target) {
+  return [target](const std::string& text, Settings& settings) -> std::string {
+    const auto url = ParseUrl(text);
+    if (!url && !text.empty()) return "is not http://host:port or https://host:port";
+    settings.*target = url.value_or("");
+    return "";
+  };
+}
+
 Parser Urls(std::vector<std::string> Settings::*target) {
   return [target](const std::string& text, Settings& settings) -> std::string {
     std::vector<std::string> urls;

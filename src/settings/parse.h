@@ -34,6 +34,8 @@ Parser Duration(Settings::Ms Settings::*target, Settings::Ms min, Settings::Ms m
 Parser Listen(HostPort Settings::*target);
 // A comma list of host:port, port from 1; may be empty.
 Parser HostPorts(std::vector<std::string> Settings::*target);
+// http://host:port or https://host:port, or empty.
+Parser Url(std::string Settings::*target);
 // A comma list of http://host:port or https://host:port, at least one.
 Parser Urls(std::vector<std::string> Settings::*target);
 // A path in etcd: begins with a slash; one at the end is dropped.

@@ -182,6 +182,22 @@ Status Apply(const GivenByName& given, Settings& settings) {
   return {};
 }
 
+// Where Kubernetes tells a pod of its API, and puts what it takes to speak with it.
+void DeriveKubeApi(Settings& settings, const Surroundings& surroundings) {
+  const std::string folder = "/var/run/secrets/kubernetes.io/serviceaccount/";
+  if (settings.kube_api_url.empty()) {
+    const auto host = surroundings.environment("KUBERNETES_SERVICE_HOST");
+    const auto port = surroundings.environment("KUBERNETES_SERVICE_PORT");
+    if (!host || host->empty() || !port || port->empty()) return;
+    const bool v6 = host->find(':') != std::string::npos;
+    settings.kube_api_url = "https://" + (v6 ? "[" + *host + "]" : *host) + ":" + *port;
+  }
+  // Without TLS nobody gets the token who was not named.
+  if (!settings.kube_api_url.starts_with("https://")) return;
+  if (settings.kube_token_file.empty()) settings.kube_token_file = folder + "token";
+  if (settings.kube_ca.empty()) settings.kube_ca = folder + "ca.crt";
+}
+
 // Defaults that come from other settings or from the surroundings.
 void Derive(Settings& settings, const Surroundings& surroundings) {
   if (settings.ns.empty()) settings.ns = settings.pod.ns.empty() ? "default" : settings.pod.ns;
@@ -197,6 +213,7 @@ void Derive(Settings& settings, const Surroundings& surroundings) {
     settings.cluster =
         settings.ns + "/" + (settings.service.empty() ? settings.selector : settings.service);
   }
+  if (settings.discovery == "kube-api") DeriveKubeApi(settings, surroundings);
   if (settings.log_format.empty()) settings.log_format = surroundings.terminal ? "text" : "json";
 }
 
@@ -228,14 +245,11 @@ Status CheckRegistry(const Settings& s) {
 }
 
 Status CheckDiscovery(const Settings& s) {
-  if (s.discovery == "kube-api") {
-    return Invalid("discovery", s.discovery + " is not supported by this version");
-  }
   if (s.discovery == "static" && s.peers.empty()) {
     return Invalid("peers", "required with discovery static: host:port,host:port");
   }
   if (s.discovery == "registry") return CheckRegistry(s);
-  if (s.discovery != "etcd" && s.discovery != "etcd-v2") return {};
+  if (s.discovery != "etcd" && s.discovery != "etcd-v2" && s.discovery != "kube-api") return {};
   if (s.service.empty() && s.selector.empty()) {
     return Invalid("service", "required with discovery " + s.discovery +
                                   ": a part of the pods' names (or give selector instead)");
@@ -244,7 +258,13 @@ Status CheckDiscovery(const Settings& s) {
     return Invalid("selector", "given together with service: only one of them can count");
   }
   if (s.peer_port == 0) return Invalid("peer-port", "required, since grpc-listen has port 0");
-  return CheckEtcdCredentials(s);
+  if (s.discovery != "kube-api") return CheckEtcdCredentials(s);
+  if (s.kube_api_url.empty()) {
+    return Invalid("kube-api-url",
+                   "required with discovery kube-api where KUBERNETES_SERVICE_HOST and "
+                   "KUBERNETES_SERVICE_PORT are not set: is this a pod?");
+  }
+  return {};
 }
 
 Status Check(const Settings& s) {

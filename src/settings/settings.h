@@ -38,7 +38,7 @@ struct Settings {
   std::uint64_t peer_port =
       0;  // 1..65535; 0 only where grpc-listen has port 0 and nobody is listed
 
-  std::string discovery;                    // "etcd", "etcd-v2", "registry", "static", "none"
+  std::string discovery;  // "etcd", "etcd-v2", "kube-api", "registry", "static", "none"
   std::vector<std::string> etcd_endpoints;  // "http://host:port" or "https://host:port"
   std::string etcd_prefix;
   std::string etcd_ca;
@@ -46,6 +46,10 @@ struct Settings {
   std::string etcd_key;
   std::string etcd_user;
   std::string etcd_password_file;
+  // Of kube-api: empty files are none.
+  std::string kube_api_url;  // "https://host:port"
+  std::string kube_token_file;
+  std::string kube_ca;
   std::string registry_schema;
   Ms registry_ttl{};
   std::string ns;       // namespace

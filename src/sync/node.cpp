@@ -113,7 +113,7 @@ void Node::DiscoveryFailed(const std::string& error) { discovery_error_ = error;
 void Node::SetPeers(Now now, const PeerSet& set) {
   if (!set.self_listed) {
     discovery_error_ =
-        "own pod not found under " + set.where + ": check etcd-prefix, namespace, service";
+        "own pod not found under " + set.where + ": check that path, service, pod-name";
     return;
   }
   set_ = set;

@@ -88,8 +88,6 @@ def check_config(app, directory):
 
 def accepted(app, directory, what):
     done = check_config(app, directory)
-    if "not supported by this version" in done.stderr:
-        raise Skip(f"{what}: {done.stderr.strip()}")
     equal(done.returncode, 0, f"{what}: {done.stderr}")
 
 
@@ -166,9 +164,7 @@ def chart_and_kustomizations_are_the_same(cluster):
 @test
 def daemon_accepts_the_settings(cluster):
     for name, values in SAME.items():
-        app = chart(**values)
-        if app.discovery != "kube-api":
-            accepted(app, cluster.directory, f"the chart for {name}")
+        accepted(chart(**values), cluster.directory, f"the chart for {name}")
     app = chart(**SAME["base"])
     app.one("ConfigMap")["data"]["podmirrord.toml"] += "no-such-setting = 1\n"
     done = check_config(app, cluster.directory)
@@ -177,17 +173,9 @@ def daemon_accepts_the_settings(cluster):
 
 
 @test
-def daemon_accepts_the_settings_for_the_api(cluster):
-    for values in (SAME["overlays/kube-api"], SAME["overlays/daemonset"]):
-        accepted(chart(**values), cluster.directory, f"the chart with {values}")
-
-
-@test
 def daemon_accepts_the_settings_of_kustomizations(cluster):
     for name in SAME:
-        app = kustomization(name)
-        if app.discovery != "kube-api":
-            accepted(app, cluster.directory, name)
+        accepted(kustomization(name), cluster.directory, name)
 
 
 @test

@@ -5,14 +5,15 @@
 #include <fstream>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <stdexcept>
 #include <string>
 
 namespace podmirror::discovery {
 
+// From any thread, where Catch's assertions may not be used.
 inline std::string ReadFile(const std::string& path) {
   std::ifstream stream(path, std::ios::binary);
-  INFO(path);
-  REQUIRE(stream);
+  if (!stream) throw std::runtime_error(path + " cannot be read");
   return std::string(std::istreambuf_iterator<char>(stream), {});
 }
 

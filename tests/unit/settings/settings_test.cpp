@@ -112,6 +112,11 @@ const std::map<std::string, Sample>& Samples() {
       {"etcd-user", {"u", "v", control, [](S s) { return s.etcd_user; }}},
       {"etcd-password-file",
        {"/dev/null", "/etc/passwd", "/etc", [](S s) { return s.etcd_password_file; }}},
+      {"kube-api-url",
+       {"https://a:1", "http://[::1]:2", "a:1", [](S s) { return s.kube_api_url; }}},
+      {"kube-token-file",
+       {"/dev/null", "/etc/passwd", "/none", [](S s) { return s.kube_token_file; }}},
+      {"kube-ca", {"/dev/null", "/etc/passwd", "/none", [](S s) { return s.kube_ca; }}},
       {"registry-schema", {"a", "b", control, [](S s) { return s.registry_schema; }}},
       {"registry-ttl", {"2000ms", "1500ms", "999ms", [](S s) { return Ms(s.registry_ttl); }}},
       {"namespace", {"a", "b", control, [](S s) { return s.ns; }}},
@@ -368,8 +373,8 @@ TEST_CASE("settings that do not fit together are refused") {
   CHECK(Refusal({"--discovery=etcd-v2"}).starts_with("service: required"));
   CHECK(Refusal({"--service=a", "--selector=b=c"}).starts_with("selector: "));
   CHECK(Refusal({"--discovery=static"}).starts_with("peers: required"));
-  CHECK(Refusal({"--discovery=kube-api", "--service=a"}) ==
-        "discovery: kube-api is not supported by this version");
+  CHECK(Refusal({"--discovery=kube-api"}).starts_with("service: required"));
+  CHECK(Refusal({"--discovery=kube-api", "--service=a"}).starts_with("kube-api-url: required"));
   CHECK(Refusal({"--discovery=registry"}).starts_with("service: required"));
   CHECK(Refusal({"--discovery=registry", "--service=a"}).starts_with("pod-ip: required"));
   CHECK(Refusal({"--discovery=registry", "--service=a", "--pod-ip=::1",
@@ -384,6 +389,32 @@ TEST_CASE("settings that do not fit together are refused") {
   CHECK(Refusal({"--service=a", "--etcd-user=u"}).starts_with("etcd-password-file: "));
   CHECK(Refusal({"--discovery=none", "--drain-delay=11s"}).starts_with("drain-delay: "));
   CHECK(Refusal({"--discovery=none", "--rest-listen=[::]:7070"}).starts_with("grpc-listen: "));
+}
+
+TEST_CASE("kube-api takes what Kubernetes gives a pod, and no token where it could be seen") {
+  const auto load = [](const Arguments& more, Environment environment) {
+    Arguments arguments = {"--service=a", "--discovery=kube-api"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    environment.emplace("KUBERNETES_SERVICE_HOST", "10.96.0.1");
+    environment.emplace("KUBERNETES_SERVICE_PORT", "6443");
+    const auto loaded = LoadWith(arguments, environment);
+    INFO(loaded.status().ToString());
+    REQUIRE(loaded.ok());
+    return loaded->settings;
+  };
+  const std::string folder = "/var/run/secrets/kubernetes.io/serviceaccount/";
+  Settings s = load({}, {});
+  CHECK(s.kube_api_url == "https://10.96.0.1:6443");
+  CHECK(s.kube_token_file == folder + "token");
+  CHECK(s.kube_ca == folder + "ca.crt");
+  s = load({"--kube-ca=/dev/null"}, {{"KUBERNETES_SERVICE_HOST", "fd00::a1"}});
+  CHECK(s.kube_api_url == "https://[fd00::a1]:6443");
+  CHECK(s.kube_token_file == folder + "token");
+  CHECK(s.kube_ca == "/dev/null");
+  s = load({"--kube-api-url=http://127.0.0.1:8001"}, {});
+  CHECK(s.kube_api_url == "http://127.0.0.1:8001");
+  CHECK(s.kube_token_file.empty());
+  CHECK(s.kube_ca.empty());
 }
 
 TEST_CASE("--help, --version and --check-config") {

@@ -53,7 +53,7 @@ TEST_CASE("a set that does not list ourselves is not believed") {
   node.Run(60'000);
   CHECK_FALSE(node.driver.ready());
   CHECK(node.driver.Status().reason ==
-        "own pod not found under /registry/pods/wrong: check etcd-prefix, namespace, service");
+        "own pod not found under /registry/pods/wrong: check that path, service, pod-name");
   node.StartAlone();
   CHECK(node.driver.ready());
 }

@@ -1,0 +1,87 @@
+// Requests to the Kubernetes API for the pods of one namespace: credentials, paging and what its
+// refusals mean, under the rules of a source that never trusts the other side.
+// Thread safety: Cancel from any thread, all else from the source's thread.
+// Invariants: (1) the token is read again for each request, the authorities' file too.
+//             (2) the token stands in no message, and leaves without TLS only to a loopback
+//             address.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/env.h"
+#include "base/status.h"
+#include "discovery/kube_api_codec.h"
+#include "discovery/peer_source.h"
+#include "net/http_client.h"
+
+namespace podmirror::discovery {
+
+class KubeApiClient {
+ public:
+  struct Watcher {
+    // The API has taken the watch. False ends it.
+    std::function<bool()> opened;
+    // One event; kError never comes. A failure ends the watch.
+    std::function<Status(KubeEvent event)> event;
+    // All events that have come are told.
+    std::function<void()> settled;
+  };
+
+  // kInvalid naming the setting that is wrong. `stopping` is asked before each request.
+  static Result<std::unique_ptr<KubeApiClient>> New(KubeApiOptions options, std::string ns,
+                                                    const std::string& selector,
+                                                    std::function<bool()> stopping);
+
+  // Errors of both: kNotFound when a revision or a page is no longer there: list again. kRefused
+  // when the API does not take the token or does not allow this, with the rule that is missing.
+  // Others as of net::HttpClient; kUnavailable for any other answer.
+
+  // All pods, page by page. Returns the revision to watch from. A page that is gone makes it ask
+  // for everything at once; then `again` is called, and what was handed out up to then does not
+  // count.
+  Result<std::int64_t> List(const std::function<void()>& again,
+                            const std::function<Status(KubePod pod)>& each);
+
+  // Events after `revision`, until the API ends the watch: OK. kDeadline when `until` has passed or
+  // the API was silent for quiet_limit.
+  Status Watch(std::int64_t revision, SteadyMs until, const Watcher& watcher);
+
+  // How long the last answer asked to wait, at most a minute; 0: it did not.
+  std::chrono::milliseconds retry_after() const { return retry_after_; }
+
+  // Of Watch, as in net::HttpClient. A List is ended by Cancel only when `stopping`.
+  void Cancel() { http_->Cancel(); }
+  void Rearm() { http_->Rearm(); }
+  bool cancelled() const { return http_->cancelled(); }
+
+  // "https://10.96.0.1:443", and the place of the pods in it.
+  const std::string& server() const { return server_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  KubeApiClient(KubeApiOptions options, std::string server, std::string ns,
+                const std::string& selector, std::function<bool()> stopping,
+                std::unique_ptr<net::HttpClient> http);
+
+  Result<std::string> ReadToken() const;
+  Result<net::HttpResponse> Send(net::HttpRequest request);
+  Result<net::HttpResponse> SendUncancelled(const net::HttpRequest& request);
+  Status Refusal(const KubeStatus& status, const char* verb);
+  Result<std::int64_t> ListPages(int limit, const std::function<Status(KubePod)>& each);
+
+  const KubeApiOptions options_;
+  const std::string server_;
+  const std::string ns_;
+  const std::string path_;
+  const std::string selector_;  // a part of a query, or empty
+  const std::function<bool()> stopping_;
+  const std::unique_ptr<net::HttpClient> http_;
+  std::string token_;  // the last one sent
+  std::chrono::milliseconds retry_after_{0};
+};
+
+}  // namespace podmirror::discovery

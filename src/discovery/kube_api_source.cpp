@@ -1,0 +1,215 @@
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "discovery/kube_api_client.h"
+#include "discovery/peer_rules.h"
+#include "discovery/peer_source.h"
+#include "discovery/pod_store.h"
+#include "discovery/reporter.h"
+#include "discovery/source_thread.h"
+
+namespace podmirror::discovery {
+namespace {
+
+// A list now and then makes good whatever a watch may have missed.
+constexpr std::chrono::minutes kReconcileInterval{5};
+// A watch that ends sooner is not followed by another at once, or requests would chase each other.
+constexpr SteadyMs kShortWatchMs = 1000;
+
+SteadyMs SteadyNow() { return Env::Real().now().steady; }
+
+// List, then watch from there; a watch that ends well goes on where it ended.
+class KubeApiSource final : public PeerSource {
+ public:
+  KubeApiSource(PeerRules rules, telemetry::Metrics& metrics)
+      : metrics_(metrics), rules_(std::move(rules)), thread_([this] { Wake(); }) {}
+  ~KubeApiSource() override { Stop(); }
+
+  // Before Start.
+  Status Connect(KubeApiOptions options, const std::string& selector) {
+    Result<std::unique_ptr<KubeApiClient>> client = KubeApiClient::New(
+        std::move(options), rules_.ns(), selector, [this] { return thread_.stopping(); });
+    if (!client.ok()) return client.status();
+    client_ = std::move(*client);
+    return Status();
+  }
+
+  void Start(SourceEvents events) override {
+    reporter_ = std::make_unique<Reporter>(std::move(events), metrics_);
+    store_ = std::make_unique<PodStore>(rules_,
+                                        [this](const std::string& key, const std::string& reason) {
+                                          reporter_->Unreadable(key, reason);
+                                        });
+    thread_.Start([this] { Run(); });
+  }
+  void Stop() override { thread_.Stop(); }
+  void Refresh() override { thread_.Refresh(); }
+
+ private:
+  // How a watch ended, and what is to be done now.
+  enum class Next { kWatch, kList };
+
+  // A refresh ends a watch, which may have long to go; a list is what it asks for.
+  void Wake() {
+    if (watching_ || thread_.stopping()) client_->Cancel();
+  }
+
+  void Run() {
+    while (!thread_.stopping()) {
+      thread_.BeginRead();
+      if (const Status status = List(); !status.ok()) {
+        if (thread_.stopping()) return;
+        Tell(status);
+        Wait();
+        continue;
+      }
+      const SteadyMs planned = SteadyNow() + WithJitter(kReconcileInterval).count();
+      refused_ = false;
+      while (Watch(planned) == Next::kWatch) continue;
+    }
+  }
+
+  Status List() {
+    std::vector<ReadRecord> records;
+    const Result<std::int64_t> revision =
+        client_->List([&] { records.clear(); },
+                      [&](KubePod pod) {
+                        if (records.size() > kMaxRecords) {
+                          return Status(Code::kExhausted, "too many pod records");
+                        }
+                        records.push_back(ReadPod(rules_, Key(pod.name), pod.revision, pod.pod));
+                        return Status();
+                      });
+    if (!revision.ok()) return revision.status();
+    if (Status status = store_->Replace(std::move(records)); !status.ok()) return status;
+    revision_ = *revision;
+    reporter_->Count(listed_ ? "relist" : "list");
+    listed_ = true;
+    Emit();
+    return Status();
+  }
+
+  Next Watch(SteadyMs planned) {
+    watching_ = true;
+    client_->Rearm();
+    // A refresh that is not due yet is waited for, or one after the other would open a watch.
+    if (thread_.stopping() || SteadyNow() >= planned || thread_.ReadDue(planned) != planned) {
+      watching_ = false;
+      thread_.SleepUntil(planned);
+      return Next::kList;
+    }
+    opened_ = false;
+    events_ = 0;
+    const SteadyMs start = SteadyNow();
+    const Status status = client_->Watch(revision_, planned,
+                                         {.opened = [this] { return Opened(); },
+                                          .event = [this](KubeEvent event) { return Apply(event); },
+                                          .settled = [this] { Emit(); }});
+    watching_ = false;
+    if (thread_.stopping()) return Next::kList;
+    // What the API asked for counts, also when a refresh came in the same moment.
+    if (client_->cancelled() && client_->retry_after().count() == 0) return Next::kWatch;
+    if (SteadyNow() >= planned) return Next::kList;
+    return Ended(status, /*brief=*/!opened_ || SteadyNow() - start < kShortWatchMs);
+  }
+
+  // What was forbidden is allowed now: a good answer takes the error away.
+  bool Opened() {
+    opened_ = true;
+    return !refused_;
+  }
+
+  Next Ended(const Status& status, bool brief) {
+    if (!brief) {
+      backoff_.Reset();
+      brief_in_a_row_ = 0;
+    }
+    if (status.ok() && refused_) return Next::kList;
+    const bool over = status.ok() || status.code() == Code::kNotFound;
+    if (!over) reporter_->Count("error");
+    // Silence may be that of a server that is gone, or nothing happens: a list tells.
+    const bool silent = status.code() == Code::kDeadline;
+    // One that ends soon after news is followed at once, several such are not.
+    const bool at_once = over && (!brief || (events_ > 0 && brief_in_a_row_ == 0));
+    if (brief) ++brief_in_a_row_;
+    if (status.code() == Code::kRefused) {
+      // The pods may well be listed, but that alone would make it look as if all were in order.
+      refused_ = true;
+      Tell(status);
+    }
+    if (!at_once && !(silent && !brief)) Wait();
+    if (status.ok() || status.code() == Code::kRefused) return Next::kWatch;
+    return over || silent || !opened_ || events_ == 0 ? Next::kList : Next::kWatch;
+  }
+
+  Status Apply(KubeEvent& event) {
+    using enum KubeEvent::Type;
+    if (event.type == kUnknown) return Status();
+    ++events_;
+    reporter_->Count("watch_event");
+    revision_ = std::max(revision_, event.revision);
+    if (event.type == kDelete) {
+      // Events come in order; the revision of this one may be that of the last change.
+      store_->Erase(Key(event.pod->name), std::numeric_limits<std::int64_t>::max());
+    } else if (event.type == kPut) {
+      return store_->Put(
+          ReadPod(rules_, Key(event.pod->name), event.pod->revision, event.pod->pod));
+    }
+    return Status();
+  }
+
+  std::string Key(const std::string& name) const { return client_->path() + "/" + name; }
+
+  void Emit() { reporter_->Peers(store_->MakeSet(client_->path()), revision_); }
+
+  void Tell(const Status& status) {
+    reporter_->Failed("Kubernetes API " + client_->server() + ": " + status.message());
+  }
+
+  // Back-off, or longer where the API asked for it.
+  void Wait() {
+    const std::chrono::milliseconds step = backoff_.Next();
+    const std::chrono::milliseconds asked = client_->retry_after();
+    if (asked.count() > 0) {
+      thread_.PauseUntil(SteadyNow() + std::max(step, WithJitter(asked)).count());
+    } else {
+      thread_.SleepUntil(SteadyNow() + step.count());
+    }
+  }
+
+  telemetry::Metrics& metrics_;
+  const PeerRules rules_;
+  std::atomic<bool> watching_ = false;
+  SourceThread thread_;
+  std::unique_ptr<KubeApiClient> client_;  // asks thread_; constant after Connect
+
+  // The source's thread only.
+  std::unique_ptr<Reporter> reporter_;
+  std::unique_ptr<PodStore> store_;
+  Backoff backoff_;
+  std::int64_t revision_ = 0;  // everything up to here is in the store
+  bool listed_ = false;
+  bool refused_ = false;    // the API lists, but does not let us watch; told
+  bool opened_ = false;     // of this watch: the API has taken it
+  int events_ = 0;          // of this watch
+  int brief_in_a_row_ = 0;  // watches that were short
+};
+
+}  // namespace
+
+Result<std::unique_ptr<PeerSource>> NewKubeApiSource(KubeApiOptions options, PodFilter filter,
+                                                     telemetry::Metrics& metrics) {
+  const std::string selector = filter.selector;
+  Result<PeerRules> rules = PeerRules::New(std::move(filter));
+  if (!rules.ok()) return rules.status();
+  auto source = std::make_unique<KubeApiSource>(std::move(*rules), metrics);
+  if (Status status = source->Connect(std::move(options), selector); !status.ok()) return status;
+  return std::unique_ptr<PeerSource>(std::move(source));
+}
+
+}  // namespace podmirror::discovery
