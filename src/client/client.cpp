@@ -55,7 +55,7 @@ class Client::Impl {
 
   void Start(std::unique_ptr<discovery::PeerSource> source) {
     source_ = std::move(source);
-    source_->Start({.peers = [this](PeerSet set, std::int64_t) { pool_.SetDaemons(set); },
+    source_->Start({.peers = [this](const PeerSet& set, std::int64_t) { pool_.SetDaemons(set); },
                     .failed = [this](const std::string& error) { pool_.SetDiscoveryError(error); },
                     .unreadable =
                         [this](const std::string& where, const std::string& reason) {

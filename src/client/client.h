@@ -13,6 +13,8 @@
 //   broke or time ran out after the write was sent, nobody knows. Sent again at another daemon it
 //   would get a new, greater version, and so win over whatever others wrote in between: an older
 //   value would silently replace a newer one. So the caller is told kUncertain, and decides.
+//   A daemon that drains refuses writes before it closes its ports; a write that comes in the
+//   instant when it does may end so too: the daemons' `drain-delay` makes time between the two.
 //
 // Codes of what failed:
 //   kNotFound   no entry of this key (Get of one key)

@@ -37,9 +37,9 @@ struct Pool::Endpoint {
   std::shared_ptr<Connection> connection;
   DaemonState state = DaemonState::kConnecting;
   std::string error;
-  std::size_t failures = 0;  // since a call went well
-  SteadyMs probe_at = 0;     // kNever while none is planned
-  std::shared_ptr<Probe> probe;
+  std::size_t failures = 0;      // since a call went well
+  SteadyMs probe_at = 0;         // kNever while none is planned
+  std::shared_ptr<Probe> probe;  // under way: each of the two holds the other
   std::uint64_t calls = 0;
 };
 
@@ -60,7 +60,7 @@ Pool::~Pool() { Stop(); }
 
 void Pool::Stop() {
   Endpoints dropped;
-  std::vector<std::shared_ptr<Probe>> running;
+  Probes running;
   {
     absl::MutexLock lock(&mu_);
     stopping_ = true;
@@ -72,9 +72,11 @@ void Pool::Stop() {
   }
   for (const auto& probe : running) probe->context.TryCancel();
   if (prober_.joinable()) prober_.join();
+  Probes ended;
   absl::MutexLock lock(&mu_);
   mu_.Await(absl::Condition(
       +[](int* probes) { return *probes == 0; }, &probes_));
+  ended.swap(ended_);
 }
 
 void Pool::SetDaemons(const PeerSet& set) {
@@ -101,7 +103,7 @@ void Pool::SetDaemons(const PeerSet& set) {
       error = peer->name + ": " + target.status().message();
     }
   }
-  std::vector<std::shared_ptr<Probe>> ended;
+  Probes ended;
   {
     absl::MutexLock lock(&mu_);
     if (stopping_) return;
@@ -178,7 +180,7 @@ bool Pool::Usable(Endpoint& endpoint, DaemonState wanted) {
 void Pool::SetState(Endpoint& endpoint, DaemonState state, const std::string& error) {
   endpoint.state = state;
   endpoint.error = error;
-  if (state == DaemonState::kReady) changed_.SignalAll();
+  if (state == DaemonState::kReady || state == DaemonState::kDraining) changed_.SignalAll();
 }
 
 void Pool::PlanProbe(Endpoint& endpoint) {
@@ -219,22 +221,24 @@ void Pool::Report(const Choice& choice, const Verdict& verdict) {
 
 void Pool::Run() {
   while (true) {
-    std::vector<std::shared_ptr<Probe>> due;
+    Probes due;
+    Probes ended;
     {
       absl::MutexLock lock(&mu_);
       while (true) {
         if (stopping_) return;
+        ended.swap(ended_);
         const SteadyMs next = TakeDue(due);
-        if (!due.empty()) break;
+        if (!due.empty() || !ended.empty()) break;
         const SteadyMs wait = std::min(next - env_.now().steady, kLongestWaitMs);
         changed_.WaitWithTimeout(&mu_, absl::Milliseconds(wait));
       }
     }
-    for (const auto& probe : due) StartProbe(probe);
+    for (const auto& probe : due) StartProbe(*probe);
   }
 }
 
-SteadyMs Pool::TakeDue(std::vector<std::shared_ptr<Probe>>& due) {
+SteadyMs Pool::TakeDue(Probes& due) {
   SteadyMs next = kNever;
   const SteadyMs now = env_.now().steady;
   for (const auto& endpoint : endpoints_) {
@@ -253,26 +257,24 @@ SteadyMs Pool::TakeDue(std::vector<std::shared_ptr<Probe>>& due) {
   return next;
 }
 
-void Pool::StartProbe(const std::shared_ptr<Probe>& probe) {
-  SetTimeout(probe->context, kProbeTimeoutMs);
-  probe->connection->stub->async()->Get(
-      &probe->context, &probe->request, &probe->response,
-      [this, probe](const grpc::Status& status) { Probed(*probe, status); });
+void Pool::StartProbe(Probe& probe) {
+  SetTimeout(probe.context, kProbeTimeoutMs);
+  probe.connection->stub->async()->Get(
+      &probe.context, &probe.request, &probe.response,
+      [this, &probe](const grpc::Status& status) { Probed(probe, status); });
 }
 
 void Pool::Probed(Probe& probe, const grpc::Status& status) {
   const Verdict verdict = Judge(status);
-  // A connection that leaves a probe unanswered may be dead for good, as after a cut network.
-  std::shared_ptr<Connection> other;
-  if (verdict.outcome == Outcome::kLate) {
-    other = std::make_shared<Connection>(probe.endpoint->target);
-  }
   absl::MutexLock lock(&mu_);
   --probes_;
   Endpoint& endpoint = *probe.endpoint;
-  endpoint.probe.reset();
+  ended_.push_back(std::move(endpoint.probe));
   if (stopping_) return;
-  if (other) endpoint.connection.swap(other);
+  if (verdict.outcome == Outcome::kLate) {
+    // It may be dead for good, as after a cut network. The probe holds the old one until dropped.
+    endpoint.connection = std::make_shared<Connection>(endpoint.target);
+  }
   if (verdict.outcome == Outcome::kAnswered && verdict.status.ok()) {
     SetState(endpoint, DaemonState::kReady, "");
     return;

@@ -6,6 +6,8 @@
 // Invariants: (1) Choose gives only daemons of the last set, and none after Stop.
 //             (2) at most one probe of a daemon is under way, each ends within kProbeTimeoutMs.
 //             (3) no lock is held while a probe is started or a connection is dropped.
+//             (4) no connection is dropped on a thread of gRPC's: the last channel of a process
+//                 takes the threads of the callbacks with it, which cannot wait for themselves.
 #pragma once
 
 #include <absl/base/thread_annotations.h>
@@ -79,11 +81,12 @@ class Pool {
  private:
   struct Probe;
   using Endpoints = std::vector<std::shared_ptr<Endpoint>>;
+  using Probes = std::vector<std::shared_ptr<Probe>>;
 
   void Run();
   // Makes the probes that are due; when the next one is.
-  SteadyMs TakeDue(std::vector<std::shared_ptr<Probe>>& due) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void StartProbe(const std::shared_ptr<Probe>& probe);
+  SteadyMs TakeDue(Probes& due) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void StartProbe(Probe& probe);
   void Probed(Probe& probe, const grpc::Status& status);
 
   bool TryChoose(const Wish& wish, Choice& choice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -103,6 +106,7 @@ class Pool {
   Endpoints endpoints_ ABSL_GUARDED_BY(mu_);  // what they point to is guarded too
   std::size_t next_ ABSL_GUARDED_BY(mu_) = 0;
   int probes_ ABSL_GUARDED_BY(mu_) = 0;  // under way
+  Probes ended_ ABSL_GUARDED_BY(mu_);    // to be dropped by the prober
   std::string discovery_error_ ABSL_GUARDED_BY(mu_);
   std::thread prober_;
 };

@@ -154,7 +154,8 @@ def killed_daemon_fails_only_writes_under_way(cluster):
 
 @test
 def drained_daemon_fails_no_call(cluster):
-    nodes = one, two, three = cluster.start(3)
+    # Without the delay its ports may close before every writer has met a refusal.
+    nodes = one, two, three = cluster.start(3, "--drain-delay=500ms")
     with Load(peers_of(nodes), readers=2, writers=2) as load:
         load.wait_calls(two, 500)
         equal(two.terminate(), 0)

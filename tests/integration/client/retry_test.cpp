@@ -106,6 +106,7 @@ TEST_CASE("a read whose connection dies is answered by another daemon") {
   FakeCache a, b;
   CutProxy to_a(a.port());
   Tested client({to_a.port(), b.port()});
+  REQUIRE(client.WaitReady(2));
   REQUIRE(client->Set(kItem).ok());
   REQUIRE(client->Set(kItem).ok());
   for (int i = 0; i < 20; ++i) {
@@ -258,12 +259,15 @@ TEST_CASE("it is known when a call found no connection") {
 TEST_CASE("no more calls than the limit says") {
   FakeCache daemon;
   daemon.mode = Mode::kHang;
-  Tested client({daemon.port()}, {.deadline = milliseconds(1000), .max_calls = 1});
-  std::thread other([&] { CHECK_FALSE(client->Get(1, "k").ok()); });
+  Tested client({daemon.port()}, {.deadline = milliseconds(200), .max_calls = 1});
+  std::atomic<bool> over{false};
+  std::thread other([&] {
+    while (!over) static_cast<void>(client->Get(1, "k"));
+  });
   CHECK(Eventually([&] {
     return client->GetAll({}, [](const Entry&) { return true; }).code() == Code::kExhausted;
   }));
-  daemon.mode = Mode::kReady;
+  over = true;
   other.join();
 }
 
