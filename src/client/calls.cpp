@@ -15,8 +15,7 @@ void Calls::Stop() {
   // Under the lock, or a context could end meanwhile. Cancelling calls nothing of ours that takes
   // this lock.
   for (grpc::ClientContext* context : attempts_) context->TryCancel();
-  mu_.Await(absl::Condition(
-      +[](int* running) { return *running == 0; }, &running_));
+  while (running_ > 0) ended_.Wait(&mu_);
 }
 
 Status Calls::Begin() {
@@ -32,6 +31,7 @@ Status Calls::Begin() {
 void Calls::End() {
   absl::MutexLock lock(&mu_);
   --running_;
+  ended_.SignalAll();
 }
 
 void Calls::Add(grpc::ClientContext* context) {

@@ -62,6 +62,7 @@ class Calls {
 
   const int limit_;
   mutable absl::Mutex mu_;
+  absl::CondVar ended_;  // a call has
   int running_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   absl::flat_hash_set<grpc::ClientContext*> attempts_ ABSL_GUARDED_BY(mu_);

@@ -32,10 +32,9 @@ v1::GetAllResponse* EntryStream::Next(std::chrono::milliseconds timeout) {
   begun_ = true;
   {
     absl::MutexLock lock(&mu_);
-    const auto arrived = [](bool* reading) { return !*reading; };
-    if (mu_.AwaitWithTimeout(absl::Condition(+arrived, &reading_), absl::FromChrono(timeout))) {
-      return ended_ ? nullptr : &message_;
-    }
+    bool late = false;
+    while (reading_ && !late) late = changed_.WaitWithTimeout(&mu_, absl::FromChrono(timeout));
+    if (!reading_) return ended_ ? nullptr : &message_;
   }
   late_ = true;
   context_.TryCancel();
@@ -49,14 +48,14 @@ grpc::Status EntryStream::Finish() {
   }
   absl::MutexLock lock(&mu_);
   // After the last message there is only the status to come; cancelling could take its place.
-  const bool done =
-      ended_ && mu_.AwaitWithTimeout(absl::Condition(&done_), absl::Milliseconds(kStatusMs));
-  if (!done) {
+  bool late = !ended_;
+  while (!done_ && !late) late = changed_.WaitWithTimeout(&mu_, absl::Milliseconds(kStatusMs));
+  if (!done_) {
     mu_.Unlock();
     context_.TryCancel();
     mu_.Lock();
-    mu_.Await(absl::Condition(&done_));
   }
+  while (!done_) changed_.Wait(&mu_);
   if (late_) return {grpc::StatusCode::DEADLINE_EXCEEDED, ""};
   return status_;
 }
@@ -65,12 +64,14 @@ void EntryStream::OnReadDone(bool ok) {
   absl::MutexLock lock(&mu_);
   reading_ = false;
   ended_ = !ok;
+  changed_.SignalAll();
 }
 
 void EntryStream::OnDone(const grpc::Status& status) {
   absl::MutexLock lock(&mu_);
   status_ = status;
   done_ = true;
+  changed_.SignalAll();
 }
 
 }  // namespace podmirror::client

@@ -42,6 +42,7 @@ class EntryStream final : private grpc::ClientReadReactor<v1::GetAllResponse> {
   bool released_ = false;
 
   absl::Mutex mu_;
+  absl::CondVar changed_;
   bool reading_ ABSL_GUARDED_BY(mu_) = true;  // the first read starts with the call
   bool ended_ ABSL_GUARDED_BY(mu_) = false;   // no more messages
   bool done_ ABSL_GUARDED_BY(mu_) = false;

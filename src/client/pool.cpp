@@ -74,8 +74,7 @@ void Pool::Stop() {
   if (prober_.joinable()) prober_.join();
   Probes ended;
   absl::MutexLock lock(&mu_);
-  mu_.Await(absl::Condition(
-      +[](int* probes) { return *probes == 0; }, &probes_));
+  while (probes_ > 0) changed_.Wait(&mu_);
   ended.swap(ended_);
 }
 
@@ -125,10 +124,11 @@ void Pool::SetDiscoveryError(const std::string& error) {
 Result<Pool::Choice> Pool::Choose(const Wish& wish) {
   Choice choice;
   absl::MutexLock lock(&mu_);
-  while (!TryChoose(wish, choice)) {
+  while (true) {
     const SteadyMs left = wish.until - env_.now().steady;
     if (stopping_) return Status(Code::kUnavailable, "the client ends");
     if (left <= 0 || (!wish.tried.empty() && !AnyUntried(wish))) return WhyNone();
+    if (TryChoose(wish, choice)) break;
     changed_.WaitWithTimeout(&mu_, absl::Milliseconds(left));
   }
   ++choice.endpoint->calls;
@@ -270,6 +270,7 @@ void Pool::Probed(Probe& probe, const grpc::Status& status) {
   --probes_;
   Endpoint& endpoint = *probe.endpoint;
   ended_.push_back(std::move(endpoint.probe));
+  changed_.SignalAll();
   if (stopping_) return;
   if (verdict.outcome == Outcome::kLate) {
     // It may be dead for good, as after a cut network. The probe holds the old one until dropped.

@@ -119,11 +119,10 @@ TEST_CASE("the end of a client ends its calls") {
   REQUIRE(client.WaitReady(1));
   a.mode = Mode::kHang;
   Code read = Code::kOk, written = Code::kOk;
-  std::thread reader([&] { read = client->Get(1, "k").status().code(); });
-  std::thread writer([&] { written = client->Set({{1, "k", "v", {}}}).status().code(); });
-  CHECK(Eventually([&] { return a.hanging >= 2; }));
-  // Its state is read by those threads until they have returned.
   Client* const ending = client.client.release();
+  std::thread reader([&] { read = ending->Get(1, "k").status().code(); });
+  std::thread writer([&] { written = ending->Set({{1, "k", "v", {}}}).status().code(); });
+  CHECK(Eventually([&] { return a.hanging >= 2; }));
   const Stopwatch watch;
   delete ending;
   CHECK(watch.elapsed() < milliseconds(2000));
@@ -139,11 +138,12 @@ TEST_CASE("the end of a client waits for its callback, and none follows") {
   a.entries_per_message = 10;
   Tested client({a.port()});
   absl::Notification inside, go_on;
+  Client* const ending = client.client.release();
   Code code = Code::kOk;
   std::atomic<int> given{0};
   std::atomic<bool> ended{false}, after{false};
   std::thread reader([&] {
-    const Status status = client->GetAll({}, [&](const Entry&) {
+    const Status status = ending->GetAll({}, [&](const Entry&) {
       after = after || ended;
       if (++given == 15) {
         inside.Notify();
@@ -154,7 +154,7 @@ TEST_CASE("the end of a client waits for its callback, and none follows") {
     code = status.code();
   });
   inside.WaitForNotification();
-  std::thread ender([ending = client.client.release(), &ended] {
+  std::thread ender([ending, &ended] {
     delete ending;
     ended = true;
   });

@@ -86,10 +86,9 @@ TEST_CASE("an answer that is an error is the answer") {
 TEST_CASE("a write whose connection dies after it was sent is not sent again") {
   FakeCache a, b;
   CutProxy to_a(a.port()), to_b(b.port());
-  for (FakeCache* daemon : {&a, &b}) {
-    daemon->on_set = [&] {
-      to_a.Cut();
-      to_b.Cut();
+  for (auto& [daemon, proxy] : {std::pair(&a, &to_a), {&b, &to_b}}) {
+    daemon->on_set = [proxy] {
+      proxy->Cut();
       return grpc::Status::OK;
     };
   }
