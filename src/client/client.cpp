@@ -132,7 +132,7 @@ class Client::Impl {
     const Calls::Attempt tracked(calls_, context);
     const grpc::Status status =
         (choice.connection->stub.get()->*method)(&context, request, &response);
-    return Judge(status);
+    return Judge(status, calls_.stopping());
   }
 
   Verdict Stream(const Pool::Choice& choice, milliseconds slice, const v1::GetAllRequest& request,

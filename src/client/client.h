@@ -9,12 +9,13 @@
 // What is tried again, within the deadline, at another daemon:
 // - Reads, whatever went wrong: they change nothing.
 // - Writes, only when it is certain that they were not applied: no daemon was reached, or the one
-//   reached refused the write because it is not ready, draining or overloaded. When the connection
-//   broke or time ran out after the write was sent, nobody knows. Sent again at another daemon it
-//   would get a new, greater version, and so win over whatever others wrote in between: an older
-//   value would silently replace a newer one. So the caller is told kUncertain, and decides.
-//   A daemon that drains refuses writes before it closes its ports; a write that comes in the
-//   instant when it does may end so too: the daemons' `drain-delay` makes time between the two.
+//   reached refused the write because it is not ready, draining or overloaded, or closed its port
+//   before it took it. When the connection broke or time ran out after the write was sent, nobody
+//   knows. Sent again at another daemon it would get a new, greater version, and so win over
+//   whatever others wrote in between: an older value would silently replace a newer one. So the
+//   caller is told kUncertain, and decides.
+//   A daemon that drains refuses writes for 250 ms or longer before it closes its ports, and
+//   answers those that it has taken: stopping one costs no write.
 //
 // Codes of what failed:
 //   kNotFound   no entry of this key (Get of one key)
@@ -55,7 +56,7 @@ class Client {
   // Begins to look for daemons and returns at once: the first calls wait until one is ready.
   // kInvalid names the option that is wrong.
   static Result<std::unique_ptr<Client>> New(const Options& options);
-  // The same with another source of daemons, not started yet; `options.peers` is not used.
+  // The same with another source of daemons, not started yet, than the options tell.
   static Result<std::unique_ptr<Client>> New(const Options& options,
                                              std::unique_ptr<discovery::PeerSource> source);
 

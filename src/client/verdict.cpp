@@ -28,6 +28,11 @@ std::string ForPeople(std::string_view message) {
 // ones that it knew to have come to no server, or it would not have made another.
 constexpr std::string_view kNoConnection = "failed to connect to all addresses";
 
+// What gRPC's servers say of a call that came when they had been told to shut down: no service has
+// seen it. A daemon does not shut down before it has answered all writes that it took, so none of
+// those ends so.
+constexpr std::string_view kNotTaken = "CANCELLED";
+
 Verdict OfUnavailable(const std::string& message) {
   // The daemon's own words; each refusal comes before anything is applied.
   if (message == "draining") return {Outcome::kDraining, {Code::kUnavailable, message}};
@@ -40,7 +45,7 @@ Verdict OfUnavailable(const std::string& message) {
 
 }  // namespace
 
-Verdict Judge(const grpc::Status& status) {
+Verdict Judge(const grpc::Status& status, bool given_up) {
   const std::string& message = status.error_message();
   const auto answered = [&](Code code) {
     return Verdict{Outcome::kAnswered, {code, ForPeople(message)}};
@@ -62,8 +67,12 @@ Verdict Judge(const grpc::Status& status) {
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
       if (message == "overloaded") return OfUnavailable(message);
       return answered(Code::kExhausted);
-    case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::CANCELLED:
+      if (!given_up && message == kNotTaken) {
+        return {Outcome::kNotSent, {Code::kUnavailable, "its port closes"}};
+      }
+      return OfUnavailable(message);
+    case grpc::StatusCode::UNAVAILABLE:
     case grpc::StatusCode::ABORTED:
       return OfUnavailable(message);
     case grpc::StatusCode::DEADLINE_EXCEEDED:

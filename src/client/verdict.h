@@ -13,7 +13,7 @@ enum class Outcome {
   kAnswered,  // an answer, good or bad: another daemon would say the same
   kNotNow,    // refused, not applied: the daemon is not ready or overloaded
   kDraining,  // refused, not applied, and that for good: the daemon ends
-  kNotSent,   // the daemon was not reached
+  kNotSent,   // the daemon was not reached, or closed its port before it took the call
   kLost,      // no answer, or none to rely on: a write may have been applied
   kLate,      // the same, because time ran out
 };
@@ -23,7 +23,8 @@ struct Verdict {
   Status status;  // as a read would tell it
 };
 
-Verdict Judge(const grpc::Status& status);
+// `given_up`: the call may have been cancelled on this side.
+Verdict Judge(const grpc::Status& status, bool given_up = false);
 
 bool MayReadElsewhere(Outcome outcome);
 bool MayWriteElsewhere(Outcome outcome);

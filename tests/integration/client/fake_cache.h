@@ -55,8 +55,9 @@ class FakeCache final : private v1::Cache::Service {
     if (!server_ || selected <= 0) throw std::runtime_error("cannot listen");
     port_ = selected;
   }
-  void Stop() {
-    if (server_) server_->Shutdown(std::chrono::system_clock::now());
+  // What runs has so long to end.
+  void Stop(std::chrono::milliseconds grace = {}) {
+    if (server_) server_->Shutdown(std::chrono::system_clock::now() + grace);
     server_.reset();
   }
 

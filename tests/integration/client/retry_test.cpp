@@ -1,4 +1,5 @@
 // Which calls are tried again, and where; deadlines; errors.
+#include <atomic>
 #include <thread>
 
 #include "client/channel.h"
@@ -129,6 +130,31 @@ TEST_CASE("a write that is refused goes to the next daemon at once") {
   b.mode = a.mode.load();
   const auto refused = client->Set(kItem);
   CHECK(refused.status().code() == Code::kUnavailable);  // nothing was applied
+}
+
+TEST_CASE("a daemon that closes its port while it is written to costs no write") {
+  FakeCache a, b;
+  Tested client({a.port(), b.port()});
+  std::atomic<bool> over{false};
+  std::atomic<int> good{0}, bad{0};
+  std::vector<std::thread> writers;
+  for (int i = 0; i < 4; ++i) {
+    writers.emplace_back([&] {
+      while (!over) ++(client->Set(kItem).ok() ? good : bad);
+    });
+  }
+  bool found = true;
+  for (int round = 0; round < 20; ++round) {
+    const int before = a.sets;
+    found = found && Eventually([&] { return a.sets > before + 10; });
+    a.Stop(milliseconds(10'000));
+    a.Start();
+  }
+  over = true;
+  for (std::thread& writer : writers) writer.join();
+  CHECK(found);
+  CHECK(bad == 0);
+  CHECK(a.sets + b.sets == good);
 }
 
 TEST_CASE("reads leave out who is not ready, and find who is again") {

@@ -40,6 +40,10 @@ TEST_CASE("what each end of an attempt means for reads and writes") {
        false},
       {S::UNAVAILABLE, "draining?", Outcome::kLost, Code::kUnavailable, Code::kUncertain, true,
        false},
+      {S::CANCELLED, "CANCELLED", Outcome::kNotSent, Code::kUnavailable, Code::kUnavailable, true,
+       true},
+      {S::CANCELLED, "cancelled", Outcome::kLost, Code::kUnavailable, Code::kUncertain, true,
+       false},
       {S::CANCELLED, "", Outcome::kLost, Code::kUnavailable, Code::kUncertain, true, false},
       {S::DEADLINE_EXCEEDED, "", Outcome::kLate, Code::kDeadline, Code::kUncertain, true, false},
       {S::INTERNAL, "", Outcome::kLost, Code::kInternal, Code::kUncertain, true, false},
@@ -52,6 +56,10 @@ TEST_CASE("what each end of an attempt means for reads and writes") {
   CHECK(OfWrite(verdict).code() == row.write);
   CHECK(MayReadElsewhere(verdict.outcome) == row.read_elsewhere);
   CHECK(MayWriteElsewhere(verdict.outcome) == row.write_elsewhere);
+}
+
+TEST_CASE("a write that the client itself cancelled may have been applied") {
+  CHECK(Judge({S::CANCELLED, "CANCELLED"}, true).outcome == Outcome::kLost);
 }
 
 TEST_CASE("messages are short and printable") {
