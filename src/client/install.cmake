@@ -3,8 +3,8 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-# The etcd v2 source is left out, and with it HTTP and TLS, which nothing else here needs.
-set(http "/(etcd_v2_source|http_client)[.]cpp")
+# The etcd v2 source is left out, and with it HTTP, which nothing else here needs.
+set(http "/(etcd_v2_source|etcd_v2_session|http_client)[.]cpp")
 add_library(podmirror_client_package STATIC
   $<TARGET_OBJECTS:podmirror_client> $<TARGET_OBJECTS:podmirror_base>
   $<FILTER:$<TARGET_OBJECTS:podmirror_discovery>,EXCLUDE,${http}>
@@ -17,9 +17,9 @@ set_target_properties(podmirror_client_package PROPERTIES
 target_compile_features(podmirror_client_package PUBLIC cxx_std_20)
 # Private: linked by who uses the archive, but no header of theirs is in ours.
 target_link_libraries(podmirror_client_package PRIVATE
-  gRPC::grpc++ protobuf::libprotobuf prometheus-cpp::core absl::flat_hash_map absl::flat_hash_set
-  absl::node_hash_set absl::random_random absl::strings absl::synchronization absl::time
-  Threads::Threads)
+  gRPC::grpc++ protobuf::libprotobuf prometheus-cpp::core OpenSSL::Crypto
+  absl::flat_hash_map absl::flat_hash_set absl::node_hash_set absl::random_random
+  absl::strings absl::synchronization absl::time Threads::Threads)
 
 # Folders named "base" and "client" must not get into the include path of others: the headers are
 # installed below podmirror/ and name each other so.

@@ -3,16 +3,29 @@
 #pragma once
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
 namespace podmirror::client {
 
+// Where daemons run with `--discovery registry`: the etcd that they register in. Each member is the
+// daemons' setting of that name, and what it names is read when they would read it.
+struct Registry {
+  std::vector<std::string> etcd_endpoints{};  // http://host:port or https://host:port
+  std::string service{};
+  std::string schema = "podmirror";  // `registry-schema`
+  std::string etcd_ca{}, etcd_cert{}, etcd_key{}, etcd_user{}, etcd_password_file{};
+};
+
+// `peers` or `registry` says where the daemons are.
 struct Options {
   // The daemons' gRPC ports: "host:port" each, [v6]:port too. A DNS name stands for all addresses
   // that it has, and is looked up again every `resolve_interval`.
   std::vector<std::string> peers{};
   std::chrono::milliseconds resolve_interval{1000};
+
+  std::optional<Registry> registry{};
 
   // How long a call may take: waiting for a daemon and all attempts together. A write may take its
   // ack timeout longer. GetAll may take so long for each step, not for all.

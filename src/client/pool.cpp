@@ -79,6 +79,10 @@ void Pool::Stop() {
 }
 
 void Pool::SetDaemons(const PeerSet& set) {
+  if (set.peers.empty()) {
+    SetDiscoveryError("none is listed" + (set.where.empty() ? "" : " under " + set.where));
+    return;
+  }
   std::vector<std::pair<std::string, const PodRecord*>> wanted;
   std::map<std::string, std::shared_ptr<Endpoint>> known;
   for (const PodRecord& peer : set.peers) {

@@ -64,7 +64,9 @@ class Pool {
   // Ends probes; calls keep the connections that they have.
   void Stop();
 
-  // The daemons from now on; those of the last set that are in it keep their connections.
+  // The daemons from now on; those of the last set that are in it keep their connections. An empty
+  // set is told as an error and the last one stays: where all are gone at once, it is more often
+  // the list that was lost than every daemon, and dead ones get no calls anyway.
   void SetDaemons(const PeerSet& set);
   // The source of daemons cannot be read; the last set stays.
   void SetDiscoveryError(const std::string& error);

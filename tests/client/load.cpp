@@ -1,5 +1,6 @@
 // Reads and writes on some threads until stdin ends, and prints the counts every 50 ms: lines of
-// "name value" words, one line a time. Usage: load HOST:PORT[,HOST:PORT...] READERS WRITERS
+// "name value" words, one line a time. Usage: load WHERE READERS WRITERS, where WHERE is
+// HOST:PORT[,HOST:PORT...] or the URL of an etcd that the daemons of "podmirror" register in.
 #include <podmirror/client/client.h>
 #include <poll.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <cstdlib>
 #include <iostream>
 #include <sstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -74,8 +76,13 @@ bool GoOn() {
 int main(int argc, char** argv) {
   if (argc != 4) return 2;
   client::Options options;
-  std::istringstream peers(argv[1]);
-  for (std::string peer; std::getline(peers, peer, ',');) options.peers.push_back(peer);
+  const std::string where = argv[1];
+  if (where.starts_with("http://")) {
+    options.registry = client::Registry{.etcd_endpoints = {where}, .service = "podmirror"};
+  } else {
+    std::istringstream peers(where);
+    for (std::string peer; std::getline(peers, peer, ',');) options.peers.push_back(peer);
+  }
   const auto cache = client::Client::New(options);
   if (!cache.ok()) {
     std::cerr << cache.status().ToString() << std::endl;

@@ -35,6 +35,19 @@ TEST_CASE("a daemon that is found gets its share, one that left gets no more") {
   CHECK(client->GetDaemons().daemons.size() == 1);
 }
 
+TEST_CASE("a list that is suddenly empty is not believed") {
+  FakeCache a, b;
+  Tested client({a.port(), b.port()});
+  REQUIRE(client.WaitReady(2));
+  client.source->Tell({});
+  CHECK(client->GetDaemons().daemons.size() == 2);
+  CHECK(client->GetDaemons().discovery_error == "none is listed");
+  CHECK(client->Get(1, "k").status().code() == Code::kNotFound);
+  client.source->Tell({b.port()});
+  CHECK(client->GetDaemons().daemons.size() == 1);
+  CHECK(client->GetDaemons().discovery_error.empty());
+}
+
 TEST_CASE("a call that runs at a daemon that leaves is answered by it") {
   FakeCache a, b;
   Tested client({a.port()}, {.deadline = milliseconds(10'000)});

@@ -249,10 +249,11 @@ TEST_CASE("no daemon: unavailable in time, with the reason") {
   CHECK(read.status().code() == Code::kUnavailable);
   CHECK(read.status().message().find("Connection refused") != std::string::npos);
   CHECK(client->Set(kItem).status().code() == Code::kUnavailable);
-  client.source->Tell({});
-  client.source->Fail("no such name");
-  CHECK(client->Get(1, "k").status().message() == "no daemon is known: no such name");
-  CHECK(client->GetDaemons().discovery_error == "no such name");
+  Tested lost({}, {.deadline = milliseconds(300)});
+  CHECK(lost->Get(1, "k").status().message() == "no daemon is known: none is listed");
+  lost.source->Fail("no such name");
+  CHECK(lost->Get(1, "k").status().message() == "no daemon is known: no such name");
+  CHECK(lost->GetDaemons().discovery_error == "no such name");
   CHECK(watch.elapsed() < milliseconds(3000));
 }
 
