@@ -9,12 +9,14 @@ import subprocess
 import threading
 
 import harness
-from harness import GRPC_PORT, NotYet, ROOT, equal, test, wait_for
+from harness import (BareNode, EtcdServer, GRPC_PORT, NotYet, ROOT, equal, in_url, test,
+                     wait_for)
 
 BUILD = ROOT / "build"
 NEW_SHARE_SECONDS = 2
 SHARE = 0.1         # how far a daemon's number of calls may be from that of the others
 WINDOW_CALLS = 3000     # so many calls of one daemon make a share that can be measured
+TTL = 3
 
 
 @functools.cache
@@ -35,15 +37,15 @@ def programs():
 
 
 def address(node):
-    return f"{node.ip}:{GRPC_PORT}"
+    return f"{in_url(node.ip)}:{GRPC_PORT}"
 
 
 class Load:
     """The program tests/client/load.cpp, and the counts that it printed last."""
 
-    def __init__(self, peers, readers=3, writers=0):
+    def __init__(self, where, readers=3, writers=0):
         self._process = subprocess.Popen(
-            [programs() / "load", peers, str(readers), str(writers)], stdin=subprocess.PIPE,
+            [programs() / "load", where, str(readers), str(writers)], stdin=subprocess.PIPE,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         self._counts, self._errors = {}, []
         self._threads = [threading.Thread(target=target, daemon=True)
@@ -109,18 +111,24 @@ def peers_of(nodes):
 @test
 def installed_package_is_found_and_its_example_runs(cluster):
     nodes = cluster.start(2)
-    done = subprocess.run([programs() / "example", peers_of(nodes)], capture_output=True, text=True,
-                          timeout=30, check=False)
+    done = subprocess.run([programs() / "example", *map(address, nodes)], capture_output=True,
+                          text=True, timeout=30, check=False)
     equal((done.returncode, done.stderr), (0, ""))
     lines = done.stdout.splitlines()
     equal(lines[:2], ["2 set, on 1 of 1 other pods", "hello, pods"])
-    equal(sorted(lines[2:4]), ["1/answer = 42", "1/greeting = hello, pods"])
+    equal(sorted(lines[2:4]), ["answer = 42", "greeting = hello, pods"])
     equal(nodes[1].value(1, "answer"), b"42")
     nowhere = subprocess.run([programs() / "example", f"{cluster.net}.99:1"], capture_output=True,
                              text=True, timeout=30, check=False)
     equal(nowhere.returncode, 1)
     assert "not written: unavailable: " in nowhere.stderr, nowhere.stderr
     assert "Connection refused" in nowhere.stderr, nowhere.stderr
+
+
+@test
+def example_is_the_one_of_the_readme(_cluster):
+    example = (ROOT / "tests/client/example.cpp").read_text()
+    assert f"```cpp\n{example}```\n" in (ROOT / "README.md").read_text(), "they differ"
 
 
 @test
@@ -154,8 +162,7 @@ def killed_daemon_fails_only_writes_under_way(cluster):
 
 @test
 def drained_daemon_fails_no_call(cluster):
-    # Without the delay its ports may close before every writer has met a refusal.
-    nodes = one, two, three = cluster.start(3, "--drain-delay=500ms")
+    nodes = one, two, three = cluster.start(3)
     with Load(peers_of(nodes), readers=2, writers=2) as load:
         load.wait_calls(two, 500)
         equal(two.terminate(), 0)
@@ -229,6 +236,79 @@ def addresses_of_a_name_are_followed(cluster):
         equal(load.count("failed_reads"), 0)
     finally:
         subprocess.run(["umount", "/etc/hosts"], check=True)
+
+
+class Registered(BareNode):
+    def start(self, *args):
+        super().start("--discovery=registry", f"--registry-ttl={TTL}s", *args)
+
+
+def registered(cluster, ips):
+    """Ready daemons that registered themselves, at these addresses (None: the next one)."""
+    nodes = [Registered(cluster, ip) for ip in ips]
+    for node in nodes:
+        node.start()
+    for node in nodes:
+        node.wait_ready()
+    cluster.wait_streaming(nodes)
+    return nodes
+
+
+@test
+def registered_daemons_are_found_and_followed(cluster):
+    cluster.etcd.start()
+    nodes = one, two, three = registered(cluster, [None] * 3)
+    with Load(cluster.etcd.url, readers=2, writers=1) as load:
+        for node in nodes:
+            load.wait_state(node, "ready")
+        load.check_even(nodes)
+        two.kill()
+        load.wait_state(two, "failed")
+        load.check_even([one, three])
+        wait_for(lambda: load.state(two) is None, TTL + 2, "the killed one is not listed any more")
+        four = Registered(cluster)
+        four.start()
+        four.wait_ready()
+        load.wait_calls(four, 1, NEW_SHARE_SECONDS)
+        load.check_even([one, three, four])
+        equal(three.terminate(), 0)
+        wait_for(lambda: load.state(three) is None, 2, "the stopped one is not listed any more")
+        load.check_even([one, four])
+        cluster.etcd.kill()
+        load.check_even([one, four])    # the last set stays
+    equal((load.count("failed_reads"), load.count("failed_writes")), (0, 0))
+    assert load.count("uncertain_writes") <= 1, "more than were under way at the kill"
+
+
+@test
+def registry_that_lost_everything_costs_no_call(cluster):
+    cluster.etcd.start()
+    nodes = one, two = registered(cluster, [None] * 2)
+    with Load(cluster.etcd.url) as load:
+        for node in nodes:
+            load.wait_state(node, "ready")
+        for node in nodes:
+            cluster.etcd.delete(f"/podmirror/podmirror/{node.address}")
+        for node in nodes:
+            wait_for(lambda: cluster.etcd.get(f"/podmirror/podmirror/{node.address}"), TTL + 2,
+                     "registered again")
+        for node in nodes:
+            load.wait_state(node, "ready")
+        load.check_even([one, two])
+    equal(load.count("failed_reads"), 0)
+
+
+@test
+def ipv6_daemons_listed_or_registered(cluster):
+    cluster.etcd = EtcdServer(cluster, "::1")
+    cluster.etcd.start()
+    nodes = registered(cluster, [f"fd00:{cluster.net.rpartition('.')[2]}::{i}" for i in (1, 2, 3)])
+    for where in (cluster.etcd.url, peers_of(nodes)):
+        with Load(where) as load:
+            for node in nodes:
+                load.wait_state(node, "ready")
+            load.check_even(nodes)
+        equal(load.count("failed_reads"), 0)
 
 
 if __name__ == "__main__":
