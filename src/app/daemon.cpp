@@ -123,6 +123,7 @@ bool Daemon::drained() const { return driver_.drained(); }
 
 bool Daemon::Stop() {
   if (ticker_.joinable()) feed_.Stop();
+  driver_.EndWaits();
   rest_.Stop();
   bool ended = transport_.Stop(kStreamsGrace);
   if (rpc_) rpc_->Stop(kCallsGrace);

@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <iostream>
@@ -16,6 +17,9 @@ namespace podmirror::app {
 namespace {
 
 constexpr absl::Duration kPollInterval = absl::Milliseconds(5);
+// So long writes are refused before the ports close: a client that is told so goes elsewhere, while
+// one whose write meets a closing connection cannot know whether it was applied.
+constexpr SteadyMs kLeastDrainMs = 250;
 
 LogLevel LevelOf(const settings::Settings& settings) {
   using enum LogLevel;
@@ -53,11 +57,12 @@ int WaitForStopSignal() {
 // Until peers have what they lack, and at least drain-delay, at most drain-timeout.
 void Drain(Daemon& daemon, const settings::Settings& settings, Env& env) {
   const SteadyMs since = env.now().steady;
+  const SteadyMs least = std::max<SteadyMs>(settings.drain_delay.count(), kLeastDrainMs);
   daemon.BeginDrain();
   for (;;) {
     const SteadyMs elapsed = env.now().steady - since;
     if (elapsed >= settings.drain_timeout.count()) return;
-    if (elapsed >= settings.drain_delay.count() && daemon.drained()) return;
+    if (elapsed >= least && daemon.drained()) return;
     absl::SleepFor(kPollInterval);
   }
 }

@@ -22,6 +22,8 @@ std::string_view ToString(Code code) {
       return "unimplemented";
     case Code::kInternal:
       return "internal";
+    case Code::kUncertain:
+      return "may have been applied";
   }
   return "unknown";
 }

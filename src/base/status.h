@@ -21,6 +21,7 @@ enum class Code {
   kExhausted,      // a limit was reached
   kUnimplemented,  // the other side does not speak this
   kInternal,       // the other side broke
+  kUncertain,      // nobody said whether a write was applied: it may have been
 };
 
 std::string_view ToString(Code code);

@@ -49,45 +49,12 @@ constexpr std::size_t KeyAt(std::uint32_t word) {
   return kFixedBytes + ((word & kExpires) != 0 ? kExpiresBytes : 0);
 }
 
-// The length of the UTF-8 sequence of more than one byte at the front of `text`; 0 when there is
-// none. The ranges of the second byte exclude overlong forms, surrogates and what is above
-// U+10FFFF.
-std::size_t SequenceLength(std::string_view text) {
-  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(text[i]); };
-  const unsigned char lead = byte(0);
-  const std::size_t length = lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
-  if (length == 0 || lead > 0xF4 || text.size() < length) return 0;
-  const unsigned char low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-  const unsigned char high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-  if (byte(1) < low || byte(1) > high) return 0;
-  for (std::size_t i = 2; i < length; ++i) {
-    if ((byte(i) & 0xC0) != 0x80) return 0;
-  }
-  return length;
-}
-
 }  // namespace
 
 std::string Version::ToString() const {
   std::array<char, 34> text;  // 16 digits, '-', 16 digits, NUL
   std::snprintf(text.data(), text.size(), "%016" PRIx64 "-%016" PRIx64, hlc, origin);
   return text.data();
-}
-
-bool IsUtf8(std::string_view text) {
-  constexpr std::uint64_t kHighBits = 0x8080808080808080;
-  while (!text.empty()) {
-    if (text.size() >= 8 && (Load<std::uint64_t>(text.data()) & kHighBits) == 0) {
-      text.remove_prefix(8);
-    } else if (static_cast<unsigned char>(text[0]) < 0x80) {
-      text.remove_prefix(1);
-    } else {
-      const std::size_t length = SequenceLength(text);
-      if (length == 0) return false;
-      text.remove_prefix(length);
-    }
-  }
-  return true;
 }
 
 bool IsValidKey(std::string_view key) {

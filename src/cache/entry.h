@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "base/env.h"
+#include "base/utf8.h"
 
 namespace podmirror {
 
@@ -40,7 +41,6 @@ constexpr std::uint64_t HlcOf(WallMs wall) { return static_cast<std::uint64_t>(w
 
 // True for UTF-8 without NUL of 1..kMaxKeyBytes bytes.
 bool IsValidKey(std::string_view key);
-bool IsUtf8(std::string_view text);
 
 // Hash of (type, key): XXH3, fixed by the protocol, the same on every machine.
 // Its top 16 bits are the entry's bucket.

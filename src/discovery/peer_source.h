@@ -89,6 +89,10 @@ Result<std::unique_ptr<PeerSource>> NewStaticSource(const std::vector<std::strin
 // Stop revokes, and the others read it. etcd.prefix does not count.
 Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd, RegistryOptions registry,
                                                       telemetry::Metrics& metrics);
+// The same entries as a client reads them, who has none of its own: all are peers.
+Result<std::unique_ptr<PeerSource>> NewRegistryView(EtcdOptions etcd, const std::string& schema,
+                                                    const std::string& service,
+                                                    telemetry::Metrics& metrics);
 // Nobody but us.
 std::unique_ptr<PeerSource> NewNoneSource();
 

@@ -159,4 +159,18 @@ RecordRules RegistryRules(const RegistryRecord& self) {
           .make_set = MakeSet};
 }
 
+RecordRules RegistryRulesOfClient() {
+  return {.judge = [](const std::string& key, std::string_view value) -> Result<Judgement> {
+            const Result<RegistryRecord> record = DecodeRegistryRecord(key, value);
+            if (!record.ok()) return record.status();
+            return Judgement{.verdict = Verdict::kPeer, .record = PeerOf(*record)};
+          },
+          .make_set =
+              [](const std::vector<const Judgement*>& judgements, std::string where) {
+                PeerSet set = MakeSet(judgements, std::move(where));
+                set.self_listed = true;
+                return set;
+              }};
+}
+
 }  // namespace podmirror::discovery

@@ -36,4 +36,7 @@ Result<RegistryRecord> DecodeRegistryRecord(const std::string& key, std::string_
 // for the set to list us. Another entry with our address is left over, or claims what is ours.
 RecordRules RegistryRules(const RegistryRecord& self);
 
+// For who has no entry of its own: peers are all entries, and every set counts.
+RecordRules RegistryRulesOfClient();
+
 }  // namespace podmirror::discovery

@@ -110,24 +110,32 @@ Status CheckPart(const char* setting, const std::string& part) {
                 std::string(setting) + ": letters, digits, '-', '.' and '_' expected");
 }
 
+// Where the entries lie.
+Result<CheckedEtcdOptions> CheckWhere(EtcdOptions etcd, const std::string& schema,
+                                      const std::string& service) {
+  if (Status status = CheckPart("registry-schema", schema); !status.ok()) return status;
+  if (Status status = CheckPart("service", service); !status.ok()) return status;
+  if (schema == "registry" || "/" + schema == etcd.prefix) {
+    return Status(Code::kInvalid,
+                  "registry-schema: \"" + schema + "\" is where Kubernetes keeps its own records");
+  }
+  Result<CheckedEtcdOptions> options = CheckEtcdOptions(std::move(etcd), "");
+  if (options.ok()) options->where = "/" + schema + "/" + service;
+  return options;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd, RegistryOptions registry,
                                                       telemetry::Metrics& metrics) {
-  if (Status status = CheckPart("registry-schema", registry.schema); !status.ok()) return status;
-  if (Status status = CheckPart("service", registry.service); !status.ok()) return status;
-  if (registry.schema == "registry" || "/" + registry.schema == etcd.prefix) {
-    return Status(Code::kInvalid, "registry-schema: \"" + registry.schema +
-                                      "\" is where Kubernetes keeps its own records");
-  }
+  const Result<CheckedEtcdOptions> options =
+      CheckWhere(std::move(etcd), registry.schema, registry.service);
+  if (!options.ok()) return options.status();
   const std::optional<std::string> ip = net::CanonicalIp(registry.self.ip);
   if (!ip || *ip == "::" || *ip == "0.0.0.0")
     return Status(Code::kInvalid, "pod-ip: the registry needs an IP address");
   if (registry.self.uid.empty()) return Status(Code::kInvalid, "pod-uid: the registry needs one");
   if (registry.port == 0) return Status(Code::kInvalid, "peer-port: the registry needs one");
-  Result<CheckedEtcdOptions> options = CheckEtcdOptions(std::move(etcd), "");
-  if (!options.ok()) return options.status();
-  options->where = "/" + registry.schema + "/" + registry.service;
   RegistryRecord self;
   self.name = registry.self.name;
   self.uid = registry.self.uid;
@@ -139,6 +147,14 @@ Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd, Registry
   }
   const auto ttl = std::chrono::ceil<std::chrono::seconds>(registry.ttl);
   return std::unique_ptr<PeerSource>(new RegistrySource(*options, self, ttl, metrics));
+}
+
+Result<std::unique_ptr<PeerSource>> NewRegistryView(EtcdOptions etcd, const std::string& schema,
+                                                    const std::string& service,
+                                                    telemetry::Metrics& metrics) {
+  Result<CheckedEtcdOptions> options = CheckWhere(std::move(etcd), schema, service);
+  if (!options.ok()) return options.status();
+  return NewEtcdV3RecordSource(std::move(*options), RegistryRulesOfClient(), metrics);
 }
 
 }  // namespace podmirror::discovery

@@ -56,6 +56,7 @@ grpc::StatusCode ToGrpc(Code code) {
     case Code::kUnimplemented:
       return grpc::StatusCode::UNIMPLEMENTED;
     case Code::kInternal:
+    case Code::kUncertain:
       break;
   }
   return grpc::StatusCode::INTERNAL;

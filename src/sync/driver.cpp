@@ -123,6 +123,10 @@ void Driver::BeginDrain() {
   Pump([](Node& node, Now now) { node.BeginDrain(now); });
 }
 
+void Driver::EndWaits() {
+  Pump([](Node& node, Now) { node.EndWaits(); });
+}
+
 bool Driver::drained() const {
   absl::MutexLock lock(&mu_);
   return node_.drained();

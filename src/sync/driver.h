@@ -88,6 +88,9 @@ class Driver {
   void Tick();
   void BeginDrain();
   bool drained() const;  // peers have what they lacked, or cannot be reached
+  // Answers every write that waits for peers, as far as it has come: nobody whose write was applied
+  // is left without an answer when the ports close.
+  void EndWaits();
 
  private:
   void Pump(absl::FunctionRef<void(Node&, Now)> step);

@@ -82,6 +82,8 @@ class Node {
   void Tick(Now now);
   void BeginDrain(Now now);
   bool drained() const;
+  // Answers every write that waits for peers, as far as it has come.
+  void EndWaits();
 
   Ready TakeReady() { return std::exchange(ready_, {}); }
 

@@ -384,4 +384,6 @@ bool Node::drained() const {
   return any_open ? handed_over && (passed || !any_v1) : !may_come;
 }
 
+void Node::EndWaits() { waiters_.EndAll(ready_.completions); }
+
 }  // namespace podmirror::sync

@@ -1,6 +1,7 @@
 #include "sync/waiters.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace podmirror::sync {
 
@@ -87,6 +88,8 @@ void Waiters::Removed(const std::string& peer, Completions& out) {
     it = Settle(it, out);
   }
 }
+
+void Waiters::EndAll(Completions& out) { Tick(std::numeric_limits<SteadyMs>::max(), out); }
 
 void Waiters::Tick(SteadyMs now, Completions& out) {
   for (auto it = waiters_.begin(); it != waiters_.end();) {

@@ -42,6 +42,8 @@ class Waiters {
   void Removed(const std::string& peer, Completions& out);
   // Ends what has waited long enough.
   void Tick(SteadyMs now, Completions& out);
+  // Ends all; those not met stay so.
+  void EndAll(Completions& out);
 
   std::size_t size() const { return waiters_.size(); }
 

@@ -22,6 +22,7 @@ LAYERS = {
     "sync": {"base", "cache"},
     "net": {"base"},
     "discovery": {"base", "net", "telemetry"},
+    "client": {"base", "net", "discovery", "telemetry"},
     "rpc": {"base", "cache", "sync", "telemetry"},
     "rest": {"base", "cache", "sync", "telemetry"},
     "settings": {"base"},
@@ -29,20 +30,20 @@ LAYERS = {
 
 # Where else than in app a package's headers may be included.
 PACKAGES = {
-    r"grpc(pp|\+\+)?/|google/protobuf|.*\.pb\.h$": {"rpc", "discovery"},
+    r"grpc(pp|\+\+)?/|google/protobuf|.*\.pb\.h$": {"rpc", "discovery", "client"},
     r"httplib\.h$": {"rest", "net"},
     r"nlohmann/": {"rest", "discovery", "net"},
     r"spdlog/": set(),
     r"toml\+\+|CLI/": {"settings"},
     r"prometheus/": {"telemetry"},
     r"openssl/": {"net"},
-    r"thread$": {"rest", "rpc", "discovery", "net", "base"},
+    r"thread$": {"rest", "rpc", "discovery", "client", "net", "base"},
     r"mutex$|shared_mutex$|condition_variable$": set(),
 }
 
 # Who may name what nobody else may.
 CLOCKS = {"src/base/env.cpp"}
-THREADS = {"discovery", "rest", "rpc", "net", "app", "base"}
+THREADS = {"discovery", "client", "rest", "rpc", "net", "app", "base"}
 SLEEPERS = {"src/app/run.cpp"}              # the main thread, while others drain
 DETACHERS = {"src/net/resolver.cpp"}        # a name look-up that nothing can end early
 

@@ -127,5 +127,20 @@ TEST_CASE("only our own UID at our own address lists us, and nobody at our addre
   CHECK_FALSE(SetOf(self, {}).self_listed);
 }
 
+TEST_CASE("who only reads has a set of everybody, and one that counts") {
+  const RecordRules rules = RegistryRulesOfClient();
+  const auto daemon = rules.judge("/a/b/c", EncodeRegistryRecord(Record("u-1", "10.0.0.2", 3000)));
+  const auto plain = rules.judge("/a/b/d", "10.0.0.3:7070");  // of no UID, as a client has none
+  REQUIRE(daemon.ok());
+  REQUIRE(plain.ok());
+  const PeerSet set = rules.make_set({&*daemon, &*plain}, "/a/b");
+  CHECK(set.self_listed);
+  CHECK(set.where == "/a/b");
+  REQUIRE(set.peers.size() == 2);
+  CHECK(set.peers[0].uid == "u-1");
+  CHECK(set.peers[1].ip == "10.0.0.3");
+  CHECK_FALSE(rules.judge("/a/b/c", "nothing").ok());
+}
+
 }  // namespace
 }  // namespace podmirror::discovery

@@ -199,6 +199,22 @@ TEST_CASE("a removed peer does not count any more") {
   CHECK(f.outcomes[0].peers == 1);
 }
 
+TEST_CASE("all that wait can be ended: as they stand") {
+  Fixture f;
+  f.Add(1, AckLevel::kAll, {kA, kB});
+  f.Add(2, AckLevel::kOne, {kA, kB});
+  f.Acked("b", 1, 1);
+  f.waiters.EndAll(f.completions);
+  f.Tell();
+  REQUIRE(f.outcomes.size() == 2);
+  CHECK_FALSE(f.outcomes[0].met);
+  CHECK(f.outcomes[0].acked == 1);
+  CHECK(f.outcomes[0].pending == Pending{"pod-a"});
+  CHECK_FALSE(f.outcomes[1].met);
+  CHECK(f.outcomes[1].pending == Pending{"pod-a", "pod-b"});
+  CHECK(f.waiters.size() == 0);
+}
+
 TEST_CASE("over the limit of waiting writes the next ends at once, not met") {
   Fixture f;
   for (std::uint64_t seq = 1; seq <= Waiters::kMaxWaiters; ++seq) f.Add(seq, AckLevel::kAll, {kA});

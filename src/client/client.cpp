@@ -1,0 +1,237 @@
+#include "client/client.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "base/env.h"
+#include "client/calls.h"
+#include "client/channel.h"
+#include "client/entry_stream.h"
+#include "client/pool.h"
+#include "client/source.h"
+#include "client/verdict.h"
+#include "client/wire.h"
+#include "discovery/peer_source.h"
+#include "telemetry/metrics.h"
+
+namespace podmirror::client {
+namespace {
+
+using std::chrono::milliseconds;
+
+constexpr milliseconds kLongest{3'600'000};
+
+Status Check(const Options& options) {
+  const auto in_range = [](milliseconds time) { return time.count() > 0 && time <= kLongest; };
+  if (!in_range(options.deadline)) return {Code::kInvalid, "deadline: 1 ms to 1 h"};
+  if (!in_range(options.resolve_interval)) return {Code::kInvalid, "resolve_interval: 1 ms to 1 h"};
+  if (options.max_attempts < 1) return {Code::kInvalid, "max_attempts: at least 1"};
+  if (options.max_calls < 1) return {Code::kInvalid, "max_calls: at least 1"};
+  if (options.max_daemons < 1) return {Code::kInvalid, "max_daemons: at least 1"};
+  return {};
+}
+
+// The status with the daemon that it came from.
+Status At(const Pool::Choice& choice, const Status& status) {
+  return {status.code(), Pool::NameOf(choice) + ": " + status.message()};
+}
+
+}  // namespace
+
+class Client::Impl {
+ public:
+  explicit Impl(const Options& options)
+      : options_(options), calls_(options.max_calls), pool_(env_, options.max_daemons) {}
+
+  // Callers out first, then nobody sets daemons any more, then the connections go.
+  ~Impl() {
+    calls_.Stop();
+    if (source_) source_->Stop();
+    pool_.Stop();
+  }
+
+  telemetry::Metrics& metrics() { return metrics_; }
+
+  void Start(std::unique_ptr<discovery::PeerSource> source) {
+    source_ = std::move(source);
+    source_->Start({.peers = [this](const PeerSet& set, std::int64_t) { pool_.SetDaemons(set); },
+                    .failed = [this](const std::string& error) { pool_.SetDiscoveryError(error); },
+                    .unreadable =
+                        [this](const std::string& where, const std::string& reason) {
+                          pool_.SetDiscoveryError(where + ": " + reason);
+                        }});
+  }
+
+  template <typename Request, typename Response>
+  using Method = grpc::Status (v1::Cache::Stub::*)(grpc::ClientContext*, const Request&, Response*);
+
+  template <typename Request, typename Response>
+  Status Read(Method<Request, Response> method, const Request& request, Response& response) {
+    return Try(true, options_.deadline, [&](const Pool::Choice& choice, milliseconds slice) {
+      return Unary(choice, slice, method, request, response);
+    });
+  }
+
+  template <typename Request, typename Response>
+  Status Write(Method<Request, Response> method, const Request& request, Response& response,
+               const WriteOptions& options) {
+    const milliseconds ack_timeout = options.ack_timeout.value_or(milliseconds(0));
+    if (ack_timeout.count() < 0 || ack_timeout > kLongest) {
+      return {Code::kInvalid, "ack_timeout: 0 to 1 h"};
+    }
+    return Try(false, options_.deadline + ack_timeout,
+               [&](const Pool::Choice& choice, milliseconds slice) {
+                 return Unary(choice, slice, method, request, response);
+               });
+  }
+
+  Status GetAll(const v1::GetAllRequest& request, const std::function<bool(Entry)>& each) {
+    std::uint64_t given = 0;
+    return Try(true, options_.deadline, [&](const Pool::Choice& choice, milliseconds slice) {
+      return Stream(choice, slice, request, each, given);
+    });
+  }
+
+  Daemons View() { return pool_.View(); }
+
+ private:
+  // Calls attempt(choice, time) with one daemon after the other, as client.h says.
+  template <typename Attempt>
+  Status Try(bool read, milliseconds deadline, const Attempt& attempt) {
+    const Calls::Running running(calls_);
+    if (!running.status().ok()) return running.status();
+    Pool::Wish wish;
+    wish.read = read;
+    wish.until = env_.now().steady + deadline.count();
+    Status last;
+    for (int left = options_.max_attempts; left > 0; --left) {
+      // A write that is sent is not given up for another daemon.
+      wish.count_others = read ? left - 1 : 0;
+      const Result<Pool::Choice> choice = pool_.Choose(wish);
+      if (!choice.ok()) return last.ok() ? choice.status() : last;
+      // A daemon that hangs must not take the time of those that could answer.
+      const SteadyMs rest = std::max<SteadyMs>(wish.until - env_.now().steady, 1);
+      const Verdict verdict = attempt(*choice, milliseconds(rest / (choice->others + 1) + 1));
+      pool_.Report(*choice, verdict);
+      const Status status = read ? verdict.status : OfWrite(verdict);
+      if (status.ok()) return {};
+      last = At(*choice, status);
+      if (!(read ? MayReadElsewhere(verdict.outcome) : MayWriteElsewhere(verdict.outcome))) break;
+      wish.tried.push_back(choice->endpoint);
+    }
+    return last;
+  }
+
+  template <typename Request, typename Response>
+  Verdict Unary(const Pool::Choice& choice, milliseconds slice, Method<Request, Response> method,
+                const Request& request, Response& response) {
+    response.Clear();
+    grpc::ClientContext context;
+    SetTimeout(context, slice.count());
+    const Calls::Attempt tracked(calls_, context);
+    const grpc::Status status =
+        (choice.connection->stub.get()->*method)(&context, request, &response);
+    return Judge(status, calls_.stopping());
+  }
+
+  Verdict Stream(const Pool::Choice& choice, milliseconds slice, const v1::GetAllRequest& request,
+                 const std::function<bool(Entry)>& each, std::uint64_t& given) {
+    grpc::ClientContext context;
+    const Calls::Attempt tracked(calls_, context);
+    EntryStream stream(*choice.connection->stub, context, request);
+    milliseconds step = slice;
+    while (v1::GetAllResponse* message = stream.Next(step)) {
+      step = options_.deadline;
+      for (v1::Entry& entry : *message->mutable_entries()) {
+        if (calls_.stopping()) break;
+        ++given;
+        if (!each(FromWire(entry))) return {};
+      }
+    }
+    Verdict verdict = Judge(stream.Finish());
+    if (given > 0 && !verdict.status.ok()) {
+      // Not at another daemon: what was given would come again.
+      verdict.status = {verdict.status.code(), verdict.status.message() + " (after " +
+                                                   std::to_string(given) + " entries)"};
+      pool_.Report(choice, verdict);
+      verdict.outcome = Outcome::kAnswered;
+    }
+    return verdict;
+  }
+
+  const Options options_;
+  Env& env_ = Env::Real();
+  telemetry::Metrics metrics_;  // of the source; nobody reads them
+  Calls calls_;
+  Pool pool_;
+  std::unique_ptr<discovery::PeerSource> source_;
+};
+
+Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Client::~Client() = default;
+
+Result<std::unique_ptr<Client>> Client::New(const Options& options) {
+  if (Status status = Check(options); !status.ok()) return status;
+  auto impl = std::make_unique<Impl>(options);
+  auto source = NewSource(options, impl->metrics());
+  if (!source.ok()) return source.status();
+  impl->Start(std::move(*source));
+  return std::unique_ptr<Client>(new Client(std::move(impl)));
+}
+
+Result<std::unique_ptr<Client>> Client::New(const Options& options,
+                                            std::unique_ptr<discovery::PeerSource> source) {
+  if (Status status = Check(options); !status.ok()) return status;
+  auto impl = std::make_unique<Impl>(options);
+  impl->Start(std::move(source));
+  return std::unique_ptr<Client>(new Client(std::move(impl)));
+}
+
+Result<Entry> Client::Get(std::int32_t type, const std::string& key) {
+  auto entries = Get({{type, key}});
+  if (!entries.ok()) return entries.status();
+  if (entries->empty()) return Status(Code::kNotFound, "no entry of this type and key");
+  return std::move(entries->front());
+}
+
+Result<std::vector<Entry>> Client::Get(const std::vector<Key>& keys) {
+  const auto request = ToWire(keys);
+  if (!request.ok()) return request.status();
+  v1::GetResponse response;
+  if (Status status = impl_->Read(&v1::Cache::Stub::Get, *request, response); !status.ok()) {
+    return status;
+  }
+  std::vector<Entry> entries;
+  for (v1::Entry& entry : *response.mutable_entries()) entries.push_back(FromWire(entry));
+  return entries;
+}
+
+Result<WriteResult> Client::Set(const std::vector<Item>& items, const WriteOptions& options) {
+  const auto request = ToWire(items, options);
+  if (!request.ok()) return request.status();
+  v1::SetResponse response;
+  Status status = impl_->Write(&v1::Cache::Stub::Set, *request, response, options);
+  if (!status.ok()) return status;
+  return FromWire(response);
+}
+
+Result<WriteResult> Client::Delete(const std::vector<Key>& keys, const WriteOptions& options) {
+  const auto request = ToWire(keys, options);
+  if (!request.ok()) return request.status();
+  v1::DeleteResponse response;
+  Status status = impl_->Write(&v1::Cache::Stub::Delete, *request, response, options);
+  if (!status.ok()) return status;
+  return FromWire(response);
+}
+
+Status Client::GetAll(const Selection& what, const std::function<bool(Entry)>& each) {
+  const auto request = ToWire(what);
+  if (!request.ok()) return request.status();
+  return impl_->GetAll(*request, each);
+}
+
+Daemons Client::GetDaemons() const { return impl_->View(); }
+
+}  // namespace podmirror::client

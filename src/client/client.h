@@ -1,0 +1,94 @@
+// A Client calls the daemons of one podmirror cluster (podmirror.v1.Cache). It finds them as they
+// find each other, keeps one connection to each and gives every call to the next one that is ready.
+//
+// A daemon that fails, or says that it is not ready, gets no calls until it has answered a question
+// of the client's own; it is asked at once, then after 100 ms, up to 500 ms later each time. So no
+// call is spent on trying out. Daemons that join or leave are followed while the client runs: one
+// that left gets no new calls, those that it has may end.
+//
+// What is tried again, within the deadline, at another daemon:
+// - Reads, whatever went wrong: they change nothing.
+// - Writes, only when it is certain that they were not applied: no daemon was reached, or the one
+//   reached refused the write because it is not ready, draining or overloaded, or closed its port
+//   before it took it. When the connection broke or time ran out after the write was sent, nobody
+//   knows. Sent again at another daemon it would get a new, greater version, and so win over
+//   whatever others wrote in between: an older value would silently replace a newer one. So the
+//   caller is told kUncertain, and decides.
+//   A daemon that drains refuses writes for 250 ms or longer before it closes its ports, and
+//   answers those that it has taken: stopping one costs no write.
+//
+// Codes of what failed:
+//   kNotFound   no entry of this key (Get of one key)
+//   kInvalid    the request is wrong; nothing was applied
+//   kUnavailable, kDeadline   no daemon could do it in time; of a write: nothing was applied
+//   kUncertain  the write may have been applied or not
+//   kExhausted  a limit: the daemons' memory ("out-of-memory"), an answer over 64 MiB, max_calls;
+//               nothing was applied
+//   kRefused, kUnimplemented   the daemon said so; nothing was applied
+//   kInternal   a daemon broke in a read
+//
+// Thread safety: all calls from any thread, at the same time; the destructor from one, not from
+// within a callback.
+// Invariants: (1) every call ends within its deadline, as options.h tells it.
+//             (2) a write is applied once at most, and not at all where the code says so.
+//             (3) no exception leaves a call, and a callback must not throw.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "client/daemons.h"
+#include "client/entry.h"
+#include "client/options.h"
+
+namespace podmirror::discovery {
+class PeerSource;
+}
+
+namespace podmirror::client {
+
+class Client {
+ public:
+  // Begins to look for daemons and returns at once: the first calls wait until one is ready.
+  // kInvalid names the option that is wrong.
+  static Result<std::unique_ptr<Client>> New(const Options& options);
+  // The same with another source of daemons, not started yet, than the options tell.
+  static Result<std::unique_ptr<Client>> New(const Options& options,
+                                             std::unique_ptr<discovery::PeerSource> source);
+
+  // Cancels the calls that run (they end with kUnavailable or, writes, kUncertain) and waits for
+  // them: as long as a callback takes, besides that about a second at most.
+  ~Client();
+
+  // The entry of this key, or kNotFound.
+  Result<Entry> Get(std::int32_t type, const std::string& key);
+  // The entries that are there, in the order of the keys.
+  Result<std::vector<Entry>> Get(const std::vector<Key>& keys);
+
+  // Stores all items or, where the code says that nothing was applied, none; a key may come once.
+  Result<WriteResult> Set(const std::vector<Item>& items, const WriteOptions& options = {});
+  // Deletes all keys; deleting what is not there is fine.
+  Result<WriteResult> Delete(const std::vector<Key>& keys, const WriteOptions& options = {});
+
+  // Every entry selected, in no order, one after the other to `each` on the calling thread; the
+  // next message is asked for when `each` has returned, so that a slow one holds up the daemon and
+  // not memory (two messages at most). `each` returns false to end the call: that is kOk.
+  // Tried at another daemon only while no entry has been given: else some would come twice. When it
+  // fails later, the message says how many were given.
+  Status GetAll(const Selection& what, const std::function<bool(Entry entry)>& each);
+
+  // All daemons known now.
+  Daemons GetDaemons() const;
+
+ private:
+  class Impl;
+  explicit Client(std::unique_ptr<Impl> impl);
+
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace podmirror::client

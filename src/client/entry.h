@@ -1,0 +1,67 @@
+// What is stored: entries, the keys that name them, and what a write is made of.
+// Keys are UTF-8 without NUL and not empty, values any bytes; the daemons' limits of size hold.
+// Thread safety: plain values.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace podmirror::client {
+
+struct Key {
+  std::int32_t type = 0;
+  std::string key{};
+};
+
+struct Entry {
+  std::int32_t type = 0;
+  std::string key{};
+  std::string value{};
+  std::string version{};            // "<hlc>-<origin>" in hex; the greater text is newer
+  std::chrono::milliseconds ttl{};  // what is left of it; 0 = never expires
+};
+
+// One entry to be set.
+struct Item {
+  std::int32_t type = 0;
+  std::string key{};
+  std::string value{};
+  std::chrono::milliseconds ttl{};  // 0 = never expires
+};
+
+// Which entries GetAll is to give.
+struct Selection {
+  std::vector<std::int32_t> types{};  // none = every type
+  std::string prefix{};               // only keys that begin with it
+};
+
+// Who must have applied a write before it is answered.
+enum class Ack {
+  kDefault,   // as the daemon's setting `ack` says
+  kLocal,     // the daemon that took it
+  kOne,       // one other daemon
+  kMajority,  // most daemons, that one counted
+  kAll,       // every daemon
+};
+
+struct WriteOptions {
+  Ack ack = Ack::kDefault;
+  // How long to wait for that; 0 = not at all; absent = the daemon's setting `ack-timeout`.
+  std::optional<std::chrono::milliseconds> ack_timeout{};
+};
+
+// How far a write had come when it was answered. Unmet, it stands and goes on spreading.
+struct WriteResult {
+  std::uint32_t count = 0;             // items set or deleted
+  std::string version{};               // of the last one
+  Ack required = Ack::kDefault;        // never kDefault in an answer
+  bool met = false;                    // `required` is met
+  std::uint32_t peers = 0;             // peers counted for this write
+  std::uint32_t acked = 0;             // that many of them have applied it
+  std::vector<std::string> pending{};  // names of the others
+};
+
+}  // namespace podmirror::client

@@ -1,0 +1,8 @@
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+find_dependency(absl CONFIG)
+find_dependency(Protobuf)
+find_dependency(gRPC CONFIG)
+find_dependency(OpenSSL)
+find_dependency(prometheus-cpp CONFIG)
+include(${CMAKE_CURRENT_LIST_DIR}/podmirrorTargets.cmake)

@@ -1,0 +1,116 @@
+// The Pool keeps one connection to each daemon and chooses who gets the next call: round robin over
+// those that are ready and connected. A daemon that failed comes back when it has answered a probe:
+// a read of no keys, which only a ready daemon answers well. One that drains does so too: it is
+// left out until its connection is gone.
+// Thread safety: all calls from any thread; Stop once, before the end.
+// Invariants: (1) Choose gives only daemons of the last set, and none after Stop.
+//             (2) at most one probe of a daemon is under way, each ends within kProbeTimeoutMs.
+//             (3) no lock is held while a probe is started or a connection is dropped.
+//             (4) no connection is dropped on a thread of gRPC's: the last channel of a process
+//                 takes the threads of the callbacks with it, which cannot wait for themselves.
+#pragma once
+
+#include <absl/base/thread_annotations.h>
+#include <absl/synchronization/mutex.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "base/env.h"
+#include "base/peer.h"
+#include "base/status.h"
+#include "client/channel.h"
+#include "client/daemons.h"
+#include "client/verdict.h"
+#include "podmirror/v1/cache.grpc.pb.h"
+
+namespace podmirror::client {
+
+class Pool {
+ public:
+  static constexpr SteadyMs kProbeTimeoutMs = 1000;
+
+  struct Connection {
+    explicit Connection(const std::string& target)
+        : channel(NewChannel(target)), stub(v1::Cache::NewStub(channel)) {}
+
+    const std::shared_ptr<grpc::Channel> channel;
+    const std::unique_ptr<v1::Cache::Stub> stub;
+  };
+
+  struct Endpoint;
+
+  // The daemon of one attempt. Its connection lives as long, whatever becomes of the set.
+  struct Choice {
+    std::shared_ptr<Endpoint> endpoint;
+    std::shared_ptr<Connection> connection;
+    int others = 0;  // how many more could be chosen now, at most as many as asked for
+  };
+
+  // What one call has tried and still may.
+  struct Wish {
+    std::vector<std::shared_ptr<Endpoint>> tried;  // not these again
+    bool read = false;  // daemons that drain will do, if there is no other
+    int count_others = 0;
+    SteadyMs until = 0;  // so long to wait for a daemon
+  };
+
+  Pool(Env& env, int max_daemons);
+  ~Pool();
+
+  // Ends probes; calls keep the connections that they have.
+  void Stop();
+
+  // The daemons from now on; those of the last set that are in it keep their connections. An empty
+  // set is told as an error and the last one stays: where all are gone at once, it is more often
+  // the list that was lost than every daemon, and dead ones get no calls anyway.
+  void SetDaemons(const PeerSet& set);
+  // The source of daemons cannot be read; the last set stays.
+  void SetDiscoveryError(const std::string& error);
+
+  // kUnavailable with the reason when there was none in time, or none is left to be tried.
+  Result<Choice> Choose(const Wish& wish);
+  // How the attempt ended.
+  void Report(const Choice& choice, const Verdict& verdict);
+
+  Daemons View();
+
+  static std::string NameOf(const Choice& choice);
+
+ private:
+  struct Probe;
+  using Endpoints = std::vector<std::shared_ptr<Endpoint>>;
+  using Probes = std::vector<std::shared_ptr<Probe>>;
+
+  void Run();
+  // Makes the probes that are due; when the next one is.
+  SteadyMs TakeDue(Probes& due) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void StartProbe(Probe& probe);
+  void Probed(Probe& probe, const grpc::Status& status);
+
+  bool TryChoose(const Wish& wish, Choice& choice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool Usable(Endpoint& endpoint, DaemonState wanted) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool AnyUntried(const Wish& wish) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetState(Endpoint& endpoint, DaemonState state, const std::string& error)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The next probe, the later the more often the daemon has failed.
+  void PlanProbe(Endpoint& endpoint) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Status WhyNone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  Env& env_;
+  const std::size_t max_daemons_;
+  mutable absl::Mutex mu_;
+  absl::CondVar changed_;  // a daemon became ready, a probe was planned or ended, Stop
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  Endpoints endpoints_ ABSL_GUARDED_BY(mu_);  // what they point to is guarded too
+  std::size_t next_ ABSL_GUARDED_BY(mu_) = 0;
+  int probes_ ABSL_GUARDED_BY(mu_) = 0;  // under way
+  Probes ended_ ABSL_GUARDED_BY(mu_);    // to be dropped by the prober
+  std::string discovery_error_ ABSL_GUARDED_BY(mu_);
+  std::thread prober_;
+};
+
+}  // namespace podmirror::client

@@ -1,0 +1,138 @@
+#include "client/wire.h"
+
+#include <utility>
+
+#include "base/utf8.h"
+#include "client/channel.h"
+
+namespace podmirror::client {
+namespace {
+
+v1::AckLevel ToWire(Ack ack) {
+  switch (ack) {
+    case Ack::kDefault:
+      return v1::ACK_LEVEL_DEFAULT;
+    case Ack::kLocal:
+      return v1::ACK_LEVEL_LOCAL;
+    case Ack::kOne:
+      return v1::ACK_LEVEL_ONE;
+    case Ack::kMajority:
+      return v1::ACK_LEVEL_MAJORITY;
+    case Ack::kAll:
+      return v1::ACK_LEVEL_ALL;
+  }
+  return v1::ACK_LEVEL_DEFAULT;
+}
+
+Ack FromWire(v1::AckLevel level) {
+  switch (level) {
+    case v1::ACK_LEVEL_LOCAL:
+      return Ack::kLocal;
+    case v1::ACK_LEVEL_ONE:
+      return Ack::kOne;
+    case v1::ACK_LEVEL_MAJORITY:
+      return Ack::kMajority;
+    case v1::ACK_LEVEL_ALL:
+      return Ack::kAll;
+    default:
+      return Ack::kDefault;
+  }
+}
+
+void PutOptions(const WriteOptions& options, v1::WriteOptions* to) {
+  to->set_ack(ToWire(options.ack));
+  if (options.ack_timeout) to->set_timeout_ms(options.ack_timeout->count());
+}
+
+Status CheckKey(const std::string& key, const char* field, std::size_t index) {
+  if (!key.empty() && key.find('\0') == key.npos && IsUtf8(key)) return {};
+  return {Code::kInvalid,
+          field + ("[" + std::to_string(index)) + "]: key must be UTF-8, not empty, without NUL"};
+}
+
+template <typename Request>
+Result<Request> Checked(Request request) {
+  if (request.ByteSizeLong() > kMaxMessageBytes) {
+    return Status(Code::kInvalid,
+                  "request of " + std::to_string(request.ByteSizeLong()) + " bytes, over 64 MiB");
+  }
+  return request;
+}
+
+void TakeAck(v1::AckResult& ack, WriteResult& result) {
+  result.required = FromWire(ack.required());
+  result.met = ack.met();
+  result.peers = ack.peers();
+  result.acked = ack.acked();
+  for (std::string& name : *ack.mutable_pending()) result.pending.push_back(std::move(name));
+}
+
+}  // namespace
+
+Result<v1::GetRequest> ToWire(const std::vector<Key>& keys) {
+  v1::GetRequest request;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (Status status = CheckKey(keys[i].key, "keys", i); !status.ok()) return status;
+    v1::Key* key = request.add_keys();
+    key->set_type(keys[i].type);
+    key->set_key(keys[i].key);
+  }
+  return Checked(std::move(request));
+}
+
+Result<v1::SetRequest> ToWire(const std::vector<Item>& items, const WriteOptions& options) {
+  v1::SetRequest request;
+  for (std::size_t i = 0; i < items.size(); ++i) {
+    if (Status status = CheckKey(items[i].key, "items", i); !status.ok()) return status;
+    v1::SetItem* item = request.add_items();
+    item->set_type(items[i].type);
+    item->set_key(items[i].key);
+    item->set_value(items[i].value);
+    item->set_ttl_ms(items[i].ttl.count());
+  }
+  PutOptions(options, request.mutable_options());
+  return Checked(std::move(request));
+}
+
+Result<v1::DeleteRequest> ToWire(const std::vector<Key>& keys, const WriteOptions& options) {
+  v1::DeleteRequest request;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (Status status = CheckKey(keys[i].key, "keys", i); !status.ok()) return status;
+    v1::DeleteItem* item = request.add_items();
+    item->set_type(keys[i].type);
+    item->set_key(keys[i].key);
+  }
+  PutOptions(options, request.mutable_options());
+  return Checked(std::move(request));
+}
+
+Result<v1::GetAllRequest> ToWire(const Selection& what) {
+  if (!IsUtf8(what.prefix)) return Status(Code::kInvalid, "prefix must be UTF-8");
+  v1::GetAllRequest request;
+  request.mutable_types()->Add(what.types.begin(), what.types.end());
+  request.set_prefix(what.prefix);
+  return Checked(std::move(request));
+}
+
+Entry FromWire(v1::Entry& entry) {
+  return {entry.type(), std::move(*entry.mutable_key()), std::move(*entry.mutable_value()),
+          std::move(*entry.mutable_version()), std::chrono::milliseconds(entry.ttl_ms())};
+}
+
+WriteResult FromWire(v1::SetResponse& response) {
+  WriteResult result;
+  result.count = response.set();
+  result.version = std::move(*response.mutable_version());
+  TakeAck(*response.mutable_ack(), result);
+  return result;
+}
+
+WriteResult FromWire(v1::DeleteResponse& response) {
+  WriteResult result;
+  result.count = response.deleted();
+  result.version = std::move(*response.mutable_version());
+  TakeAck(*response.mutable_ack(), result);
+  return result;
+}
+
+}  // namespace podmirror::client

@@ -1,0 +1,26 @@
+// The client's types as messages of podmirror.v1.Cache, and back.
+// Thread safety: pure functions.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "client/entry.h"
+#include "podmirror/v1/cache.pb.h"
+
+namespace podmirror::client {
+
+// Each returns kInvalid naming the first thing that cannot be sent: a key or prefix that protobuf
+// would not carry, a request over 64 MiB. The daemons check the rest.
+Result<v1::GetRequest> ToWire(const std::vector<Key>& keys);
+Result<v1::SetRequest> ToWire(const std::vector<Item>& items, const WriteOptions& options);
+Result<v1::DeleteRequest> ToWire(const std::vector<Key>& keys, const WriteOptions& options);
+Result<v1::GetAllRequest> ToWire(const Selection& what);
+
+// They take what is in the message.
+Entry FromWire(v1::Entry& entry);
+WriteResult FromWire(v1::SetResponse& response);
+WriteResult FromWire(v1::DeleteResponse& response);
+
+}  // namespace podmirror::client
