@@ -104,7 +104,9 @@ void Witness::Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::
   }
   if (version < seen.version) {
     // Somebody who never heard of what is long forgotten, and whose clock is behind, wrote it anew.
-    const bool anew = seen.forgotten && !held->tombstone() && written->second > seen.at;
+    const bool forgotten =
+        seen.forgotten || (seen.mortal && seen.version.hlc <= at.cache->purge_floor());
+    const bool anew = forgotten && !held->tombstone() && written->second > seen.at;
     if (!anew) {
       Fail(NameOf(at) + " went back from " + Text(key, seen.version) + " to " + version.ToString() +
            (held->tombstone() ? ", a tombstone" : ", live"));
