@@ -140,6 +140,7 @@ class Node {
 
   // node_streams.cpp: what comes and goes on the streams
   Link* LinkOf(ConnId conn);
+  void NoteLate(const std::vector<EntryRef>& entries, const std::string& from);
   Link* LinkTo(const Introduction& peer);
   void OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message);
   void OnLinkMessage(Now now, Link& link, const Message& message);

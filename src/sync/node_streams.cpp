@@ -1,5 +1,6 @@
 // The part of Node that deals with messages: what arrives on the streams, what goes out.
 #include <algorithm>
+#include <limits>
 
 #include "sync/node.h"
 
@@ -94,6 +95,22 @@ void Node::RefuseLink(Now now, Link& link, RefusalReason reason, std::string det
 
 // --- what arrives ---
 
+// What a pod that was away brings may be older than our contact with others who do not have it.
+void Node::NoteLate(const std::vector<EntryRef>& entries, const std::string& from) {
+  std::uint64_t hlc = std::numeric_limits<std::uint64_t>::max();
+  const std::uint64_t floor = cache_.purge_floor();  // at or below it, it is too late for any care
+  for (const EntryRef& entry : entries) {
+    if (entry->version().hlc > floor) hlc = std::min(hlc, entry->version().hlc);
+  }
+  const std::uint64_t before = hlc - 1;
+  for (Link* link : by_age_) {
+    if (link->record().uid != from) link->Late(before);
+  }
+  for (auto& [uid, departed] : departed_) {
+    if (uid != from) departed.floor_contact = std::min(departed.floor_contact, before);
+  }
+}
+
 Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
   Link* link = LinkOf(conn);
   const auto found = sessions_.find(conn);
@@ -123,6 +140,7 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
     return Admission::kRefused;
   }
   hlc_.Observe(hlc);
+  if (synced_) NoteLate(*entries, link != nullptr ? link->record().uid : session->peer.uid);
   const auto* fetched = std::get_if<FetchReply>(&message);
   if (fetched == nullptr) return Admission::kMerge;
   // The next chunk is asked for before this one is merged: both sides work at the same time.
@@ -288,7 +306,16 @@ Node::Outgoing Node::NextForSession(Now now, Session& session) {
     session.fetched_at = now.steady;
     question.request = *fetch;
     question.purge_floor = cache_.purge_floor();
-    for (const auto& [uid, hlc] : contacts_) question.contacts.push_back({uid, hlc});
+    // Those that left go first: they are what must not be cut.
+    for (const auto& [uid, departed] : departed_) {
+      const auto left_ms = std::max<std::int64_t>(now.steady - departed.at, 1);
+      question.contacts.push_back({uid, departed.floor_contact, left_ms});
+    }
+    for (const auto& [uid, hlc] : contacts_) {
+      const auto found = links_.find(uid);
+      const std::uint64_t floor = found == links_.end() ? hlc : found->second.floor_contact();
+      question.contacts.push_back({uid, std::min(hlc, floor)});
+    }
   }
   return question;
 }

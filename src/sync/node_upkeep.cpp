@@ -219,6 +219,12 @@ void Node::EndCopy(Now now, const FetchReply& reply) {
     if (!donor.record().uid.empty()) contacts_[donor.record().uid] = donor.contact();
     for (const Contact& contact : reply.contacts) {
       const auto found = links_.find(contact.uid);
+      if (contact.left_ms != 0) {
+        if (found == links_.end()) {
+          departed_.try_emplace(contact.uid, Departed{contact.hlc, now.steady - contact.left_ms});
+        }
+        continue;
+      }
       if (found != links_.end()) found->second.InheritContact(contact.hlc);
       contacts_.try_emplace(contact.uid, contact.hlc);
     }
