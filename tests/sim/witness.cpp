@@ -234,7 +234,11 @@ void Witness::BecameReady(Process& process) {
     // The cache itself is asked: what came with the last message has not been looked at yet.
     if (Stored(*process.cache, key) >= base.version) continue;
     // A tombstone that all have forgotten need not be copied.
-    if (base.mortal) continue;
+    const bool known = std::any_of(
+        world_.processes().begin(), world_.processes().end(), [&, key = key](const auto& other) {
+          return other->alive && other->was_ready && Stored(*other->cache, key) != Version{};
+        });
+    if (base.mortal || !known) continue;
     Fail(NameOf(process) + " is ready without " + base.version.ToString());
     return;
   }
