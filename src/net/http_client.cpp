@@ -5,10 +5,14 @@
 #include <absl/synchronization/mutex.h>
 #include <httplib.h>
 #include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
 
 #include <atomic>
 #include <exception>
 #include <fstream>
+#include <stdexcept>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -34,19 +38,7 @@ std::string TakeTlsReason() {
 class HttplibClient final : public HttpClient {
  public:
   explicit HttplibClient(HttpClientOptions options)
-      : options_(std::move(options)),
-        client_(options_.server.ToString(), options_.cert_file, options_.key_file) {
-    client_.set_connection_timeout(kConnectTimeout);
-    client_.set_write_timeout(kWriteTimeout);
-    client_.set_keep_alive(true);
-    client_.set_decompress(false);
-    client_.set_follow_location(false);
-    client_.set_url_encode(false);
-    client_.set_tcp_nodelay(true);
-    client_.set_default_headers({{"User-Agent", "podmirrord"}, {"Accept", "application/json"}});
-    if (!options_.ca_file.empty()) client_.set_ca_cert_path(options_.ca_file);
-    if (!options_.user.empty()) client_.set_basic_auth(options_.user, options_.password);
-  }
+      : options_(std::move(options)), client_(NewClient(options_)) {}
 
   Result<HttpResponse> Get(const std::string& target,
                            std::chrono::milliseconds read_timeout) override {
@@ -65,7 +57,7 @@ class HttplibClient final : public HttpClient {
     absl::MutexLock lock(&cancel_mutex_);
     cancelled_ = true;
     resolver_.Cancel();
-    client_.stop();
+    client_->stop();
   }
 
   void Rearm() override {
@@ -77,6 +69,48 @@ class HttplibClient final : public HttpClient {
   bool cancelled() const override { return cancelled_; }
 
  private:
+  // By host and port: the library's own parser of URLs does not know all of IPv6.
+  static std::unique_ptr<httplib::ClientImpl> NewClient(const HttpClientOptions& options) {
+    const HostPort& server = options.server.host_port;
+    std::unique_ptr<httplib::ClientImpl> client;
+    if (options.server.https) {
+      auto tls = std::make_unique<httplib::SSLClient>(server.host, server.port, options.cert_file,
+                                                      options.key_file);
+      VerifyServer(options, *tls);
+      client = std::move(tls);
+    } else {
+      client = std::make_unique<httplib::ClientImpl>(server.host, server.port);
+    }
+    client->set_connection_timeout(kConnectTimeout);
+    client->set_write_timeout(kWriteTimeout);
+    client->set_keep_alive(true);
+    client->set_decompress(false);
+    client->set_follow_location(false);
+    client->set_url_encode(false);
+    client->set_tcp_nodelay(true);
+    client->set_default_headers({{"User-Agent", "podmirrord"}, {"Accept", "application/json"}});
+    if (!options.user.empty()) client->set_basic_auth(options.user, options.password);
+    return client;
+  }
+
+  // By OpenSSL, in the handshake: the library itself compares the 16 bytes of an IPv6 address with
+  // every address in the certificate, shorter ones too.
+  static void VerifyServer(const HttpClientOptions& options, httplib::SSLClient& client) {
+    client.enable_server_certificate_verification(false);
+    SSL_CTX* tls = client.ssl_context();
+    if (tls == nullptr) return;  // a certificate that is none; the first request says so
+    const int loaded = options.ca_file.empty()
+                           ? SSL_CTX_set_default_verify_paths(tls)
+                           : SSL_CTX_load_verify_locations(tls, options.ca_file.c_str(), nullptr);
+    if (loaded != 1) throw std::runtime_error(options.ca_file + ": no certificates");
+    const HostPort& server = options.server.host_port;
+    X509_VERIFY_PARAM* wanted = SSL_CTX_get0_param(tls);
+    const int known = server.is_ip ? X509_VERIFY_PARAM_set1_ip_asc(wanted, server.host.c_str())
+                                   : X509_VERIFY_PARAM_set1_host(wanted, server.host.c_str(), 0);
+    if (known != 1) throw std::runtime_error(server.host + ": not a name for a certificate");
+    SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, nullptr);
+  }
+
   // The library would resolve the name in a call that cannot be interrupted.
   Status ChooseAddress() {
     const HostPort& server = options_.server.host_port;
@@ -86,16 +120,16 @@ class HttplibClient final : public HttpClient {
     if (!found[0].ok()) return found[0].status();
     const Resolver::Addresses& addresses = *found[0];
     address_ = addresses[attempt_++ % addresses.size()];
-    client_.set_hostname_addr_map({{server.host, address_}});
+    client_->set_hostname_addr_map({{server.host, address_}});
     return Status();
   }
 
   Result<HttpResponse> Send(const std::string& target, std::chrono::milliseconds read_timeout) {
     HttpResponse response;
     bool too_long = false;
-    client_.set_read_timeout(read_timeout);
+    client_->set_read_timeout(read_timeout);
     const SteadyMs start = Env::Real().now().steady;
-    const httplib::Result result = client_.Get(
+    const httplib::Result result = client_->Get(
         target,
         [&](const httplib::Response& head) {
           response.status = head.status;
@@ -151,7 +185,7 @@ class HttplibClient final : public HttpClient {
   std::atomic<bool> cancelled_ = false;
   std::string address_;  // what the server's name stands for; empty: to be resolved
   std::size_t attempt_ = 0;
-  httplib::Client client_;
+  std::unique_ptr<httplib::ClientImpl> client_;
 };
 
 }  // namespace

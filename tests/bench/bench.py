@@ -1,7 +1,7 @@
 """Runs the figures, ours and the peer's in turn, and prints what came of it.
 
-Ratios of medians within one run are what counts: machines differ and are shared. CPU time is that of
-all processes of a system together; the load's is not in it.
+Ratios of medians within one run are what counts: machines differ and are shared. CPU time is that
+of all processes of a system together; the load's is not in it.
 """
 
 import argparse
@@ -44,7 +44,8 @@ def show(row):
         text += "{peer:>11} {unit:<6}{ratio:>8} <= {target:<6}".format(**row)
     else:
         text += f"{'':>26}<= {row['target']:<6}"
-    print(f"{text} {'ok  ' if row['met'] else 'MISS'}  {row['peer_name'] or ''}".rstrip(), flush=True)
+    verdict = "ok  " if row["met"] else "MISS"
+    print(f"{text} {verdict}  {row['peer_name'] or ''}".rstrip(), flush=True)
 
 
 def main():

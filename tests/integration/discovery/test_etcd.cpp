@@ -185,15 +185,23 @@ void TestEtcd::Login(const std::string& user, const std::string& password) {
               nlohmann::json{{"name", user}, {"password", password}}.dump()))["token"];
 }
 
-std::int64_t TestEtcd::Put(const std::string& key, const std::string& value) {
+std::string TestEtcd::TryPut(const std::string& key, const std::string& value,
+                             std::int64_t* revision) {
   grpc::ClientContext context;
   Prepare(context);
   etcdserverpb::PutRequest request;
   request.set_key(key);
   request.set_value(value);
   etcdserverpb::PutResponse response;
-  REQUIRE(kv_->Put(&context, request, &response).error_message().empty());
-  return response.header().revision();
+  const grpc::Status status = kv_->Put(&context, request, &response);
+  if (revision != nullptr) *revision = response.header().revision();
+  return status.error_message();
+}
+
+std::int64_t TestEtcd::Put(const std::string& key, const std::string& value) {
+  std::int64_t revision = 0;
+  REQUIRE(TryPut(key, value, &revision).empty());
+  return revision;
 }
 
 std::int64_t TestEtcd::Delete(const std::string& key) {

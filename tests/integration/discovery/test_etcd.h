@@ -64,6 +64,9 @@ class TestEtcd {
   // As this user from now on; after `etcd --auth-token-ttl` or a new start the token is no good.
   void Login(const std::string& user, const std::string& password);
   std::int64_t Put(const std::string& key, const std::string& value);
+  // The error, empty when it went well; from any thread, where Put may not be used.
+  std::string TryPut(const std::string& key, const std::string& value,
+                     std::int64_t* revision = nullptr);
   std::int64_t Delete(const std::string& key);
   void Compact(std::int64_t revision);
 
