@@ -161,6 +161,10 @@ void Node::RemoveLink(Now now, std::map<std::string, Link>::iterator it) {
   const Link& link = it->second;
   if (!link.record().uid.empty() && !link.duplicate() && !link.legacy()) {
     departed_[link.record().uid] = {link.floor_contact(), now.steady};
+    const auto contact = contacts_.find(link.record().uid);
+    if (contact != contacts_.end()) {
+      contact->second = std::min(contact->second, link.floor_contact());
+    }
   }
   if (link.conn() != 0) {
     ready_.closes.push_back(link.conn());

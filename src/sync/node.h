@@ -156,6 +156,7 @@ class Node {
   // node_upkeep.cpp: what happens as time passes
   void StepLink(Now now, Link& link);
   void StepPass(Now now, Link& link);
+  void BeginPass(Now now, Link& link);
   void StepLegacyPass(Now now, Link& link);
   SteadyMs NextPassAt(Now now);
   bool MayPass(const Link& link) const;
@@ -192,6 +193,7 @@ class Node {
   // hlc at which our last completed pass with a pod began, by UID; outlives its link, so that a pod
   // that comes back after too long is found out. Bounded: the oldest go first.
   std::map<std::string, std::uint64_t> contacts_;
+  std::uint64_t newest_contact_ = 0;  // no contact of a link, and none of these, is newer
   // Pods that left the set less than tombstone-ttl ago hold the floor as if they were in it.
   struct Departed {
     std::uint64_t floor_contact = 0;

@@ -102,12 +102,17 @@ void Node::NoteLate(const std::vector<EntryRef>& entries, const std::string& fro
   for (const EntryRef& entry : entries) {
     if (entry->version().hlc > floor) hlc = std::min(hlc, entry->version().hlc);
   }
+  if (hlc > newest_contact_) return;
   const std::uint64_t before = hlc - 1;
   for (Link* link : by_age_) {
     if (link->record().uid != from) link->Late(before);
   }
   for (auto& [uid, departed] : departed_) {
     if (uid != from) departed.floor_contact = std::min(departed.floor_contact, before);
+  }
+  // Those in the set will have it with the next pass.
+  for (auto& [uid, contact] : contacts_) {
+    if (contact > before && uid != from && !links_.contains(uid)) contact = before;
   }
 }
 

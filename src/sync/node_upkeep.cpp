@@ -100,8 +100,13 @@ void Node::StepPass(Now now, Link& link) {
     link.AbandonPass(now.steady);
   }
   if (!link.pass() && link.PassDue(now.steady) && MayPass(link)) {
-    link.BeginPass(next_pass_++, hlc_.Current(now.wall), backlog_, now.steady);
+    BeginPass(now, link);
   }
+}
+
+void Node::BeginPass(Now now, Link& link) {
+  newest_contact_ = std::max(newest_contact_, hlc_.Current(now.wall));
+  link.BeginPass(next_pass_++, hlc_.Current(now.wall), backlog_, now.steady);
 }
 
 bool Node::OldestSynced() const {
@@ -179,7 +184,7 @@ void Node::StepJoin(Now now) {
       for (const std::string& id : decision.verify) {
         Link& link = links_.at(id);
         if (link.pass()) continue;
-        link.BeginPass(next_pass_++, hlc_.Current(now.wall), backlog_, now.steady);
+        BeginPass(now, link);
         ready_.wakes.push_back(link.conn());
       }
       break;
@@ -215,6 +220,7 @@ void Node::EndCopy(Now now, const FetchReply& reply) {
   } else {
     bootstrap_.copied = true;
     cache_.Purge(reply.purge_floor);
+    newest_contact_ = std::max(newest_contact_, bootstrap_.copy->begun_hlc);
     donor.InheritContact(bootstrap_.copy->begun_hlc);
     if (!donor.record().uid.empty()) contacts_[donor.record().uid] = donor.contact();
     for (const Contact& contact : reply.contacts) {
@@ -225,6 +231,7 @@ void Node::EndCopy(Now now, const FetchReply& reply) {
         }
         continue;
       }
+      newest_contact_ = std::max(newest_contact_, contact.hlc);
       if (found != links_.end()) found->second.InheritContact(contact.hlc);
       contacts_.try_emplace(contact.uid, contact.hlc);
     }
