@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -107,6 +108,8 @@ class Node {
     std::optional<Copy> copy;
     bool copied = false;
     bool legacy_copied = false;
+    // What is newer came from others than the donor meanwhile: see Link::Late.
+    std::uint64_t late = std::numeric_limits<std::uint64_t>::max();
     std::uint64_t verify_hlc = 0;  // passes that began at or after it check the copy
     BootstrapReport report;
     std::string reason;
@@ -140,7 +143,6 @@ class Node {
 
   // node_streams.cpp: what comes and goes on the streams
   Link* LinkOf(ConnId conn);
-  void NoteLate(const std::vector<EntryRef>& entries, const std::string& from);
   Link* LinkTo(const Introduction& peer);
   void OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message);
   void OnLinkMessage(Now now, Link& link, const Message& message);
@@ -152,6 +154,13 @@ class Node {
   bool LinkHasNext(Now now, const Link& link) const;
   bool LinkHasOther(const Link& link) const;
   void CreditAcks(const Link& link, std::uint64_t first, std::uint64_t last);
+
+  // node_floor.cpp: what may be forgotten
+  void NoteLate(const std::vector<EntryRef>& entries, const Link* from);
+  std::uint64_t ReachedNow(Now now) const;
+  std::uint64_t Reach(Now now) const;
+  void AdvanceFloor(Now now);
+  bool RaiseFloor(Now now, std::uint64_t floor);
 
   // node_upkeep.cpp: what happens as time passes
   void StepLink(Now now, Link& link);
@@ -167,10 +176,6 @@ class Node {
   void EndCopy(Now now, const FetchReply& reply);
   void BecomeSynced(Now now);
   void Rejoin(Now now, const std::string& why);
-  std::uint64_t ReachedNow(Now now) const;
-  std::uint64_t Reach(Now now) const;
-  void AdvanceFloor(Now now);
-  bool RaiseFloor(Now now, std::uint64_t floor);
   void HandOver(Now now);
   bool Elder(const Link& link) const;
   bool OldestSynced() const;

@@ -1,6 +1,5 @@
 // The part of Node that deals with messages: what arrives on the streams, what goes out.
 #include <algorithm>
-#include <limits>
 
 #include "sync/node.h"
 
@@ -95,27 +94,6 @@ void Node::RefuseLink(Now now, Link& link, RefusalReason reason, std::string det
 
 // --- what arrives ---
 
-// What a pod that was away brings may be older than our contact with others who do not have it.
-void Node::NoteLate(const std::vector<EntryRef>& entries, const std::string& from) {
-  std::uint64_t hlc = std::numeric_limits<std::uint64_t>::max();
-  const std::uint64_t floor = cache_.purge_floor();  // at or below it, it is too late for any care
-  for (const EntryRef& entry : entries) {
-    if (entry->version().hlc > floor) hlc = std::min(hlc, entry->version().hlc);
-  }
-  if (hlc > newest_contact_) return;
-  const std::uint64_t before = hlc - 1;
-  for (Link* link : by_age_) {
-    if (link->record().uid != from) link->Late(before);
-  }
-  for (auto& [uid, departed] : departed_) {
-    if (uid != from) departed.floor_contact = std::min(departed.floor_contact, before);
-  }
-  // Those in the set will have it with the next pass.
-  for (auto& [uid, contact] : contacts_) {
-    if (contact > before && uid != from && !links_.contains(uid)) contact = before;
-  }
-}
-
 Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
   Link* link = LinkOf(conn);
   const auto found = sessions_.find(conn);
@@ -145,7 +123,7 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
     return Admission::kRefused;
   }
   hlc_.Observe(hlc);
-  if (synced_) NoteLate(*entries, link != nullptr ? link->record().uid : session->peer.uid);
+  NoteLate(*entries, link != nullptr ? link : LinkTo(session->peer));
   const auto* fetched = std::get_if<FetchReply>(&message);
   if (fetched == nullptr) return Admission::kMerge;
   // The next chunk is asked for before this one is merged: both sides work at the same time.

@@ -100,8 +100,13 @@ Plan Draw(const RunOptions& options) {
     if (fault == Fault::kAway) continue;
     if (chance.OneIn(2)) plan.faults.push_back(fault);
   }
-  // Only with short times of life somebody can be away for too long.
+  // Only with short times of life somebody can be away for too long. Nobody starts anew meanwhile:
+  // who copies from a pod that was away before the others have met that one, takes its age for his.
   if (plan.short_ttl && chance.OneIn(4)) {
+    std::erase_if(plan.faults, [](Fault fault) {
+      return fault == Fault::kCrash || fault == Fault::kNodeLost || fault == Fault::kReplace ||
+             fault == Fault::kRoll;
+    });
     plan.faults.push_back(Fault::kAway);
     plan.faults_ms += 2 * plan.world.tombstone_ttl_ms;
   }
