@@ -1,6 +1,7 @@
 #include "sim/witness.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/hash/hash.h"
 
@@ -104,7 +105,9 @@ void Witness::Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::
   }
   if (version < seen.version) {
     // Somebody who never heard of what is long forgotten, and whose clock is behind, wrote it anew.
-    const bool anew = seen.forgotten && !held->tombstone() && written->second > seen.at;
+    const bool forgotten =
+        seen.forgotten || (seen.mortal && seen.version.hlc <= at.cache->purge_floor());
+    const bool anew = forgotten && !held->tombstone() && written->second > seen.at;
     if (!anew) {
       Fail(NameOf(at) + " went back from " + Text(key, seen.version) + " to " + version.ToString() +
            (held->tombstone() ? ", a tombstone" : ", live"));
@@ -152,9 +155,13 @@ void Witness::Received(Process& at, const sync::Message& message) {
 // --- acknowledgements ---
 
 bool Witness::Holds(const Process& process, std::uint64_t key_hash, Version version) {
-  const auto& seen = Of(process).seen;
-  const auto found = seen.find(key_hash);
-  return found != seen.end() && found->second.version >= version;
+  // A peer that held it and dropped its copy since is as one that has crashed since.
+  const Record& record = Of(process);
+  for (const Holdings* held : {&record.seen, &record.dropped}) {
+    const auto found = held->find(key_hash);
+    if (found != held->end() && found->second.version >= version) return true;
+  }
+  return false;
 }
 
 void Witness::Answered(Process& at, const sync::WriteItem& item,
@@ -232,7 +239,11 @@ void Witness::BecameReady(Process& process) {
     // The cache itself is asked: what came with the last message has not been looked at yet.
     if (Stored(*process.cache, key) >= base.version) continue;
     // A tombstone that all have forgotten need not be copied.
-    if (base.mortal) continue;
+    const bool known = std::any_of(
+        world_.processes().begin(), world_.processes().end(), [&, key = key](const auto& other) {
+          return other->alive && other->was_ready && Stored(*other->cache, key) != Version{};
+        });
+    if (base.mortal || !known) continue;
     Fail(NameOf(process) + " is ready without " + base.version.ToString());
     return;
   }
@@ -281,7 +292,7 @@ void Witness::Dropped(Process& process) {
     Fail(NameOf(process) + " dropped its copy, though it was missing in no set for longer than " +
          std::to_string(missing) + " ms");
   }
-  record.seen.clear();
+  record.dropped = std::exchange(record.seen, {});
   record.was_synced = false;
   record.longest_missing = 0;
   TakeBase(record, process);
