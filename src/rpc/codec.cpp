@@ -355,6 +355,7 @@ void Put(const sync::FetchReply& from, v1::Frame* frame) {
     v1::Contact* contact = to->add_contacts();
     contact->set_uid(Cut(from.contacts[i].uid, kMaxNameBytes));
     contact->set_hlc(from.contacts[i].hlc);
+    contact->set_left_ms(from.contacts[i].left_ms);
   }
 }
 
@@ -366,7 +367,8 @@ Status Take(const v1::FetchReply& from, sync::FetchReply* to) {
   if (Status status = CheckListed(from.contacts_size(), "contacts"); !status.ok()) return status;
   for (const v1::Contact& contact : from.contacts()) {
     if (Status status = CheckText(contact.uid(), kMaxNameBytes, "uid"); !status.ok()) return status;
-    to->contacts.push_back({contact.uid(), contact.hlc()});
+    if (contact.left_ms() < 0) return Invalid("a contact that leaves in the future");
+    to->contacts.push_back({contact.uid(), contact.hlc(), contact.left_ms()});
   }
   return Unpack(from.entries(), &to->entries);
 }

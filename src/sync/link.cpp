@@ -145,6 +145,7 @@ void Link::BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog
   pass_.emplace(id, hlc, backlog.last());
   pass_heals_ = true;
   pass_wanted_ = false;
+  late_ = std::numeric_limits<std::uint64_t>::max();
   pass_progress_at_ = now;
   HeartbeatNow();  // the peer is to see `hlc` before the pass is done: Node::ReachedNow
 }
@@ -152,6 +153,7 @@ void Link::BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog
 void Link::EndPass(SteadyMs now, SteadyMs next_at) {
   covered_ = std::max(covered_, pass_->begun_seq());
   contact_ = std::max(contact_, pass_->begun_hlc());
+  floor_contact_ = std::min(pass_->begun_hlc(), late_);
   contact_at_ = now;
   passed_ = pass_->begun_hlc();
   if (pass_heals_) restart_pending_ = false;

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 
@@ -42,12 +43,11 @@ class Link {
  public:
   enum class Phase { kWaiting, kDialling, kHandshake, kOpen };
 
-  // floor: our purge floor now; it stands still until there was contact. contact: our hlc at the
-  // start of the last completed pass with this pod, 0 = none.
-  Link(PodRecord record, std::uint64_t floor, std::uint64_t contact, SteadyMs now)
+  // contact: our hlc at the start of the last completed pass with this pod, 0 = none.
+  Link(PodRecord record, std::uint64_t floor_contact, std::uint64_t contact, SteadyMs now)
       : id_(record.id()),
         record_(std::move(record)),
-        floor_(floor),
+        floor_contact_(floor_contact),
         contact_(contact),
         contact_at_(now) {}
 
@@ -148,7 +148,12 @@ class Link {
   // What the peer is told and staleness is judged by; 0 = no pass was ever completed with it.
   std::uint64_t contact() const { return contact_; }
   // How far the purge floor may go while this peer is in the set.
-  std::uint64_t floor_contact() const { return contact_ != 0 ? contact_ : floor_; }
+  std::uint64_t floor_contact() const { return floor_contact_; }
+  // What is newer than `hlc` came from another peer: the passes so far have not brought it.
+  void Late(std::uint64_t hlc) {
+    floor_contact_ = std::min(floor_contact_, hlc);
+    late_ = std::min(late_, hlc);
+  }
   // When the last pass with it was completed, or when it appeared.
   SteadyMs contact_at() const { return contact_at_; }
   std::uint64_t peer_floor() const { return peer_floor_; }  // as it last told
@@ -156,7 +161,7 @@ class Link {
   std::uint64_t peer_reached() const { return peer_reached_; }
   // What our donor knew of this pod counts for us while we know nothing ourselves.
   void InheritContact(std::uint64_t hlc) {
-    if (contact_ == 0) contact_ = hlc;
+    if (contact_ == 0) contact_ = floor_contact_ = hlc;
   }
   bool PassDue(SteadyMs now) const { return pass_wanted_ || now >= pass_at_; }
   // A pass is to begin as soon as may be, after the present one if there is one.
@@ -218,7 +223,8 @@ class Link {
   bool pass_wanted_ = false;
   SteadyMs pass_at_ = 0;
   SteadyMs pass_progress_at_ = 0;
-  std::uint64_t floor_;
+  std::uint64_t floor_contact_;
+  std::uint64_t late_ = std::numeric_limits<std::uint64_t>::max();  // since the pass began
   std::uint64_t contact_;
   SteadyMs contact_at_;
   std::uint64_t peer_floor_ = 0;

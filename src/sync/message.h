@@ -155,6 +155,8 @@ struct Fetch {
 struct Contact {
   std::string uid;
   std::uint64_t hlc = 0;
+  // Not 0: it has left the set, that long ago, and `hlc` holds the purge floor for tombstone-ttl.
+  std::int64_t left_ms = 0;
 };
 
 struct FetchReply {

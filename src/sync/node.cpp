@@ -146,12 +146,13 @@ void Node::SortLinks() {
 }
 
 void Node::AddLink(Now now, const PodRecord& record) {
-  const auto contact = contacts_.find(record.uid);
+  const auto known = contacts_.find(record.uid);
+  const std::uint64_t contact = known == contacts_.end() ? 0 : known->second;
   const auto departed = departed_.find(record.uid);
-  const std::uint64_t floor =
-      departed == departed_.end() ? cache_.purge_floor() : departed->second.floor_contact;
-  links_.emplace(record.id(),
-                 Link(record, floor, contact == contacts_.end() ? 0 : contact->second, now.steady));
+  const std::uint64_t floor_contact = departed != departed_.end() ? departed->second.floor_contact
+                                      : contact != 0              ? contact
+                                                                  : cache_.purge_floor();
+  links_.emplace(record.id(), Link(record, floor_contact, contact, now.steady));
   departed_.erase(record.uid);
   Emit(EventKind::kPeerAdded, record.name, record.ip);
 }
@@ -160,6 +161,10 @@ void Node::RemoveLink(Now now, std::map<std::string, Link>::iterator it) {
   const Link& link = it->second;
   if (!link.record().uid.empty() && !link.duplicate() && !link.legacy()) {
     departed_[link.record().uid] = {link.floor_contact(), now.steady};
+    const auto contact = contacts_.find(link.record().uid);
+    if (contact != contacts_.end()) {
+      contact->second = std::min(contact->second, link.floor_contact());
+    }
   }
   if (link.conn() != 0) {
     ready_.closes.push_back(link.conn());

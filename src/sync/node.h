@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -109,6 +110,8 @@ class Node {
     std::optional<Copy> copy;
     bool copied = false;
     bool legacy_copied = false;
+    // What is newer came from others than the donor meanwhile: see Link::Late.
+    std::uint64_t late = std::numeric_limits<std::uint64_t>::max();
     std::uint64_t verify_hlc = 0;  // passes that began at or after it check the copy
     BootstrapReport report;
     std::string reason;
@@ -154,9 +157,17 @@ class Node {
   bool LinkHasOther(const Link& link) const;
   void CreditAcks(const Link& link, std::uint64_t first, std::uint64_t last);
 
+  // node_floor.cpp: what may be forgotten
+  void NoteLate(const std::vector<EntryRef>& entries, const Link* from);
+  std::uint64_t ReachedNow(Now now) const;
+  std::uint64_t Reach(Now now) const;
+  void AdvanceFloor(Now now);
+  bool RaiseFloor(Now now, std::uint64_t floor);
+
   // node_upkeep.cpp: what happens as time passes
   void StepLink(Now now, Link& link);
   void StepPass(Now now, Link& link);
+  void BeginPass(Now now, Link& link);
   void StepLegacyPass(Now now, Link& link);
   SteadyMs NextPassAt(Now now);
   bool MayPass(const Link& link) const;
@@ -167,10 +178,6 @@ class Node {
   void EndCopy(Now now, const FetchReply& reply);
   void BecomeSynced(Now now);
   void Rejoin(Now now, const std::string& why);
-  std::uint64_t ReachedNow(Now now) const;
-  std::uint64_t Reach(Now now) const;
-  void AdvanceFloor(Now now);
-  bool RaiseFloor(Now now, std::uint64_t floor);
   void HandOver(Now now);
   bool Elder(const Link& link) const;
   bool OldestSynced() const;
@@ -193,6 +200,7 @@ class Node {
   // hlc at which our last completed pass with a pod began, by UID; outlives its link, so that a pod
   // that comes back after too long is found out. Bounded: the oldest go first.
   std::map<std::string, std::uint64_t> contacts_;
+  std::uint64_t newest_contact_ = 0;  // no contact of a link, and none of these, is newer
   // Pods that left the set less than tombstone-ttl ago hold the floor as if they were in it.
   struct Departed {
     std::uint64_t floor_contact = 0;

@@ -55,18 +55,20 @@ std::uint64_t Node::ContactOf(const Introduction& peer) const {
   return found == contacts_.end() ? 0 : found->second;
 }
 
-// A node is stale when the other has forgotten tombstones that it may never have seen: their last
-// contact lies below the other's floor, and it holds things from before the other's last
-// tombstone-ttl. Its own floor stood still at that contact, so only the one that was cut off is
-// stale, whatever their ages. If both are (after 24 h without contact nobody holds the floor any
-// more), it is the one without a complete copy, else the younger one.
+// A node is stale when the other has forgotten tombstones that it may never have seen: the contact
+// that the other knows of (its own tells nothing of what came late there) lies below the other's
+// floor, and it holds things from before the other's last tombstone-ttl. Its own floor stood still
+// at its contact, so only the one that was cut off is stale, whatever their ages. If both are
+// (after 24 h without contact nobody holds the floor any more), it is the one without a complete
+// copy, else the younger one.
 Node::Staleness Node::CheckStale(Now now, const Introduction& peer,
                                  std::uint64_t our_contact) const {
-  const std::uint64_t contact = std::max(our_contact, peer.contact);
+  const std::uint64_t peers_at_us = our_contact != 0 ? our_contact : peer.contact;
+  const std::uint64_t ours_at_peer = peer.contact != 0 ? peer.contact : our_contact;
   const auto old = [&](std::int64_t age) { return age >= options_.tombstone_ttl_ms; };
   // The floor of a joiner is its donor's: its own contacts are still to come.
-  const bool peer_is_stale = synced_ && old(peer.copy_age_ms) && contact < cache_.purge_floor();
-  const bool we_are_stale = peer.synced && old(CopyAge(now)) && contact < peer.purge_floor;
+  const bool peer_is_stale = synced_ && old(peer.copy_age_ms) && peers_at_us < cache_.purge_floor();
+  const bool we_are_stale = peer.synced && old(CopyAge(now)) && ours_at_peer < peer.purge_floor;
   if (!peer_is_stale && !we_are_stale) return Staleness::kNone;
   const bool copying = !synced_;
   const bool peer_copying = !peer.synced;

@@ -123,6 +123,7 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
     return Admission::kRefused;
   }
   hlc_.Observe(hlc);
+  NoteLate(*entries, link != nullptr ? link : LinkTo(session->peer));
   const auto* fetched = std::get_if<FetchReply>(&message);
   if (fetched == nullptr) return Admission::kMerge;
   // The next chunk is asked for before this one is merged: both sides work at the same time.
@@ -288,7 +289,16 @@ Node::Outgoing Node::NextForSession(Now now, Session& session) {
     session.fetched_at = now.steady;
     question.request = *fetch;
     question.purge_floor = cache_.purge_floor();
-    for (const auto& [uid, hlc] : contacts_) question.contacts.push_back({uid, hlc});
+    // Those that left go first: they are what must not be cut.
+    for (const auto& [uid, departed] : departed_) {
+      const auto left_ms = std::max<std::int64_t>(now.steady - departed.at, 1);
+      question.contacts.push_back({uid, departed.floor_contact, left_ms});
+    }
+    for (const auto& [uid, hlc] : contacts_) {
+      const auto found = links_.find(uid);
+      const std::uint64_t floor = found == links_.end() ? hlc : found->second.floor_contact();
+      question.contacts.push_back({uid, std::min(hlc, floor)});
+    }
   }
   return question;
 }

@@ -1,6 +1,5 @@
-// The part of Node that moves things on as time passes: links, repair, joining, purge floor, drain.
+// The part of Node that moves things on as time passes: links, repair, joining, drain.
 #include <algorithm>
-#include <limits>
 #include <tuple>
 
 #include "sync/node.h"
@@ -8,12 +7,8 @@
 namespace podmirror::sync {
 namespace {
 
-// A peer that was not contacted for so long does not hold the purge floor any more.
-constexpr std::int64_t kForgetMs = 24 * 3'600'000;
 constexpr std::int64_t kFloorLookMs = 1000;
-constexpr std::int64_t kFloorSteps = 16;  // the floor advances every tombstone-ttl / 16
 constexpr std::int64_t kFetchStuckMs = 10'000;
-constexpr std::size_t kMaxContacts = 16384;
 constexpr std::int64_t kLongestTickMs = 1000;
 
 }  // namespace
@@ -100,8 +95,13 @@ void Node::StepPass(Now now, Link& link) {
     link.AbandonPass(now.steady);
   }
   if (!link.pass() && link.PassDue(now.steady) && MayPass(link)) {
-    link.BeginPass(next_pass_++, hlc_.Current(now.wall), backlog_, now.steady);
+    BeginPass(now, link);
   }
+}
+
+void Node::BeginPass(Now now, Link& link) {
+  newest_contact_ = std::max(newest_contact_, hlc_.Current(now.wall));
+  link.BeginPass(next_pass_++, hlc_.Current(now.wall), backlog_, now.steady);
 }
 
 bool Node::OldestSynced() const {
@@ -179,7 +179,7 @@ void Node::StepJoin(Now now) {
       for (const std::string& id : decision.verify) {
         Link& link = links_.at(id);
         if (link.pass()) continue;
-        link.BeginPass(next_pass_++, hlc_.Current(now.wall), backlog_, now.steady);
+        BeginPass(now, link);
         ready_.wakes.push_back(link.conn());
       }
       break;
@@ -215,12 +215,21 @@ void Node::EndCopy(Now now, const FetchReply& reply) {
   } else {
     bootstrap_.copied = true;
     cache_.Purge(reply.purge_floor);
+    newest_contact_ = std::max(newest_contact_, bootstrap_.copy->begun_hlc);
     donor.InheritContact(bootstrap_.copy->begun_hlc);
     if (!donor.record().uid.empty()) contacts_[donor.record().uid] = donor.contact();
     for (const Contact& contact : reply.contacts) {
+      const std::uint64_t hlc = std::min(contact.hlc, bootstrap_.late);
       const auto found = links_.find(contact.uid);
-      if (found != links_.end()) found->second.InheritContact(contact.hlc);
-      contacts_.try_emplace(contact.uid, contact.hlc);
+      if (contact.left_ms != 0) {
+        if (found == links_.end()) {
+          departed_.try_emplace(contact.uid, Departed{hlc, now.steady - contact.left_ms});
+        }
+        continue;
+      }
+      newest_contact_ = std::max(newest_contact_, hlc);
+      if (found != links_.end()) found->second.InheritContact(hlc);
+      contacts_.try_emplace(contact.uid, hlc);
     }
   }
   bootstrap_.verify_hlc = hlc_.Next(now.wall);
@@ -268,75 +277,6 @@ void Node::Rejoin(Now now, const std::string& why) {
     waiters_.Unreachable(id, ready_.completions);
     link = Link(link.record(), cache_.purge_floor(), 0, now.steady);
     StepLink(now, link);
-  }
-}
-
-// --- purge floor ---
-
-// Up to here, in hlc, every daemon of the set has had what we have: a pass with it has completed
-// that began so late, and it has seen that hlc, so that what it writes from then on is newer.
-std::uint64_t Node::ReachedNow(Now now) const {
-  std::uint64_t reached = hlc_.Current(now.wall);
-  for (const Link* link : by_age_) {
-    const bool deaf = link->duplicate() || (link->legacy() && link->open());
-    if (deaf || now.steady - link->contact_at() > kForgetMs) continue;
-    reached = std::min(reached, link->floor_contact());
-  }
-  return reached;
-}
-
-// How far the purge floor may go at all: those that left a short while ago count, too.
-std::uint64_t Node::Reach(Now now) const {
-  std::uint64_t reached = ReachedNow(now);
-  for (const auto& [uid, departed] : departed_) {
-    reached = std::min(reached, departed.floor_contact);
-  }
-  return reached;
-}
-
-// As far as we and all whom we are in contact with may go. True when it went up.
-bool Node::RaiseFloor(Now now, std::uint64_t floor) {
-  if (!synced_ || floor <= cache_.purge_floor()) return false;
-  floor = std::min(floor, Reach(now));
-  for (const Link* link : by_age_) {
-    if (link->synced()) floor = std::min(floor, link->peer_reached());
-  }
-  if (floor <= cache_.purge_floor()) return false;
-  cache_.Purge(floor);
-  floor_at_ = now.steady;
-  return true;
-}
-
-// The floor is what was reached tombstone-ttl ago by the steady clock: what is on its way to us
-// from a pod that has died or left has so long to arrive, whatever the wall clocks do, and one that
-// has left has so long to come back. Whoever advances first takes the others along, and goes only
-// so far as they can follow, so that all forget the same at the same time: what one has forgotten
-// is lost for whoever comes back, and it does not help if another keeps it.
-void Node::AdvanceFloor(Now now) {
-  if (!synced_) return;
-  const std::int64_t ttl = options_.tombstone_ttl_ms;
-  const std::int64_t step = std::max<std::int64_t>(ttl / kFloorSteps, 1);
-  if (reached_.empty() || now.steady - reached_.back().at >= step) {
-    reached_.push_back({now.steady, ReachedNow(now)});
-  }
-  while (!reached_.empty() && now.steady - reached_.front().at >= ttl) {
-    matured_ = std::max(matured_, reached_.front().hlc);
-    reached_.pop_front();
-  }
-  for (const Link* link : by_age_) {
-    if (link->open()) RaiseFloor(now, link->peer_floor());
-  }
-  if (now.steady - floor_at_ >= step && RaiseFloor(now, matured_)) {
-    for (Link* link : by_age_) {
-      link->HeartbeatNow();
-      StepLink(now, *link);
-    }
-  }
-  std::erase_if(departed_, [&](const auto& item) { return now.steady - item.second.at >= ttl; });
-  while (contacts_.size() > kMaxContacts) {
-    contacts_.erase(
-        std::min_element(contacts_.begin(), contacts_.end(),
-                         [](const auto& a, const auto& b) { return a.second < b.second; }));
   }
 }
 

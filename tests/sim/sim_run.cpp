@@ -27,14 +27,15 @@ enum class Fault : std::uint8_t {
   kSilence,  // discovery tells a daemon nothing
   kLag,      // or late
   kUnlist,   // a running pod's record is away for a while
+  kAway,     // the same, and it is cut off, for about as long as tombstones are kept
 };
 constexpr std::array kFaults = {Fault::kCrash, Fault::kNodeLost,  Fault::kReplace, Fault::kRoll,
                                 Fault::kCut,   Fault::kCutOneWay, Fault::kHide,    Fault::kReset,
                                 Fault::kSlow,  Fault::kPause,     Fault::kJump,    Fault::kSilence,
-                                Fault::kLag,   Fault::kUnlist};
-constexpr std::array kFaultNames = {"crash",       "node-lost", "replace", "roll",  "cut",
-                                    "cut-one-way", "hide",      "reset",   "slow",  "pause",
-                                    "jump",        "silence",   "lag",     "unlist"};
+                                Fault::kLag,   Fault::kUnlist,    Fault::kAway};
+constexpr std::array kFaultNames = {"crash",       "node-lost", "replace", "roll",   "cut",
+                                    "cut-one-way", "hide",      "reset",   "slow",   "pause",
+                                    "jump",        "silence",   "lag",     "unlist", "away"};
 static_assert(kFaults.size() == kFaultNames.size());
 
 constexpr WallMs kHour = 3'600'000;
@@ -96,7 +97,18 @@ Plan Draw(const RunOptions& options) {
     return plan;
   }
   for (const Fault fault : kFaults) {
+    if (fault == Fault::kAway) continue;
     if (chance.OneIn(2)) plan.faults.push_back(fault);
+  }
+  // Only with short times of life somebody can be away for too long. Nobody starts anew meanwhile:
+  // who copies from a pod that was away before the others have met that one, takes its age for his.
+  if (plan.short_ttl && chance.OneIn(4)) {
+    std::erase_if(plan.faults, [](Fault fault) {
+      return fault == Fault::kCrash || fault == Fault::kNodeLost || fault == Fault::kReplace ||
+             fault == Fault::kRoll;
+    });
+    plan.faults.push_back(Fault::kAway);
+    plan.faults_ms += 2 * plan.world.tombstone_ttl_ms;
   }
   return plan;
 }
@@ -219,11 +231,7 @@ class Run {
         CutOneWay(world_.address(a), world_.address(b), soon);
         return;
       case Fault::kHide:
-        for (const int other : world_.Pods()) {
-          if (other == a) continue;
-          CutOneWay(world_.address(a), world_.address(other), soon);
-          CutOneWay(world_.address(other), world_.address(a), soon);
-        }
+        Hide(a, soon);
         return;
       default:
         DoMild(fault, a, b, soon);
@@ -265,8 +273,25 @@ class Run {
         world_.DropRecord(a);
         time_.In(soon, [this, a] { Relist(a); });
         return;
+      case Fault::kAway: {
+        if (!world_.running(a) || !Spare(a)) return;
+        const SteadyMs ttl = plan_.world.tombstone_ttl_ms;
+        const SteadyMs away = time_.Between(ttl / 2, 2 * ttl + ttl / 2);
+        world_.DropRecord(a);
+        Hide(a, away);
+        time_.In(away, [this, a] { Relist(a); });
+        return;
+      }
       default:
         return;
+    }
+  }
+
+  void Hide(int pod, SteadyMs soon) {
+    for (const int other : world_.Pods()) {
+      if (other == pod) continue;
+      CutOneWay(world_.address(pod), world_.address(other), soon);
+      CutOneWay(world_.address(other), world_.address(pod), soon);
     }
   }
 

@@ -104,7 +104,9 @@ void Witness::Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::
   }
   if (version < seen.version) {
     // Somebody who never heard of what is long forgotten, and whose clock is behind, wrote it anew.
-    const bool anew = seen.forgotten && !held->tombstone() && written->second > seen.at;
+    const bool forgotten =
+        seen.forgotten || (seen.mortal && seen.version.hlc <= at.cache->purge_floor());
+    const bool anew = forgotten && !held->tombstone() && written->second > seen.at;
     if (!anew) {
       Fail(NameOf(at) + " went back from " + Text(key, seen.version) + " to " + version.ToString() +
            (held->tombstone() ? ", a tombstone" : ", live"));
@@ -232,7 +234,11 @@ void Witness::BecameReady(Process& process) {
     // The cache itself is asked: what came with the last message has not been looked at yet.
     if (Stored(*process.cache, key) >= base.version) continue;
     // A tombstone that all have forgotten need not be copied.
-    if (base.mortal) continue;
+    const bool known = std::any_of(
+        world_.processes().begin(), world_.processes().end(), [&, key = key](const auto& other) {
+          return other->alive && other->was_ready && Stored(*other->cache, key) != Version{};
+        });
+    if (base.mortal || !known) continue;
     Fail(NameOf(process) + " is ready without " + base.version.ToString());
     return;
   }

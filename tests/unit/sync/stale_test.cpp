@@ -140,6 +140,11 @@ TEST_CASE("streams without a completed pass are no contact") {
 TEST_CASE("a younger peer that comes back after too long must join anew") {
   Fixture f(1, 2);
   f.LosePeerForHours();
+  SECTION("by what it knows itself") {}
+  // It cannot know what has come to us from others since.
+  SECTION("also when it knows of a later pass with us") {
+    f.peer.intro.contact = HlcOf(f.node.env.now().wall - kHour / 2);
+  }
   const auto reply = f.peer.SayHello(f.node);
   REQUIRE(reply);
   CHECK(reply->refusal == RefusalReason::kStale);
@@ -147,7 +152,7 @@ TEST_CASE("a younger peer that comes back after too long must join anew") {
   CHECK(f.node.Has("k"));
 }
 
-TEST_CASE("a peer that joins anew is not stale, nor one with contact above the floor") {
+TEST_CASE("a peer that joins anew is not stale") {
   Fixture f(1, 2);
   f.LosePeerForHours();
   SECTION("it holds no copy yet") {
@@ -155,9 +160,6 @@ TEST_CASE("a peer that joins anew is not stale, nor one with contact above the f
     f.peer.intro.copy_age_ms = 0;
   }
   SECTION("its copy is younger than tombstone-ttl") { f.peer.intro.copy_age_ms = kHour / 2; }
-  SECTION("it knows of a later pass with us") {
-    f.peer.intro.contact = HlcOf(f.node.env.now().wall - kHour / 2);
-  }
   CHECK(f.peer.SayHello(f.node)->refusal == RefusalReason::kNone);
   CHECK(f.node.driver.ready());
 }
@@ -259,6 +261,93 @@ TEST_CASE("a joiner takes over the floor of its donor") {
   }
   CHECK(node.driver.ready());
   CHECK(node.cache.purge_floor() == donor.intro.purge_floor);
+}
+
+TEST_CASE("a joiner waits for those who left its donor's set as long as the donor does") {
+  TestNode node(OptionsOf(2));
+  FakePeer donor(1, node);
+  node.driver.SetPeers(SetOf({1}));
+  const ConnId conn = donor.Open(node);
+  while (std::optional<Message> message = node.driver.Next(conn)) {
+    std::optional<Message> reply = donor.Answer(node, *message);
+    REQUIRE(reply);
+    if (auto* chunk = std::get_if<FetchReply>(&*reply)) {
+      chunk->contacts = {{"uid-9", HlcOf(kStartWall - kHour), kHour / 2}};
+    }
+    node.driver.Receive(conn, std::move(*reply));
+  }
+  REQUIRE(node.driver.ready());
+  node.Put("gone", "v");
+  node.Delete("gone");
+  const auto run = [&](std::int64_t ms) {
+    for (std::int64_t at = 0; at < ms; at += kStep) {
+      node.Run(kStep, kStep);
+      donor.Serve(node, conn);
+    }
+  };
+  run(kHour / 4);
+  // The donor would take us along at once, were it not for the one that left.
+  donor.intro.purge_floor = HlcOf(node.env.now().wall);
+  run(kHour / 8);
+  CHECK(node.cache.Stats().tombstones == 1);
+  run(kHour / 4);
+  CHECK(node.cache.Stats().tombstones == 0);
+}
+
+TEST_CASE("what comes late from one peer is kept for another that has not had it") {
+  Fixture f;
+  FakePeer away(3, f.node);
+  f.List({2, 3});
+  const std::uint64_t old = HlcOf(f.node.env.now().wall);
+  f.node.Run(kStep, kStep);
+  const ConnId conn = f.Connect();
+  const ConnId lost = away.Open(f.node);
+  away.Serve(f.node, lost);
+  f.node.driver.Closed(lost, {Code::kUnavailable, "reset"});
+  // Deleted before we last met the one that is away, told by the other one only now.
+  ConnId inbound = 0;
+  f.peer.SayHello(f.node, &inbound);
+  f.node.driver.Receive(inbound, Batch{1, 1, {Entry::MakeTombstone(1, "late", {old, 77})}});
+  for (std::int64_t at = 0; at < 3 * kHour; at += kStep) {
+    f.node.Run(kStep, kStep);
+    f.peer.Serve(f.node, conn);
+    f.node.driver.Receive(inbound, Heartbeat{HlcOf(f.node.env.now().wall), ~0ULL, 0, true, true});
+    f.node.Pull(inbound);
+  }
+  CHECK(f.node.cache.Peek(1, "late"));
+}
+
+TEST_CASE("who was away while something came late, and was forgotten, must join anew") {
+  Fixture f;
+  FakePeer away(3, f.node);
+  f.List({2, 3});
+  const std::uint64_t old = HlcOf(f.node.env.now().wall);
+  const ConnId conn = f.Connect();
+  const ConnId left = away.Open(f.node);
+  const auto run = [&](std::int64_t ms) {
+    for (std::int64_t at = 0; at < ms; at += kStep) {
+      f.node.Run(kStep, kStep);
+      f.peer.Serve(f.node, conn);
+      away.Serve(f.node, left);
+    }
+  };
+  run(28 * 60'000);
+  away.intro.contact = HlcOf(f.node.env.now().wall);
+  f.List({2});
+  ConnId inbound = 0;
+  f.peer.SayHello(f.node, &inbound);
+  f.node.driver.Receive(inbound, Batch{1, 1, {Entry::MakeTombstone(1, "late", {old, 77})}});
+  f.node.driver.Closed(inbound, {Code::kUnavailable, "reset"});
+  run(kHour - 10 * kStep);
+  CHECK(f.node.cache.Peek(1, "late"));
+  run(20 * kStep);
+  CHECK_FALSE(f.node.cache.Peek(1, "late"));
+  REQUIRE(f.node.cache.purge_floor() < away.intro.contact);
+  away.intro.hlc = HlcOf(f.node.env.now().wall);
+  away.intro.copy_age_ms = 4 * kHour;
+  const auto reply = away.SayHello(f.node);
+  REQUIRE(reply);
+  CHECK(reply->refusal == RefusalReason::kStale);
 }
 
 // The one that was cut off is stale: its floor has stood still at its last contact, so it has
