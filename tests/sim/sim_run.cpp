@@ -100,8 +100,9 @@ Plan Draw(const RunOptions& options) {
     if (fault == Fault::kAway) continue;
     if (chance.OneIn(2)) plan.faults.push_back(fault);
   }
-  // Only with short times of life somebody can be away for too long. Nobody starts anew meanwhile:
-  // who copies from a pod that was away before the others have met that one, takes its age for his.
+  // Only with short times of life somebody can be away for too long. One pod, once, and nobody
+  // starts anew meanwhile: who copies from a pod that was away, before the others have met that
+  // one, cannot be told from any other young copy.
   if (plan.short_ttl && chance.OneIn(4)) {
     std::erase_if(plan.faults, [](Fault fault) {
       return fault == Fault::kCrash || fault == Fault::kNodeLost || fault == Fault::kReplace ||
@@ -274,7 +275,8 @@ class Run {
         time_.In(soon, [this, a] { Relist(a); });
         return;
       case Fault::kAway: {
-        if (!world_.running(a) || !Spare(a)) return;
+        if (was_away_ || !world_.running(a) || !Spare(a)) return;
+        was_away_ = true;
         const SteadyMs ttl = plan_.world.tombstone_ttl_ms;
         const SteadyMs away = time_.Between(ttl / 2, 2 * ttl + ttl / 2);
         world_.DropRecord(a);
@@ -417,6 +419,7 @@ class Run {
   int next_pod_ = 1;
   int next_address_ = 1;
   std::uint64_t writes_ = 0;
+  bool was_away_ = false;
 };
 
 }  // namespace

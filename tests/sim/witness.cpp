@@ -1,6 +1,7 @@
 #include "sim/witness.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "absl/hash/hash.h"
 
@@ -154,9 +155,13 @@ void Witness::Received(Process& at, const sync::Message& message) {
 // --- acknowledgements ---
 
 bool Witness::Holds(const Process& process, std::uint64_t key_hash, Version version) {
-  const auto& seen = Of(process).seen;
-  const auto found = seen.find(key_hash);
-  return found != seen.end() && found->second.version >= version;
+  // A peer that held it and dropped its copy since is as one that has crashed since.
+  const Record& record = Of(process);
+  for (const Holdings* held : {&record.seen, &record.dropped}) {
+    const auto found = held->find(key_hash);
+    if (found != held->end() && found->second.version >= version) return true;
+  }
+  return false;
 }
 
 void Witness::Answered(Process& at, const sync::WriteItem& item,
@@ -287,7 +292,7 @@ void Witness::Dropped(Process& process) {
     Fail(NameOf(process) + " dropped its copy, though it was missing in no set for longer than " +
          std::to_string(missing) + " ms");
   }
-  record.seen.clear();
+  record.dropped = std::exchange(record.seen, {});
   record.was_synced = false;
   record.longest_missing = 0;
   TakeBase(record, process);

@@ -64,7 +64,8 @@ class Witness {
   // What is known of one process.
   struct Record {
     Holdings seen;
-    Holdings base;  // what every pod that served when it began held
+    Holdings dropped;  // what it had seen when it last dropped its copy
+    Holdings base;     // what every pod that served when it began held
     std::set<std::uint64_t> base_of;
     bool base_valid = true;  // one of these has served since, and said so in its record
     std::map<std::uint64_t, SteadyMs> missing_since;  // in the sets of others, by serial
