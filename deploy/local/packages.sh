@@ -6,7 +6,7 @@
 compile_packages=(
   g++ cmake ninja-build pkg-config
   libgrpc++-dev libprotobuf-dev protobuf-compiler protobuf-compiler-grpc
-  libcpp-httplib-dev nlohmann-json3-dev libspdlog-dev libabsl-dev libcli11-dev
+  libcpp-httplib-dev nlohmann-json3-dev rapidjson-dev libspdlog-dev libabsl-dev libcli11-dev
   libtomlplusplus-dev libxxhash-dev prometheus-cpp-dev libssl-dev zlib1g-dev
 )
 

@@ -10,6 +10,10 @@
 namespace podmirror::app {
 namespace {
 
+// Once it serves, time matters only to what takes a second or a caller's timeout; a wake-up costs
+// more than the tick.
+constexpr std::int64_t kServingTickMs = 2 * sync::Driver::kTickMs;
+
 constexpr absl::Duration kStreamsGrace = absl::Milliseconds(500);
 constexpr absl::Duration kCallsGrace = absl::Milliseconds(500);
 constexpr unsigned kMaxRestWorkers = 8;
@@ -143,7 +147,8 @@ void Daemon::RunTicker() {
       rpc_->SetServing(serving);
       feed_.SetReady(serving);
     }
-  } while (!stop_ticker_.WaitForNotificationWithTimeout(absl::Milliseconds(sync::Driver::kTickMs)));
+  } while (!stop_ticker_.WaitForNotificationWithTimeout(
+      absl::Milliseconds(serving ? kServingTickMs : sync::Driver::kTickMs)));
 }
 
 telemetry::Snapshot Daemon::TakeSnapshot() const {

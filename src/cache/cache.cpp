@@ -1,5 +1,6 @@
 #include "cache/cache.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -7,6 +8,12 @@
 #include "cache/group.h"
 
 namespace podmirror {
+namespace {
+
+// As many as the processor has memory accesses under way at a time, about.
+constexpr std::size_t kMergedAtOnce = 16;
+
+}  // namespace
 
 // Aligned so that two shards never share a cache line.
 struct alignas(64) Cache::Shard {
@@ -15,6 +22,12 @@ struct alignas(64) Cache::Shard {
   // The group's, so that a sweep with nothing to do takes no lock. A change that is under way is
   // seen by the next sweep.
   std::atomic<WallMs> next_expiry{0};
+
+  // Reads nothing, so that it needs no lock.
+  void Prefetch(std::uint64_t key_hash) const ABSL_NO_THREAD_SAFETY_ANALYSIS {
+    __builtin_prefetch(&mu, 1);
+    group.Prefetch(key_hash);
+  }
 };
 
 Cache::Cache() : shards_(std::make_unique<Shard[]>(kGroups)) {}
@@ -37,10 +50,27 @@ auto Cache::Apply(Shard& shard, Change change) {
 }
 
 MergeResult Cache::Merge(EntryRef incoming, WallMs now) {
+  const std::uint64_t key_hash = incoming->key_hash();
+  return MergeHashed(key_hash, std::move(incoming), now);
+}
+
+void Cache::MergeAll(std::span<const EntryRef> entries, WallMs now) {
+  std::array<std::uint64_t, kMergedAtOnce> hashes;
+  while (!entries.empty()) {
+    const auto some = entries.first(std::min(entries.size(), kMergedAtOnce));
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      hashes[i] = some[i]->key_hash();
+      ShardOf(hashes[i]).Prefetch(hashes[i]);
+    }
+    for (std::size_t i = 0; i < some.size(); ++i) MergeHashed(hashes[i], some[i], now);
+    entries = entries.subspan(some.size());
+  }
+}
+
+MergeResult Cache::MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now) {
   if (incoming->expired(now)) {
     incoming = Entry::MakeTombstone(incoming->type(), incoming->key(), incoming->version());
   }
-  const std::uint64_t key_hash = incoming->key_hash();
   // The floor is read under the lock: a Purge that has passed this shard has raised it before.
   return Apply(ShardOf(key_hash),
                [&](Group& group) { return group.Merge(key_hash, incoming, purge_floor()); });

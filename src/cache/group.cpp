@@ -53,6 +53,13 @@ const Entry* Group::Find(std::uint64_t key_hash, std::int32_t type, std::string_
   return index == Slots::kNone ? nullptr : &slots_.at(bucket, index);
 }
 
+void Group::Prefetch(std::uint64_t key_hash) const {
+  const std::uint32_t bucket = IndexOf(key_hash);
+  slots_.Prefetch(bucket);
+  __builtin_prefetch(&buckets_[bucket], 1);
+  __builtin_prefetch(&totals_, 1);
+}
+
 std::vector<EntryRef> Group::Entries(std::uint32_t bucket) const {
   std::vector<EntryRef> entries;
   entries.reserve(slots_.size(bucket));

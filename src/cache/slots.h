@@ -35,6 +35,12 @@ class Slots {
     return *Address(block_[ranges_[bucket].begin + index]);
   }
 
+  // As Group::Prefetch.
+  void Prefetch(std::uint32_t bucket) const {
+    __builtin_prefetch(&block_);
+    __builtin_prefetch(&ranges_[bucket]);
+  }
+
   // Index of the entry of this key, or kNone.
   std::uint32_t Find(std::uint32_t bucket, std::uint64_t key_hash, std::int32_t type,
                      std::string_view key) const;

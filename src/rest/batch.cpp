@@ -7,17 +7,22 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
-#include "nlohmann/json.hpp"
 #include "rest/target.h"
+
+#ifdef __SSE2__
+#define RAPIDJSON_SSE2  // 16 bytes of a text at a time
+#endif
+#include "rapidjson/reader.h"
 
 namespace podmirror::rest {
 namespace {
 
-using Json = nlohmann::json;
+// The parser looks at whole blocks of this size, the last of which may begin at the text's end.
+constexpr std::size_t kPaddingBytes = 16;
 
 // Follows the document's fixed shape; whatever does not fit ends the parse. So depth is bounded and
 // no tree is built.
-class BatchReader final : public nlohmann::json_sax<Json> {
+class BatchReader {
  public:
   BatchReader(const BatchLimits& limits, std::int64_t default_ttl_ms, std::string& text,
               std::vector<sync::WriteItem>& items)
@@ -26,23 +31,23 @@ class BatchReader final : public nlohmann::json_sax<Json> {
   std::optional<Refusal> TakeRefusal() { return std::move(refusal_); }
   std::size_t deletes() const { return deletes_; }
 
-  bool null() override { return Unexpected("null"); }
-  bool boolean(bool) override { return Unexpected("a boolean"); }
-  bool number_float(double, const string_t&) override { return Number(std::nullopt); }
-  bool binary(binary_t&) override { return Unexpected("binary data"); }
-  bool number_integer(std::int64_t number) override { return Number(number); }
-  bool number_unsigned(std::uint64_t number) override {
-    const bool fits = number <= std::numeric_limits<std::int32_t>::max();
-    return Number(fits ? std::optional(static_cast<std::int64_t>(number)) : std::nullopt);
-  }
-  bool string(string_t& text) override;
-  bool start_object(std::size_t) override;
-  bool key(string_t& name) override;
-  bool end_object() override;
-  bool start_array(std::size_t) override;
-  bool end_array() override;
-  bool parse_error(std::size_t position, const std::string&, const Json::exception&) override {
-    return Fail(Problem::kInvalidJson, absl::StrCat("not JSON at byte ", position));
+  // What the parser calls, with texts that it has decoded in text_; false ends the parse.
+  bool Null() { return Unexpected("null"); }
+  bool Bool(bool) { return Unexpected("a boolean"); }
+  bool Int(int number) { return Number(number); }
+  bool Uint(unsigned number) { return Number(number); }
+  bool Int64(std::int64_t number) { return Number(number); }
+  bool Uint64(std::uint64_t) { return Number(std::nullopt); }
+  bool Double(double) { return Number(std::nullopt); }
+  bool RawNumber(const char*, unsigned, bool) { std::abort(); }  // not asked for
+  bool String(const char* text, unsigned size, bool);
+  bool Key(const char* name, unsigned size, bool);
+  bool StartObject();
+  bool EndObject(unsigned);
+  bool StartArray();
+  bool EndArray(unsigned);
+  bool NotJson(std::size_t offset) {
+    return Fail(Problem::kInvalidJson, absl::StrCat("not JSON at byte ", offset + 1));
   }
 
  private:
@@ -76,13 +81,14 @@ class BatchReader final : public nlohmann::json_sax<Json> {
     return Fail(Problem::kInvalidJson, absl::StrCat(Where(), ": unexpected ", std::string(what)));
   }
   std::string Where() const;
-  bool TakeFieldName(const std::string& name);
+  bool TakeFieldName(std::string_view name);
   bool Once(Seen field);
+  bool CheckUtf8(std::string_view text);
   bool Number(std::optional<std::int64_t> number);
-  bool AddKey(const std::string& key, bool remove);
+  bool AddKey(std::string_view key, bool remove);
   bool SetValue(std::string_view value);
   bool EndItem(Seen content, std::string_view content_name);
-  std::string_view Keep(std::string_view bytes);
+  bool SetBase64(std::string_view text);
 
   const BatchLimits limits_;
   const std::int64_t default_ttl_ms_;
@@ -124,14 +130,6 @@ std::string BatchReader::Where() const {
   std::abort();
 }
 
-std::string_view BatchReader::Keep(std::string_view bytes) {
-  // JSON never encodes shorter than what it stands for; a reallocation would break all views.
-  if (text_.capacity() - text_.size() < bytes.size()) std::abort();
-  const std::size_t begin = text_.size();
-  text_.append(bytes);
-  return std::string_view(text_).substr(begin);
-}
-
 bool BatchReader::Once(Seen field) {
   if ((seen_ & field) != 0) {
     return Fail(Problem::kInvalidJson, absl::StrCat(Where(), ": a field is given twice"));
@@ -141,7 +139,7 @@ bool BatchReader::Once(Seen field) {
   return true;
 }
 
-bool BatchReader::TakeFieldName(const std::string& name) {
+bool BatchReader::TakeFieldName(std::string_view name) {
   if (at_ == At::kTop && name == "data") return Once(kData);
   if (at_ == At::kTop && name == "delete") return Once(kDeleteField);
   if ((at_ == At::kSet || at_ == At::kDelete) && name == "type") return Once(kType);
@@ -152,24 +150,33 @@ bool BatchReader::TakeFieldName(const std::string& name) {
     // A second "base64" is refused where its value comes.
     return true;
   }
-  return Fail(Problem::kInvalidJson, absl::StrCat(Where(), ": unknown field \"", name, "\""));
+  return Fail(Problem::kInvalidJson,
+              absl::StrCat(Where(), ": unknown field \"", std::string(name), "\""));
 }
 
-bool BatchReader::key(string_t& name) {
-  return at_ == At::kSetMap ? AddKey(name, false) : TakeFieldName(name);
+// The parser lets any bytes pass.
+bool BatchReader::CheckUtf8(std::string_view text) {
+  return IsUtf8(text) ||
+         Fail(Problem::kInvalidJson, absl::StrCat(Where(), ": a text that is not UTF-8"));
 }
 
-bool BatchReader::AddKey(const std::string& key, bool remove) {
+bool BatchReader::Key(const char* name, unsigned size, bool) {
+  const std::string_view text(name, size);
+  if (!CheckUtf8(text)) return false;
+  return at_ == At::kSetMap ? AddKey(text, false) : TakeFieldName(text);
+}
+
+bool BatchReader::AddKey(std::string_view key, bool remove) {
   if (!IsValidKey(key) || key.size() > limits_.max_key_bytes) {
-    return Fail(
-        Problem::kInvalidKey,
-        absl::StrCat(remove ? "delete[" : "data[", index_, "], key \"", key.substr(0, 64),
-                     "\": a key is 1 to ", limits_.max_key_bytes, " bytes of UTF-8 without NUL"));
+    return Fail(Problem::kInvalidKey,
+                absl::StrCat(remove ? "delete[" : "data[", index_, "], key \"",
+                             std::string(key.substr(0, 64)), "\": a key is 1 to ",
+                             limits_.max_key_bytes, " bytes of UTF-8 without NUL"));
   }
   if (items_.size() == kMaxBatchItems) {
     return Fail(Problem::kBatchTooLarge, absl::StrCat("over ", kMaxBatchItems, " items"));
   }
-  items_.push_back({.type = 0, .key = Keep(key), .value = {}, .remove = remove, .ttl_ms = 0});
+  items_.push_back({.type = 0, .key = key, .value = {}, .remove = remove, .ttl_ms = 0});
   if (remove) ++deletes_;
   return true;
 }
@@ -179,21 +186,28 @@ bool BatchReader::SetValue(std::string_view value) {
     return Fail(Problem::kValueTooLarge,
                 absl::StrCat(Where(), ": the value is over ", limits_.max_value_bytes, " bytes"));
   }
-  items_.back().value = Keep(value);
+  items_.back().value = value;
   return true;
 }
 
-bool BatchReader::string(string_t& text) {
+bool BatchReader::SetBase64(std::string_view text) {
+  std::string decoded;
+  if (base64_done_ || !absl::Base64Unescape({text.data(), text.size()}, &decoded)) {
+    return Fail(Problem::kInvalidJson, absl::StrCat(Where(), ": not one base64 text"));
+  }
+  base64_done_ = true;
+  // It is never longer than its encoding, whose place it takes.
+  char* const at = text_.data() + (text.data() - text_.data());
+  decoded.copy(at, decoded.size());
+  return SetValue({at, decoded.size()});
+}
+
+bool BatchReader::String(const char* data, unsigned size, bool) {
+  const std::string_view text(data, size);
+  if (!CheckUtf8(text)) return false;
   if (at_ == At::kSetMap) return SetValue(text);
   if (at_ == At::kKeyList) return AddKey(text, true);
-  if (at_ == At::kBase64) {
-    std::string decoded;
-    if (base64_done_ || !absl::Base64Unescape(text, &decoded)) {
-      return Fail(Problem::kInvalidJson, absl::StrCat(Where(), ": not one base64 text"));
-    }
-    base64_done_ = true;
-    return SetValue(decoded);
-  }
+  if (at_ == At::kBase64) return SetBase64(text);
   if (at_ == At::kSet && field_ == kTtl) {
     auto refusal = ParseTtl(text, ttl_ms_);
     return !refusal || Fail(refusal->problem, absl::StrCat(Where(), ": ", refusal->detail));
@@ -213,7 +227,7 @@ bool BatchReader::Number(std::optional<std::int64_t> number) {
   return true;
 }
 
-bool BatchReader::start_object(std::size_t) {
+bool BatchReader::StartObject() {
   switch (at_) {
     case At::kStart:
       at_ = At::kTop;
@@ -239,7 +253,7 @@ bool BatchReader::start_object(std::size_t) {
   return Unexpected("object");
 }
 
-bool BatchReader::end_object() {
+bool BatchReader::EndObject(unsigned) {
   switch (at_) {
     case At::kTop:
       at_ = At::kEnd;
@@ -279,7 +293,7 @@ bool BatchReader::EndItem(Seen content, std::string_view content_name) {
   return true;
 }
 
-bool BatchReader::start_array(std::size_t) {
+bool BatchReader::StartArray() {
   if (at_ == At::kTop) {
     at_ = field_ == kData ? At::kSetList : At::kDeleteList;
     index_ = 0;
@@ -292,7 +306,7 @@ bool BatchReader::start_array(std::size_t) {
   return Unexpected("array");
 }
 
-bool BatchReader::end_array() {
+bool BatchReader::EndArray(unsigned) {
   at_ = at_ == At::kKeyList ? At::kDelete : At::kTop;
   return true;
 }
@@ -312,14 +326,20 @@ std::optional<Refusal> RefuseDuplicates(const std::vector<sync::WriteItem>& item
 
 std::optional<Refusal> Batch::Parse(std::string_view body, const BatchLimits& limits,
                                     std::int64_t default_ttl_ms) {
-  text_.reserve(body.size());
+  text_.reserve(body.size() + kPaddingBytes);
+  text_.assign(body).append(kPaddingBytes, '\0');
   BatchReader reader(limits, default_ttl_ms, text_, items_);
-  std::optional<Refusal> refusal;
-  if (Json::sax_parse(body.begin(), body.end(), &reader)) {
+  rapidjson::InsituStringStream stream(text_.data());
+  const auto result = rapidjson::Reader().Parse<rapidjson::kParseInsituFlag>(stream, reader);
+  // A NUL ends the text for the parser.
+  if (result.IsError() ? result.Code() != rapidjson::kParseErrorTermination
+                       : stream.Tell() != body.size()) {
+    reader.NotJson(result.IsError() ? result.Offset() : stream.Tell());
+  }
+  std::optional<Refusal> refusal = reader.TakeRefusal();
+  if (!refusal) {
     deletes_ = reader.deletes();
     refusal = RefuseDuplicates(items_);
-  } else {
-    refusal = reader.TakeRefusal();
   }
   if (refusal) items_.clear();
   return refusal;

@@ -40,7 +40,7 @@ class Batch {
   std::size_t deletes() const { return deletes_; }
 
  private:
-  std::string text_;  // decoded keys and values; never grows beyond its first reservation
+  std::string text_;  // the body, its keys and values decoded in place
   std::vector<sync::WriteItem> items_;
   std::size_t deletes_ = 0;
 };

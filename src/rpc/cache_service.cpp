@@ -1,7 +1,9 @@
 #include "rpc/cache_service.h"
 
 #include <grpcpp/server_context.h>
+#include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/server_callback.h>
+#include <grpcpp/support/slice.h>
 
 #include <algorithm>
 #include <atomic>
@@ -150,7 +152,18 @@ class RefusedGetAll final : public grpc::ServerWriteReactor<v1::GetAllResponse> 
   void OnDone() override { delete this; }
 };
 
-class CacheService final : public v1::Cache::CallbackService {
+// The bytes of an answer, as a raw method sends them.
+void PutBytes(const google::protobuf::MessageLite& message, grpc::ByteBuffer* to) {
+  const grpc::Slice slice(message.SerializeAsString());
+  *to = grpc::ByteBuffer(&slice, 1);
+}
+
+// Set alone reads its request itself: see ReadSet.
+using CacheMethods = v1::Cache::WithCallbackMethod_Get<
+    v1::Cache::WithRawCallbackMethod_Set<v1::Cache::WithCallbackMethod_Delete<
+        v1::Cache::WithCallbackMethod_GetAll<v1::Cache::Service>>>>;
+
+class CacheService final : public CacheMethods {
  public:
   CacheService(const RequestOptions& options, sync::Driver& driver, const podmirror::Cache& cache,
                const Env& env)
@@ -161,18 +174,27 @@ class CacheService final : public v1::Cache::CallbackService {
     return FinishNow(context, Read(*request, response));
   }
 
-  grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context, const v1::SetRequest* request,
-                                v1::SetResponse* response) override {
-    const auto items = ItemsOf(*request, options_);
-    if (!items.ok()) return FinishNow(context, items.status());
-    const auto options = WriteOptionsOf(request->options(), options_.write);
+  grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context,
+                                const grpc::ByteBuffer* request,
+                                grpc::ByteBuffer* response) override {
+    grpc::Slice bytes;
+    if (!request->DumpToSingleSlice(&bytes).ok()) {
+      return FinishNow(context, {Code::kInternal, "no request"});
+    }
+    const auto call =
+        ReadSet({reinterpret_cast<const char*>(bytes.begin()), bytes.size()}, options_);
+    if (!call.ok()) return FinishNow(context, call.status());
+    const auto options = WriteOptionsOf(call->options, options_.write);
     if (!options.ok()) return FinishNow(context, options.status());
-    const auto count = static_cast<std::uint32_t>(items->size());
-    return Write(driver_, *items, *options, [response, count](const sync::WriteOutcome& outcome) {
-      response->set_set(count);
-      response->set_version(outcome.version.ToString());
-      PutOutcome(outcome, response->mutable_ack());
-    });
+    const auto count = static_cast<std::uint32_t>(call->items.size());
+    return Write(driver_, call->items, *options,
+                 [response, count](const sync::WriteOutcome& outcome) {
+                   v1::SetResponse answer;
+                   answer.set_set(count);
+                   answer.set_version(outcome.version.ToString());
+                   PutOutcome(outcome, answer.mutable_ack());
+                   PutBytes(answer, response);
+                 });
   }
 
   grpc::ServerUnaryReactor* Delete(grpc::CallbackServerContext* context,

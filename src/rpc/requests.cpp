@@ -1,5 +1,8 @@
 #include "rpc/requests.h"
 
+#include <google/protobuf/io/coded_stream.h>
+#include <google/protobuf/wire_format_lite.h>
+
 #include <string>
 #include <string_view>
 #include <utility>
@@ -10,6 +13,15 @@
 namespace podmirror::rpc {
 namespace {
 
+using google::protobuf::internal::WireFormatLite;
+using google::protobuf::io::CodedInputStream;
+
+// What an item is called in the request: "items[3]".
+struct Place {
+  std::string_view field;
+  std::size_t index;
+};
+
 // Checks items one by one and remembers the first that is wrong.
 class Checker {
  public:
@@ -17,8 +29,7 @@ class Checker {
     items_.reserve(count);
   }
 
-  // where: what the item is called in the request ("items[3]").
-  bool Add(const sync::WriteItem& item, const std::string& where) {
+  bool Add(const sync::WriteItem& item, Place where) {
     if (item.key.size() > options_.max_key_bytes) {
       return Fail(where, "key of " + std::to_string(item.key.size()) + " bytes, at most " +
                              std::to_string(options_.max_key_bytes));
@@ -35,7 +46,7 @@ class Checker {
     return true;
   }
 
-  bool AddOnce(const sync::WriteItem& item, const std::string& where) {
+  bool AddOnce(const sync::WriteItem& item, Place where) {
     if (!seen_.emplace(item.type, item.key).second) return Fail(where, "the same key twice");
     return Add(item, where);
   }
@@ -46,8 +57,9 @@ class Checker {
   }
 
  private:
-  bool Fail(const std::string& where, const std::string& what) {
-    status_ = {Code::kInvalid, where + ": " + what};
+  bool Fail(Place where, const std::string& what) {
+    status_ = {Code::kInvalid,
+               std::string(where.field) + "[" + std::to_string(where.index) + "]: " + what};
     return false;
   }
 
@@ -57,8 +69,62 @@ class Checker {
   Status status_;
 };
 
-std::string At(std::string_view field, int index) {
-  return std::string(field) + "[" + std::to_string(index) + "]";
+// Field numbers and kinds in one, as they stand in front of each value.
+constexpr std::uint32_t TagOf(int field, WireFormatLite::WireType type) {
+  return GOOGLE_PROTOBUF_WIRE_FORMAT_MAKE_TAG(field, type);
+}
+constexpr auto kVarint = WireFormatLite::WIRETYPE_VARINT;
+constexpr auto kBytes = WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
+
+// A view into what `in` reads, which is one piece.
+bool ReadBytes(CodedInputStream& in, std::string_view* bytes) {
+  std::uint32_t size = 0;
+  const void* data = nullptr;
+  int left = 0;
+  if (!in.ReadVarint32(&size)) return false;
+  if (size == 0) {
+    *bytes = {};
+    return true;
+  }
+  if (!in.GetDirectBufferPointer(&data, &left) || size > static_cast<std::uint32_t>(left)) {
+    return false;
+  }
+  *bytes = {static_cast<const char*>(data), size};
+  return in.Skip(static_cast<int>(size));
+}
+
+CodedInputStream StreamOf(std::string_view bytes) {
+  return CodedInputStream(reinterpret_cast<const std::uint8_t*>(bytes.data()),
+                          static_cast<int>(bytes.size()));
+}
+
+// False when the bytes are not a v1::SetItem.
+bool ReadSetItem(std::string_view bytes, sync::WriteItem* item) {
+  CodedInputStream in = StreamOf(bytes);
+  while (const std::uint32_t tag = in.ReadTag()) {
+    std::uint64_t number = 0;
+    bool good = true;
+    switch (tag) {
+      case TagOf(v1::SetItem::kTypeFieldNumber, kVarint):
+        good = in.ReadVarint64(&number);
+        item->type = static_cast<std::int32_t>(number);
+        break;
+      case TagOf(v1::SetItem::kKeyFieldNumber, kBytes):
+        good = ReadBytes(in, &item->key);
+        break;
+      case TagOf(v1::SetItem::kValueFieldNumber, kBytes):
+        good = ReadBytes(in, &item->value);
+        break;
+      case TagOf(v1::SetItem::kTtlMsFieldNumber, kVarint):
+        good = in.ReadVarint64(&number);
+        item->ttl_ms = static_cast<std::int64_t>(number);
+        break;
+      default:
+        good = WireFormatLite::SkipField(&in, tag);
+    }
+    if (!good) return false;
+  }
+  return in.ConsumedEntireMessage();
 }
 
 v1::AckLevel ToWire(sync::AckLevel level) {
@@ -89,19 +155,36 @@ Status CheckSize(std::size_t bytes, std::size_t items, const RequestOptions& opt
   return {};
 }
 
-Result<std::vector<sync::WriteItem>> ItemsOf(const v1::SetRequest& request,
-                                             const RequestOptions& options) {
-  const auto count = static_cast<std::size_t>(request.items_size());
-  if (Status status = CheckSize(request.ByteSizeLong(), count, options); !status.ok()) {
-    return status;
+Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options) {
+  const Status malformed(Code::kInvalid, "not a SetRequest");
+  if (Status status = CheckSize(request.size(), 0, options); !status.ok()) return status;
+  SetCall call;
+  Checker checker(options, 0);
+  CodedInputStream in = StreamOf(request);
+  std::size_t count = 0;
+  while (const std::uint32_t tag = in.ReadTag()) {
+    std::string_view bytes;
+    if (tag == TagOf(v1::SetRequest::kItemsFieldNumber, kBytes)) {
+      sync::WriteItem item;
+      if (!ReadBytes(in, &bytes) || !ReadSetItem(bytes, &item)) return malformed;
+      if (Status status = CheckSize(0, count + 1, options); !status.ok()) return status;
+      if (!checker.AddOnce(item, {"items", count++})) break;
+    } else if (tag == TagOf(v1::SetRequest::kOptionsFieldNumber, kBytes)) {
+      v1::WriteOptions more;
+      if (!ReadBytes(in, &bytes) ||
+          !more.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
+        return malformed;
+      }
+      call.options.MergeFrom(more);
+    } else if (!WireFormatLite::SkipField(&in, tag)) {
+      return malformed;
+    }
   }
-  Checker checker(options, count);
-  for (int i = 0; i < request.items_size(); ++i) {
-    const v1::SetItem& item = request.items(i);
-    const sync::WriteItem write{item.type(), item.key(), item.value(), false, item.ttl_ms()};
-    if (!checker.AddOnce(write, At("items", i))) break;
-  }
-  return checker.Take();
+  Result<std::vector<sync::WriteItem>> items = checker.Take();
+  if (!items.ok()) return items.status();
+  if (!in.ConsumedEntireMessage()) return malformed;
+  call.items = std::move(*items);
+  return call;
 }
 
 Result<std::vector<sync::WriteItem>> ItemsOf(const v1::DeleteRequest& request,
@@ -113,7 +196,7 @@ Result<std::vector<sync::WriteItem>> ItemsOf(const v1::DeleteRequest& request,
   Checker checker(options, count);
   for (int i = 0; i < request.items_size(); ++i) {
     const sync::WriteItem write{request.items(i).type(), request.items(i).key(), {}, true, 0};
-    if (!checker.AddOnce(write, At("items", i))) break;
+    if (!checker.AddOnce(write, {"items", static_cast<std::size_t>(i)})) break;
   }
   return checker.Take();
 }
@@ -127,7 +210,7 @@ Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& reques
   }
   Checker checker(options, count);
   for (int i = 0; i < request.data_size(); ++i) {
-    const std::string where = At("data", i);
+    const Place where{"data", static_cast<std::size_t>(i)};
     for (const auto& [key, value] : request.data(i).data()) {
       if (!checker.Add({request.data(i).type(), key, value, false, 0}, where)) {
         return checker.Take();

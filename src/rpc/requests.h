@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -29,12 +30,19 @@ struct RequestOptions {
 
 // The items of a request, pointing into it; kInvalid names the first bad one. One key may come once
 // only, except in a SyncRequest, where the last one counts.
-Result<std::vector<sync::WriteItem>> ItemsOf(const v1::SetRequest& request,
-                                             const RequestOptions& options);
 Result<std::vector<sync::WriteItem>> ItemsOf(const v1::DeleteRequest& request,
                                              const RequestOptions& options);
 Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& request,
                                              const RequestOptions& options);
+
+struct SetCall {
+  std::vector<sync::WriteItem> items;
+  v1::WriteOptions options;
+};
+
+// The same from the bytes of a v1::SetRequest, without building one: its hundreds of small strings
+// would cost more than all the rest of the call.
+Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options);
 
 Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
                                           const sync::WriteOptions& otherwise);

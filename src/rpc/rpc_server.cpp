@@ -77,6 +77,8 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std
   builder.SetMaxReceiveMessageSize(static_cast<int>(sync::kMaxMessageBytes));
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsPerConnection);
+  // As in channel.cpp.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   // Connections of clients that vanished without a word are given up after a while.
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);

@@ -9,13 +9,10 @@ constexpr std::int64_t kSweepMs = 250;
 
 // Merges what a message brought; without the driver's lock.
 void MergeEntries(Cache& cache, const Message& message, WallMs now) {
-  const auto merge = [&](const std::vector<EntryRef>& entries) {
-    for (const EntryRef& entry : entries) cache.Merge(entry, now);
-  };
-  if (const auto* batch = std::get_if<Batch>(&message)) merge(batch->entries);
-  if (const auto* push = std::get_if<Push>(&message)) merge(push->entries);
-  if (const auto* reply = std::get_if<OfferReply>(&message)) merge(reply->entries);
-  if (const auto* reply = std::get_if<FetchReply>(&message)) merge(reply->entries);
+  if (const auto* batch = std::get_if<Batch>(&message)) cache.MergeAll(batch->entries, now);
+  if (const auto* push = std::get_if<Push>(&message)) cache.MergeAll(push->entries, now);
+  if (const auto* reply = std::get_if<OfferReply>(&message)) cache.MergeAll(reply->entries, now);
+  if (const auto* reply = std::get_if<FetchReply>(&message)) cache.MergeAll(reply->entries, now);
 }
 
 }  // namespace

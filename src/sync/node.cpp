@@ -48,13 +48,17 @@ WriteRefusal Node::Refusal(std::span<const WriteItem> items) const {
   return fits ? WriteRefusal::kNone : WriteRefusal::kOutOfMemory;
 }
 
-EntryRef Node::Apply(Now now, const WriteItem& item) {
-  const Version version{hlc_.Next(now.wall), incarnation_};
-  EntryRef entry = item.remove ? Entry::MakeTombstone(item.type, item.key, version)
-                               : Entry::Make(item.type, item.key, item.value, version,
-                                             ExpiryOf(now.wall, item.ttl_ms));
-  cache_.Merge(entry, now.wall);
-  return entry;
+std::vector<EntryRef> Node::Apply(Now now, std::span<const WriteItem> items) {
+  std::vector<EntryRef> entries;
+  entries.reserve(items.size());
+  for (const WriteItem& item : items) {
+    const Version version{hlc_.Next(now.wall), incarnation_};
+    entries.push_back(item.remove ? Entry::MakeTombstone(item.type, item.key, version)
+                                  : Entry::Make(item.type, item.key, item.value, version,
+                                                ExpiryOf(now.wall, item.ttl_ms)));
+  }
+  cache_.MergeAll(entries, now.wall);
+  return entries;
 }
 
 WriteRefusal Node::Write(Now now, std::span<const WriteItem> items, const WriteOptions& options,
@@ -66,12 +70,9 @@ WriteRefusal Node::Write(Now now, std::span<const WriteItem> items, const WriteO
                                     WriteOutcome{options.ack, true, peers, peers, {}, {}});
     return WriteRefusal::kNone;
   }
-  Version version;
-  for (const WriteItem& item : items) {
-    EntryRef entry = Apply(now, item);
-    version = entry->version();
-    backlog_.Append(std::move(entry));
-  }
+  std::vector<EntryRef> entries = Apply(now, items);
+  const Version version = entries.back()->version();
+  for (EntryRef& entry : entries) backlog_.Append(std::move(entry));
   for (Link* link : by_age_) {
     if (link->BatchDue(backlog_)) ready_.wakes.push_back(link->conn());
   }
@@ -82,7 +83,7 @@ WriteRefusal Node::Write(Now now, std::span<const WriteItem> items, const WriteO
 
 WriteRefusal Node::WriteLocal(Now now, std::span<const WriteItem> items) {
   if (const WriteRefusal refusal = Refusal(items); refusal != WriteRefusal::kNone) return refusal;
-  for (const WriteItem& item : items) Apply(now, item);
+  Apply(now, items);
   return WriteRefusal::kNone;
 }
 

@@ -127,7 +127,7 @@ class Node {
   // node.cpp: peers, writes, status
   std::uint64_t Grows(const WriteItem& item) const;
   WriteRefusal Refusal(std::span<const WriteItem> items) const;
-  EntryRef Apply(Now now, const WriteItem& item);
+  std::vector<EntryRef> Apply(Now now, std::span<const WriteItem> items);
   std::vector<Waiters::Peer> CountedPeers(std::span<const WriteItem> items) const;
   void AddLink(Now now, const PodRecord& record);
   void RemoveLink(Now now, std::map<std::string, Link>::iterator it);

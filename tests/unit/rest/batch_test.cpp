@@ -114,7 +114,23 @@ TEST_CASE("batch: whatever is wrong is named, and nothing is left of the rest") 
   }
   CHECK(Parsed(R"({"data":[{"type":1,"data":{"k":""},"ttl":"0s"}]})")
             .starts_with("invalid-ttl: data[0]: ttl must be"));
-  CHECK(Parsed("{\"data\":[{\"type\":1,\"data\":{\"\xff\":\"\"}}]}").starts_with("invalid-json:"));
+}
+
+TEST_CASE("batch: only UTF-8 without holes is JSON") {
+  CHECK(Parsed("{\"data\":[{\"type\":1,\"data\":{\"\xff\":\"\"}}]}") ==
+        "invalid-json: data[0].data: a text that is not UTF-8");
+  CHECK(Parsed("{\"data\":[{\"type\":1,\"data\":{\"k\":\"\xc3\"}}]}") ==
+        "invalid-json: data[0], key \"k\": a text that is not UTF-8");
+  for (const char* text :
+       {"\\udc00", "\\ud800", "\\ud800\\u0041", "\\ud800x", "\\x", "\n", "\\u12g4"}) {
+    CAPTURE(text);
+    CHECK(Parsed(R"({"data":[{"type":1,"data":{"k":")" + std::string(text) + R"("}}]})")
+              .starts_with("invalid-json:"));
+  }
+  CHECK(Parsed(R"({"data":[{"type":1,"data":{"k":"\ud83d\ude00"}}]})") == "1/k=\xf0\x9f\x98\x80\n");
+  CHECK(Parsed("{}\0"s) == "invalid-json: not JSON at byte 3");
+  CHECK(Parsed("{}\0{}"s) == "invalid-json: not JSON at byte 3");
+  CHECK(Parsed("{\"data\0\":[]}"s).starts_with("invalid-json:"));
 }
 
 TEST_CASE("batch: depth and count are bounded") {

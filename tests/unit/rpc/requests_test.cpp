@@ -18,17 +18,19 @@ v1::SetRequest Sets(std::initializer_list<const char*> keys) {
 }
 
 std::string Refusal(const v1::SetRequest& request, const RequestOptions& options = {}) {
-  const auto items = ItemsOf(request, options);
-  REQUIRE_FALSE(items.ok());
-  CHECK(items.status().code() == Code::kInvalid);
-  return items.status().message();
+  const auto call = ReadSet(request.SerializeAsString(), options);
+  REQUIRE_FALSE(call.ok());
+  CHECK(call.status().code() == Code::kInvalid);
+  return call.status().message();
 }
 
 TEST_CASE("good items are taken in order") {
   v1::SetRequest request = Sets({"a", "b"});
   request.mutable_items(1)->set_ttl_ms(30'000);
-  const auto items = ItemsOf(request, {});
-  REQUIRE(items.ok());
+  const std::string bytes = request.SerializeAsString();
+  const auto call = ReadSet(bytes, {});
+  REQUIRE(call.ok());
+  const auto* items = &call->items;
   REQUIRE(items->size() == 2);
   CHECK((*items)[0].key == "a");
   CHECK((*items)[0].ttl_ms == 0);
@@ -58,7 +60,53 @@ TEST_CASE("the first bad item is named") {
 TEST_CASE("the same key in two types is two keys") {
   v1::SetRequest request = Sets({"a", "a"});
   request.mutable_items(1)->set_type(2);
-  CHECK(ItemsOf(request, {}).ok());
+  CHECK(ReadSet(request.SerializeAsString(), {}).ok());
+}
+
+TEST_CASE("a set request is read as protobuf reads it") {
+  v1::SetRequest request = Sets({"a"});
+  request.mutable_items(0)->set_type(-7);
+  request.mutable_items(0)->set_value(std::string());
+  request.mutable_options()->set_ack(v1::ACK_LEVEL_ONE);
+  v1::SetRequest more;
+  more.mutable_options()->set_timeout_ms(9);
+  // A later version's fields, of every kind.
+  const std::string unknown =
+      "\xf8\x01\x05\xf9\x01"
+      "12345678"
+      "\xfa\x01\x02xy\xfd\x01"
+      "1234";
+  const std::string bytes = request.SerializeAsString() + unknown + more.SerializeAsString();
+  const auto call = ReadSet(bytes, {});
+  REQUIRE(call.ok());
+  REQUIRE(call->items.size() == 1);
+  CHECK(call->items[0].type == -7);
+  CHECK(call->items[0].value.empty());
+  CHECK(call->options.ack() == v1::ACK_LEVEL_ONE);
+  CHECK(call->options.timeout_ms() == 9);
+  // Of a field given twice, the last counts; unknown fields of an item are skipped, too.
+  const std::string item = "\x12\x01x" + unknown + "\x12\x01y\x08\x02";
+  const auto twice = ReadSet("\x0a" + std::string(1, static_cast<char>(item.size())) + item, {});
+  REQUIRE(twice.ok());
+  CHECK(twice->items.at(0).key == "y");
+  CHECK(twice->items.at(0).type == 2);
+  CHECK(ReadSet("", {})->items.empty());
+}
+
+TEST_CASE("what is cut off or no set request is refused") {
+  const std::string bytes = Sets({"a", "b"}).SerializeAsString();
+  const std::size_t item = bytes.size() / 2;
+  for (std::size_t size = 0; size <= bytes.size(); ++size) {
+    CAPTURE(size);
+    CHECK(ReadSet(std::string(bytes, 0, size), {}).ok() == (size % item == 0));
+  }
+  for (const char* bad : {"\x0c", "\x0f\x01", "\x12\x02\x08", "\x0a\x05\x12\xff\xff\xff\xff",
+                          "\x0a\x02\x12\x03"
+                          "abc"}) {
+    CAPTURE(bad);
+    CHECK(ReadSet(bad, {}).status().message() == "not a SetRequest");
+  }
+  CHECK_FALSE(ReadSet(std::string("\x0a\x00\x00", 3), {}).ok());
 }
 
 TEST_CASE("a request is bounded as a whole") {
