@@ -9,10 +9,7 @@
 #include "discovery/etcd_options.h"
 #include "discovery/etcd_v2_session.h"
 #include "discovery/peer_rules.h"
-#include "discovery/peer_source.h"
-#include "discovery/pod_store.h"
-#include "discovery/reporter.h"
-#include "discovery/source_thread.h"
+#include "discovery/record_source.h"
 
 namespace podmirror::discovery {
 namespace {
@@ -25,12 +22,6 @@ constexpr std::chrono::milliseconds kListTimeout{3'000};
 // leader. So a quiet one is given up, and a small question that needs the leader tells.
 constexpr std::chrono::milliseconds kPollTimeout{15'000};
 constexpr std::chrono::milliseconds kCheckTimeout{3'000};
-constexpr std::chrono::minutes kReconcileInterval{5};
-// What ends sooner has failed: otherwise requests would follow each other.
-constexpr SteadyMs kShortWatchMs = 1000;
-
-SteadyMs SteadyNow() { return Env::Real().now().steady; }
-
 // Members that may be missing or of another type: then 0, "" or null.
 std::int64_t IntMember(const json& object, const char* name) {
   const auto at = object.find(name);
@@ -72,37 +63,24 @@ void CollectRecords(const json& root, const PodStore& store, std::vector<ReadRec
 }
 
 // Recursive get, then one long poll per change; whatever goes wrong, get again.
-class EtcdV2Source final : public PeerSource {
+class EtcdV2Source final : public RecordSource {
  public:
   EtcdV2Source(CheckedEtcdOptions options, PeerRules rules, telemetry::Metrics& metrics)
-      : where_(options.where),
-        metrics_(metrics),
-        rules_(std::move(rules)),
+      : RecordSource(PodRecordRules(std::move(rules)), metrics),
+        where_(options.where),
         failures_(options.endpoints.size()),
-        session_(std::move(options)),
-        thread_([this] { Wake(); }) {}
+        session_(std::move(options)) {}
 
   ~EtcdV2Source() override { Stop(); }
 
-  void Start(SourceEvents events) override {
-    reporter_ = std::make_unique<Reporter>(std::move(events), metrics_);
-    store_ = std::make_unique<PodStore>(rules_,
-                                        [this](const std::string& key, const std::string& reason) {
-                                          reporter_->Unreadable(key, reason);
-                                        });
-    thread_.Start([this] { Run(); });
-  }
-  void Stop() override { thread_.Stop(); }
-  void Refresh() override { thread_.Refresh(); }
-
  private:
   // A refresh ends a poll, which may have long to go; a list is what it asks for.
-  void Wake() {
+  void Wake() override {
     if (!polling_ && !thread_.stopping()) return;
     session_.Cancel();
   }
 
-  void Run() {
+  void Run() override {
     while (!thread_.stopping()) {
       thread_.BeginRead();
       if (Status status = List(); !status.ok()) {
@@ -155,8 +133,7 @@ class EtcdV2Source final : public PeerSource {
     checked_index_ = answer->index;
     cluster_id_ = answer->cluster_id;
     failures_.Clear();
-    reporter_->Count(listed_ ? "relist" : "list");
-    listed_ = true;
+    CountList();
     Emit();
     return Status();
   }
@@ -248,21 +225,14 @@ class EtcdV2Source final : public PeerSource {
   }
 
   const std::string where_;
-  telemetry::Metrics& metrics_;
-  const PeerRules rules_;
   std::atomic<bool> polling_ = false;
   EtcdFailures failures_;  // the source's thread only
   EtcdV2Session session_;
-  SourceThread thread_;
 
   // The source's thread only.
-  std::unique_ptr<Reporter> reporter_;
-  std::unique_ptr<PodStore> store_;
-  Backoff backoff_;
   std::int64_t index_ = 0;          // everything up to here is in the store
   std::int64_t checked_index_ = 0;  // of the store, before the poll under way began
   std::string cluster_id_;          // of the last list
-  bool listed_ = false;
 };
 
 }  // namespace

@@ -9,50 +9,29 @@
 #include "discovery/etcd_options.h"
 #include "discovery/etcd_v3_client.h"
 #include "discovery/peer_rules.h"
-#include "discovery/peer_source.h"
-#include "discovery/pod_store.h"
-#include "discovery/reporter.h"
-#include "discovery/source_thread.h"
+#include "discovery/record_source.h"
 
 namespace podmirror::discovery {
 namespace {
 
-// A list now and then makes good whatever a watch may have missed (there are versions of etcd that
-// lose events).
-constexpr std::chrono::minutes kReconcileInterval{5};
-// A watch that ends sooner counts as a failure: otherwise lists would follow each other.
-constexpr SteadyMs kShortWatchMs = 1000;
 // Changes that come together make one peer set, but nobody waits longer than this for it.
 constexpr SteadyMs kCoalesceMs = 100;
 
-SteadyMs SteadyNow() { return Env::Real().now().steady; }
-
 // List, then watch from there; whatever ends the watch, list again.
-class EtcdV3Source final : public PeerSource {
+class EtcdV3Source final : public RecordSource {
  public:
   EtcdV3Source(CheckedEtcdOptions options, RecordRules rules, telemetry::Metrics& metrics)
-      : where_(options.where),
-        metrics_(metrics),
-        rules_(std::move(rules)),
-        thread_([this] { client_->Wake(); }),
+      : RecordSource(std::move(rules), metrics),
+        where_(options.where),
         failures_(options.endpoints.size()),
         client_(NewEtcdV3Client(std::move(options), [this] { return thread_.stopping(); })) {}
 
   ~EtcdV3Source() override { Stop(); }
 
-  void Start(SourceEvents events) override {
-    reporter_ = std::make_unique<Reporter>(std::move(events), metrics_);
-    store_ = std::make_unique<PodStore>(rules_,
-                                        [this](const std::string& key, const std::string& reason) {
-                                          reporter_->Unreadable(key, reason);
-                                        });
-    thread_.Start([this] { Run(); });
-  }
-  void Stop() override { thread_.Stop(); }
-  void Refresh() override { thread_.Refresh(); }
-
  private:
-  void Run() {
+  void Wake() override { client_->Wake(); }
+
+  void Run() override {
     while (!thread_.stopping()) {
       thread_.BeginRead();
       if (Status status = List(); !status.ok()) {
@@ -87,8 +66,7 @@ class EtcdV3Source final : public PeerSource {
     if (Status status = store_->Replace(std::move(records)); !status.ok()) return status;
     revision_ = *revision;
     failures_.Clear();
-    reporter_->Count(listed_ ? "relist" : "list");
-    listed_ = true;
+    CountList();
     Emit();
     return Status();
   }
@@ -146,18 +124,10 @@ class EtcdV3Source final : public PeerSource {
   }
 
   const std::string where_;
-  telemetry::Metrics& metrics_;
-  const RecordRules rules_;
-  SourceThread thread_;
   EtcdFailures failures_;                       // the source's thread only
   const std::unique_ptr<EtcdV3Client> client_;  // asks thread_
 
-  // The source's thread only.
-  std::unique_ptr<Reporter> reporter_;
-  std::unique_ptr<PodStore> store_;
-  Backoff backoff_;
-  std::int64_t revision_ = 0;
-  bool listed_ = false;
+  std::int64_t revision_ = 0;  // the source's thread only
 };
 
 }  // namespace

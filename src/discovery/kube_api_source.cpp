@@ -8,26 +8,16 @@
 
 #include "discovery/kube_api_client.h"
 #include "discovery/peer_rules.h"
-#include "discovery/peer_source.h"
-#include "discovery/pod_store.h"
-#include "discovery/reporter.h"
-#include "discovery/source_thread.h"
+#include "discovery/record_source.h"
 
 namespace podmirror::discovery {
 namespace {
 
-// A list now and then makes good whatever a watch may have missed.
-constexpr std::chrono::minutes kReconcileInterval{5};
-// A watch that ends sooner is not followed by another at once, or requests would chase each other.
-constexpr SteadyMs kShortWatchMs = 1000;
-
-SteadyMs SteadyNow() { return Env::Real().now().steady; }
-
 // List, then watch from there; a watch that ends well goes on where it ended.
-class KubeApiSource final : public PeerSource {
+class KubeApiSource final : public RecordSource {
  public:
   KubeApiSource(PeerRules rules, telemetry::Metrics& metrics)
-      : metrics_(metrics), rules_(std::move(rules)), thread_([this] { Wake(); }) {}
+      : RecordSource(PodRecordRules(rules), metrics), rules_(std::move(rules)) {}
   ~KubeApiSource() override { Stop(); }
 
   // Before Start.
@@ -39,27 +29,16 @@ class KubeApiSource final : public PeerSource {
     return Status();
   }
 
-  void Start(SourceEvents events) override {
-    reporter_ = std::make_unique<Reporter>(std::move(events), metrics_);
-    store_ = std::make_unique<PodStore>(rules_,
-                                        [this](const std::string& key, const std::string& reason) {
-                                          reporter_->Unreadable(key, reason);
-                                        });
-    thread_.Start([this] { Run(); });
-  }
-  void Stop() override { thread_.Stop(); }
-  void Refresh() override { thread_.Refresh(); }
-
  private:
   // How a watch ended, and what is to be done now.
   enum class Next { kWatch, kList };
 
   // A refresh ends a watch, which may have long to go; a list is what it asks for.
-  void Wake() {
+  void Wake() override {
     if (watching_ || thread_.stopping()) client_->Cancel();
   }
 
-  void Run() {
+  void Run() override {
     while (!thread_.stopping()) {
       thread_.BeginRead();
       if (const Status status = List(); !status.ok()) {
@@ -88,8 +67,7 @@ class KubeApiSource final : public PeerSource {
     if (!revision.ok()) return revision.status();
     if (Status status = store_->Replace(std::move(records)); !status.ok()) return status;
     revision_ = *revision;
-    reporter_->Count(listed_ ? "relist" : "list");
-    listed_ = true;
+    CountList();
     Emit();
     return Status();
   }
@@ -182,22 +160,16 @@ class KubeApiSource final : public PeerSource {
     }
   }
 
-  telemetry::Metrics& metrics_;
   const PeerRules rules_;
   std::atomic<bool> watching_ = false;
-  SourceThread thread_;
   std::unique_ptr<KubeApiClient> client_;  // asks thread_; constant after Connect
 
   // The source's thread only.
-  std::unique_ptr<Reporter> reporter_;
-  std::unique_ptr<PodStore> store_;
-  Backoff backoff_;
   std::int64_t revision_ = 0;  // everything up to here is in the store
-  bool listed_ = false;
-  bool refused_ = false;    // the API lists, but does not let us watch; told
-  bool opened_ = false;     // of this watch: the API has taken it
-  int events_ = 0;          // of this watch
-  int brief_in_a_row_ = 0;  // watches that were short
+  bool refused_ = false;       // the API lists, but does not let us watch; told
+  bool opened_ = false;        // of this watch: the API has taken it
+  int events_ = 0;             // of this watch
+  int brief_in_a_row_ = 0;     // watches that were short
 };
 
 }  // namespace

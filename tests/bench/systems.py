@@ -4,6 +4,7 @@ and the memory of all their processes."""
 import json
 import pathlib
 import subprocess
+import tempfile
 import time
 
 import harness
@@ -161,20 +162,26 @@ class Redis(Processes):
 
 
 class Etcd3(Processes):
-    """Three members."""
+    """Three members. Their data is on a disk, as it is with everybody; our scratch folders are in
+    memory."""
 
     def __init__(self, number):
         super().__init__(number)
+        self.data = tempfile.TemporaryDirectory(prefix="podmirror-bench-", dir="/var/tmp")
         members = {f"m{i}": f"{self.cluster.net}.{i}" for i in (1, 2, 3)}
         cluster = ",".join(f"{name}=http://{ip}:2380" for name, ip in members.items())
         for name, ip in members.items():
-            self.spawn(name, ["etcd", "--name", name, "--data-dir", "data",
+            self.spawn(name, ["etcd", "--name", name, "--data-dir", f"{self.data.name}/{name}",
                               "--listen-client-urls", f"http://{ip}:2379",
                               "--advertise-client-urls", f"http://{ip}:2379",
                               "--listen-peer-urls", f"http://{ip}:2380",
                               "--initial-advertise-peer-urls", f"http://{ip}:2380",
                               "--initial-cluster", cluster, "--log-level", "error"])
         self.rest = wait_for(self._leader, 30, "etcd has a leader")
+
+    def close(self):
+        super().close()
+        self.data.cleanup()
 
     def _leader(self):
         """The leader's URL: it answers fastest."""

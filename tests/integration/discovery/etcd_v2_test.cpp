@@ -121,8 +121,9 @@ TEST_CASE("v2: refresh ends the poll and reads again, at most once a second") {
     source->Refresh();
     source.WaitFor([](const Seen&) { return false; }, milliseconds(1));
   }
+  const auto took = std::chrono::steady_clock::now() - start;  // longer on a busy machine
   CHECK(source.seen().answers >= 3);
-  CHECK(source.seen().answers <= 4);
+  CHECK(source.seen().answers <= 2 + took / std::chrono::seconds(1));
   CHECK(source.seen().errors.empty());
 }
 

@@ -176,8 +176,9 @@ TEST_CASE("v3: refresh reads again at once, but not oftener than once a second")
     source->Refresh();
     source.WaitFor([](const Seen&) { return false; }, milliseconds(1));
   }
+  const auto took = std::chrono::steady_clock::now() - start;  // longer on a busy machine
   CHECK(source.seen().answers >= 3);
-  CHECK(source.seen().answers <= 5);
+  CHECK(source.seen().answers <= 3 + took / std::chrono::seconds(1));
   etcd.Put(Key(1), PodJson(1));
   REQUIRE(source.WaitForNames({"relay-1"}, milliseconds(1000)));
   CHECK(source.seen().errors.empty());

@@ -165,9 +165,11 @@ TEST_CASE("kube: a refresh ends the watch and lists again, at most once a second
     source->Refresh();
     source.WaitFor([](const Seen&) { return false; }, milliseconds(1));
   }
+  const auto took = std::chrono::steady_clock::now() - start;  // longer on a busy machine
+  const auto most = 2 + took / std::chrono::seconds(1);
   CHECK(api.lists() >= 3);
-  CHECK(api.lists() <= 4);
-  CHECK(api.watches() <= 5);
+  CHECK(api.lists() <= most);
+  CHECK(api.watches() <= most + 1);
   CHECK(source.seen().errors.empty());
   CHECK(source.TimeStop() < milliseconds(1000));
 }

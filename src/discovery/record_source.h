@@ -1,0 +1,61 @@
+// A RecordSource is a source that reads the records of a store which numbers its changes (etcd, the
+// Kubernetes API): lists them, then watches from there. Here is what all of these have in common.
+// Thread safety: as PeerSource. Run and what it uses belong to the source's thread; Wake may come
+// from any.
+// Invariants: (1) the destructor of whatever derives from it calls Stop: Run and Wake use its
+//                 members.
+#pragma once
+
+#include <chrono>
+#include <memory>
+
+#include "base/env.h"
+#include "discovery/peer_source.h"
+#include "discovery/pod_store.h"
+#include "discovery/reporter.h"
+#include "discovery/source_thread.h"
+
+namespace podmirror::discovery {
+
+// A list now and then makes good whatever a watch may have missed (there are versions of etcd that
+// lose events).
+inline constexpr std::chrono::minutes kReconcileInterval{5};
+// A watch that ends sooner counts as a failure: otherwise requests would follow each other.
+inline constexpr SteadyMs kShortWatchMs = 1000;
+
+inline SteadyMs SteadyNow() { return Env::Real().now().steady; }
+
+class RecordSource : public PeerSource {
+ public:
+  void Start(SourceEvents events) final;
+  void Stop() final { thread_.Stop(); }
+  void Refresh() final { thread_.Refresh(); }
+
+ protected:
+  RecordSource(RecordRules rules, telemetry::Metrics& metrics)
+      : metrics_(metrics), rules_(std::move(rules)) {}
+
+  // Lists and watches until thread_.stopping().
+  virtual void Run() = 0;
+  // Makes whatever Run blocks in return soon; see SourceThread.
+  virtual void Wake() = 0;
+
+  // The store has been read whole.
+  void CountList() {
+    reporter_->Count(listed_ ? "relist" : "list");
+    listed_ = true;
+  }
+
+  SourceThread thread_{[this] { Wake(); }};
+  // From here on the source's thread only; the first two are there while it runs.
+  std::unique_ptr<Reporter> reporter_;
+  std::unique_ptr<PodStore> store_;
+  Backoff backoff_;
+
+ private:
+  telemetry::Metrics& metrics_;
+  const RecordRules rules_;
+  bool listed_ = false;
+};
+
+}  // namespace podmirror::discovery
