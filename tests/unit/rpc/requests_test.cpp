@@ -86,7 +86,8 @@ TEST_CASE("a set request is read as protobuf reads it") {
   CHECK(call->options.timeout_ms() == 9);
   // Of a field given twice, the last counts; unknown fields of an item are skipped, too.
   const std::string item = "\x12\x01x" + unknown + "\x12\x01y\x08\x02";
-  const auto twice = ReadSet("\x0a" + std::string(1, static_cast<char>(item.size())) + item, {});
+  const std::string whole = "\x0a" + std::string(1, static_cast<char>(item.size())) + item;
+  const auto twice = ReadSet(whole, {});
   REQUIRE(twice.ok());
   CHECK(twice->items.at(0).key == "y");
   CHECK(twice->items.at(0).type == 2);
