@@ -79,6 +79,7 @@ class ExchangeStream : public Reactor, public Stream {
       if (!gate_.closing()) {
         if (const std::optional<sync::Message> message = driver_.Next(conn_)) {
           Encode(*message, &out_);
+          gate_.HandOn();
           this->StartWrite(&out_);
           return;
         }

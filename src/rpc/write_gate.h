@@ -53,6 +53,10 @@ class WriteGate {
     return LeaveLocked();
   }
 
+  // Before the owner starts a write, the end of which comes on another thread: what it has done is
+  // seen there. gRPC orders the two as well, but by means that ThreadSanitizer does not know.
+  void HandOn() { absl::MutexLock lock(&mu_); }
+
   // The owner's write failed, or it must not go on: kEnd or kNothing.
   Next Fail() {
     absl::MutexLock lock(&mu_);
