@@ -2,6 +2,8 @@
 // Thread safety: all calls from any thread.
 #pragma once
 
+#include <absl/base/thread_annotations.h>
+#include <absl/synchronization/mutex.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -9,6 +11,7 @@
 
 #include <array>
 #include <atomic>
+#include <cstdlib>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -41,17 +44,12 @@ class CutProxy {
   int made() const { return made_; }
 
   // Resets every connection and returns when that is done.
-  void Cut() {
-    cut_ = true;
-    while (cut_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+  void Cut() { Do(Wish::kCut); }
   // What is connected now carries nothing any more; new connections do.
-  void Freeze() {
-    freeze_ = true;
-    while (freeze_) std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
+  void Freeze() { Do(Wish::kFreeze); }
 
  private:
+  enum class Wish { kNone, kCut, kFreeze };
   struct Wire {
     int client = -1;
     int server = -1;
@@ -73,17 +71,29 @@ class CutProxy {
     close(wire.server);
   }
 
+  // Returns when the thread has done it.
+  void Do(Wish wish) {
+    absl::MutexLock lock(&mu_);
+    wish_ = wish;
+    const auto done = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return wish_ == Wish::kNone; };
+    if (!mu_.AwaitWithTimeout(absl::Condition(&done), absl::Seconds(10))) std::abort();
+  }
+
+  void Grant() {
+    absl::MutexLock lock(&mu_);
+    if (wish_ == Wish::kCut) {
+      for (const Wire& wire : wires_) Close(wire);
+      wires_.clear();
+    }
+    if (wish_ == Wish::kFreeze) {
+      for (Wire& wire : wires_) wire.frozen = true;
+    }
+    wish_ = Wish::kNone;
+  }
+
   void Run() {
     while (!stopping_) {
-      if (cut_) {
-        for (const Wire& wire : wires_) Close(wire);
-        wires_.clear();
-        cut_ = false;
-      }
-      if (freeze_) {
-        for (Wire& wire : wires_) wire.frozen = true;
-        freeze_ = false;
-      }
+      Grant();
       std::vector<pollfd> polled = {{listener_, POLLIN, 0}};
       for (const Wire& wire : wires_) {
         const short events = wire.frozen ? 0 : POLLIN;
@@ -136,8 +146,8 @@ class CutProxy {
   int port_ = 0;
   std::atomic<int> made_{0};
   std::atomic<bool> stopping_{false};
-  std::atomic<bool> cut_{false};
-  std::atomic<bool> freeze_{false};
+  absl::Mutex mu_;
+  Wish wish_ ABSL_GUARDED_BY(mu_) = Wish::kNone;
   std::vector<Wire> wires_;  // the thread's
   std::thread thread_;
 };
