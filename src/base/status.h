@@ -43,6 +43,9 @@ class [[nodiscard]] Status {
   std::string message_;
 };
 
+// A Status of kInvalid: what most decoders and checks of settings have to say.
+inline Status Invalid(std::string message) { return {Code::kInvalid, std::move(message)}; }
+
 // A value, or the Status that says why there is none. Requires: ok() before value().
 template <typename T>
 class [[nodiscard]] Result {

@@ -10,8 +10,6 @@
 namespace podmirror::discovery {
 namespace {
 
-Status Invalid(std::string message) { return Status(Code::kInvalid, std::move(message)); }
-
 Status CheckCredentials(const EtcdOptions& options, bool any_https) {
   if (options.user.empty() != options.password_file.empty()) {
     return Invalid(options.user.empty() ? "etcd-user: needed beside etcd-password-file"

@@ -34,8 +34,6 @@ constexpr const char* kWatchAccept =
 
 SteadyMs SteadyNow() { return Env::Real().now().steady; }
 
-Status Invalid(std::string message) { return Status(Code::kInvalid, std::move(message)); }
-
 // As a part of a path or of a query.
 std::string Encoded(std::string_view text) {
   constexpr char kHex[] = "0123456789ABCDEF";

@@ -20,7 +20,6 @@ constexpr std::size_t kMaxMessageBytes = 1024;
 constexpr std::size_t kMaxContinueBytes = 8192;  // some hundred in practice; part of a request line
 constexpr std::int64_t kNoRevision = -1;
 
-Status Invalid(std::string reason) { return Status(Code::kInvalid, std::move(reason)); }
 Status NotAList() { return Invalid("not a v1 PodList: is this the Kubernetes API?"); }
 
 // Revisions are numbers, in every server that there is and by promise since 1.35.

@@ -21,8 +21,6 @@ using nlohmann::json;
 constexpr std::size_t kMaxTextBytes = 253;
 constexpr std::size_t kMaxValueBytes = 64u << 10;  // other programs may add what they like
 
-Status Invalid(std::string reason) { return Status(Code::kInvalid, std::move(reason)); }
-
 // Empty where the member is absent or null.
 Result<std::string> Text(const json& object, const char* name) {
   const auto found = object.find(name);
