@@ -2,12 +2,11 @@
 
 #include <array>
 #include <bit>
-#include <cinttypes>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 
+#include "absl/strings/str_cat.h"
 #include "cache/malloc_bytes.h"
 #include "xxhash.h"
 
@@ -52,9 +51,7 @@ constexpr std::size_t KeyAt(std::uint32_t word) {
 }  // namespace
 
 std::string Version::ToString() const {
-  std::array<char, 34> text;  // 16 digits, '-', 16 digits, NUL
-  std::snprintf(text.data(), text.size(), "%016" PRIx64 "-%016" PRIx64, hlc, origin);
-  return text.data();
+  return absl::StrCat(absl::Hex(hlc, absl::kZeroPad16), "-", absl::Hex(origin, absl::kZeroPad16));
 }
 
 bool IsValidKey(std::string_view key) {

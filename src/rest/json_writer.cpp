@@ -58,8 +58,8 @@ void AppendQuoted(std::string_view text, std::string& out) {
 
 void JsonWriter::Key(std::string_view name) {
   Separate();
-  AppendQuoted(name, out_);
-  out_.push_back(':');
+  out_.push_back('"');
+  out_.append(name).append("\":");
   comma_ = false;
 }
 

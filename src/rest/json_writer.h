@@ -20,7 +20,7 @@ class JsonWriter {
   void EndObject() { Close('}'); }
   void BeginArray() { Open('['); }
   void EndArray() { Close(']'); }
-  // Names the next value. Requires: an open object.
+  // Names the next value. Requires: an open object; a name of ours, that needs no escapes.
   void Key(std::string_view name);
 
   // Bytes that are not UTF-8 come out as U+FFFD: the document is always valid.
