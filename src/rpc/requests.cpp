@@ -46,14 +46,21 @@ class Checker {
     return true;
   }
 
-  bool AddOnce(const sync::WriteItem& item, Place where) {
-    if (!seen_.emplace(item.type, item.key).second) return Fail(where, "the same key twice");
-    return Add(item, where);
-  }
-
   Result<std::vector<sync::WriteItem>> Take() {
     if (!status_.ok()) return std::move(status_);
     return std::move(items_);
+  }
+
+  // As Take; a key that comes twice is wrong, too. Looked for when their number is known.
+  Result<std::vector<sync::WriteItem>> TakeDistinct(std::string_view field) {
+    absl::flat_hash_set<std::pair<std::int32_t, std::string_view>> seen;
+    seen.reserve(items_.size());
+    for (std::size_t i = 0; status_.ok() && i < items_.size(); ++i) {
+      if (!seen.emplace(items_[i].type, items_[i].key).second) {
+        Fail({field, i}, "the same key twice");
+      }
+    }
+    return Take();
   }
 
  private:
@@ -65,7 +72,6 @@ class Checker {
 
   const RequestOptions& options_;
   std::vector<sync::WriteItem> items_;
-  absl::flat_hash_set<std::pair<std::int32_t, std::string_view>> seen_;
   Status status_;
 };
 
@@ -167,8 +173,8 @@ Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options)
     if (tag == TagOf(v1::SetRequest::kItemsFieldNumber, kBytes)) {
       sync::WriteItem item;
       if (!ReadBytes(in, &bytes) || !ReadSetItem(bytes, &item)) return malformed;
-      if (Status status = CheckSize(0, count + 1, options); !status.ok()) return status;
-      if (!checker.AddOnce(item, {"items", count++})) break;
+      if (count == kMaxItems) return CheckSize(0, count + 1, options);
+      if (!checker.Add(item, {"items", count++})) break;
     } else if (tag == TagOf(v1::SetRequest::kOptionsFieldNumber, kBytes)) {
       v1::WriteOptions more;
       if (!ReadBytes(in, &bytes) ||
@@ -180,7 +186,7 @@ Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options)
       return malformed;
     }
   }
-  Result<std::vector<sync::WriteItem>> items = checker.Take();
+  Result<std::vector<sync::WriteItem>> items = checker.TakeDistinct("items");
   if (!items.ok()) return items.status();
   if (!in.ConsumedEntireMessage()) return malformed;
   call.items = std::move(*items);
@@ -196,9 +202,9 @@ Result<std::vector<sync::WriteItem>> ItemsOf(const v1::DeleteRequest& request,
   Checker checker(options, count);
   for (int i = 0; i < request.items_size(); ++i) {
     const sync::WriteItem write{request.items(i).type(), request.items(i).key(), {}, true, 0};
-    if (!checker.AddOnce(write, {"items", static_cast<std::size_t>(i)})) break;
+    if (!checker.Add(write, {"items", static_cast<std::size_t>(i)})) break;
   }
-  return checker.Take();
+  return checker.TakeDistinct("items");
 }
 
 Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& request,
