@@ -12,7 +12,7 @@ namespace {
 
 // Once it serves, time matters only to what takes a second or a caller's timeout; a wake-up costs
 // more than the tick.
-constexpr std::int64_t kServingTickMs = 2 * sync::Driver::kTickMs;
+constexpr std::int64_t kServingTickMs = 4 * sync::Driver::kTickMs;
 
 constexpr absl::Duration kStreamsGrace = absl::Milliseconds(500);
 constexpr absl::Duration kCallsGrace = absl::Milliseconds(500);

@@ -83,7 +83,7 @@ class Driver {
   void Closed(ConnId conn, const podmirror::Status& status);
 
   // --- for app ---
-  // Moves time on: call it every kTickMs or so, from one thread; twice that will do once ready.
+  // Moves time on: call it every kTickMs or so, from one thread; 4 times that will do once ready.
   static constexpr std::int64_t kTickMs = 25;
   void Tick();
   void BeginDrain();
