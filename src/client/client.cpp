@@ -44,11 +44,11 @@ class Client::Impl {
   explicit Impl(const Options& options)
       : options_(options), calls_(options.max_calls), pool_(env_, options.max_daemons) {}
 
-  // Callers out first, then nobody sets daemons any more, then the connections go.
+  // The pool first: calls that wait for a daemon end only with it.
   ~Impl() {
+    pool_.Stop();
     calls_.Stop();
     if (source_) source_->Stop();
-    pool_.Stop();
   }
 
   telemetry::Metrics& metrics() { return metrics_; }
@@ -135,6 +135,12 @@ class Client::Impl {
     return Judge(status, calls_.stopping());
   }
 
+  // Not at another daemon: what was given would come again.
+  static Verdict Broken(const Status& status, std::uint64_t given) {
+    return {Outcome::kAnswered,
+            {status.code(), status.message() + " (after " + std::to_string(given) + " entries)"}};
+  }
+
   Verdict Stream(const Pool::Choice& choice, milliseconds slice, const v1::GetAllRequest& request,
                  const std::function<bool(Entry)>& each, std::uint64_t& given) {
     grpc::ClientContext context;
@@ -144,18 +150,15 @@ class Client::Impl {
     while (v1::GetAllResponse* message = stream.Next(step)) {
       step = options_.deadline;
       for (v1::Entry& entry : *message->mutable_entries()) {
-        if (calls_.stopping()) break;
+        if (calls_.stopping()) return Broken({Code::kUnavailable, "the client ends"}, given);
         ++given;
         if (!each(FromWire(entry))) return {};
       }
     }
     Verdict verdict = Judge(stream.Finish());
     if (given > 0 && !verdict.status.ok()) {
-      // Not at another daemon: what was given would come again.
-      verdict.status = {verdict.status.code(), verdict.status.message() + " (after " +
-                                                   std::to_string(given) + " entries)"};
       pool_.Report(choice, verdict);
-      verdict.outcome = Outcome::kAnswered;
+      return Broken(verdict.status, given);
     }
     return verdict;
   }

@@ -1,6 +1,7 @@
 // Who gets the calls, while daemons come, go, and get stuck; and how a client ends.
 #include <absl/synchronization/notification.h>
 
+#include <array>
 #include <thread>
 
 #include "integration/client/client_testing.h"
@@ -143,6 +144,62 @@ TEST_CASE("the end of a client ends its calls") {
   writer.join();
   CHECK(read == Code::kUnavailable);
   CHECK(written == Code::kUncertain);
+}
+
+TEST_CASE("the end of a client ends calls that wait for a daemon") {
+  Tested client({}, {.deadline = milliseconds(20'000), .max_calls = 1});
+  Client* const ending = client.client.release();
+  std::array<Status, 2> statuses;
+  std::atomic<int> ended{0};
+  std::vector<std::thread> callers;
+  for (Status& status : statuses) {
+    callers.emplace_back([&status, &ended, ending] {
+      status = ending->Get(1, "k").status();
+      ++ended;
+    });
+  }
+  // There is room for one: when the other is turned away, it waits.
+  CHECK(Eventually([&] { return ended == 1; }));
+  const Stopwatch watch;
+  delete ending;
+  CHECK(watch.elapsed() < milliseconds(2000));
+  for (std::thread& caller : callers) caller.join();
+  const bool first_waited = statuses[1].code() == Code::kExhausted;
+  CHECK(statuses[first_waited ? 1 : 0].code() == Code::kExhausted);
+  CHECK(statuses[first_waited ? 0 : 1].code() == Code::kUnavailable);
+}
+
+TEST_CASE("what is left of the last message when the client ends is not passed over as if read") {
+  FakeCache a;
+  a.messages = 1;
+  a.entries_per_message = 3;
+  Tested client({a.port()}, {.deadline = milliseconds(20'000)});
+  REQUIRE(client.WaitReady(1));
+  absl::Notification inside, go_on;
+  Client* const ending = client.client.release();
+  Status status;
+  int given = 0;
+  std::thread reader([&] {
+    status = ending->GetAll({}, [&](const Entry&) {
+      if (++given == 1) {
+        inside.Notify();
+        go_on.WaitForNotification();
+      }
+      return true;
+    });
+  });
+  inside.WaitForNotification();
+  // A call that hangs shows when the end has begun.
+  a.mode = Mode::kHang;
+  std::thread other([&] { static_cast<void>(ending->Get(1, "k")); });
+  CHECK(Eventually([&] { return a.hanging > 0; }));
+  std::thread ender([ending] { delete ending; });
+  other.join();
+  go_on.Notify();
+  ender.join();
+  reader.join();
+  CHECK(given == 1);
+  CHECK(status.code() == Code::kUnavailable);
 }
 
 TEST_CASE("the end of a client waits for its callback, and none follows") {
