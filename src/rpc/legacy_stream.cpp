@@ -175,7 +175,8 @@ void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Stat
   const bool too_large = outcome.code() == Code::kExhausted && HoldsOne(call->request) &&
                          call->request.ByteSizeLong() > kLegacyRequestBytes;
   if (too_large) metrics_.LegacyValueSkipped(1);
-  if (outcome.ok() || too_large) {
+  const bool succeeded = outcome.ok() || too_large;
+  if (succeeded) {
     Succeeded(*call);
   } else {
     static constexpr std::string_view kNames[] = {"Get", "Set", "GetAll"};
@@ -187,6 +188,9 @@ void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Stat
     // Not earlier: while a call is in flight the stream cannot be done.
     absl::MutexLock lock(&mu_);
     call_.reset();
+    // Another thread may be closing and not have come so far: what is left of a task that failed
+    // must not be sent and then acknowledged as a whole.
+    if (!succeeded) stopped_ = true;
     ended = ended_;
   }
   if (ended) {
