@@ -16,7 +16,8 @@ Result<int> OpenListener(const std::string& address);
 // The port that a listening socket is bound to.
 std::uint16_t BoundPort(int fd);
 
-// Raises this process's limit of open files to at least `files`, as far as it is allowed to.
-void RaiseFileLimit(std::uint64_t files);
+// Raises this process's limit of open files as far as it is allowed to: connections of REST are
+// limited by a setting, but peers, applications and discovery open files too.
+void RaiseFileLimit();
 
 }  // namespace podmirror::rest

@@ -1,5 +1,6 @@
 #include "rest/http_server.h"
 
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,8 +14,6 @@ namespace {
 
 // What all connections together may hold in bodies received and answers not yet taken.
 constexpr std::size_t kMinBudgetBytes = 32 * 1024 * 1024;
-// Descriptors for everything that is not a REST connection.
-constexpr std::uint64_t kOtherFiles = 1024;
 
 std::size_t BudgetBytes(const BodyLimits& limits) {
   return std::max({kMinBudgetBytes, 2 * limits.max_batch_bytes, 2 * limits.max_value_bytes});
@@ -32,7 +31,7 @@ Status HttpServer::Start() {
   if (!listener.ok()) return listener.status();
   listen_fd_ = *listener;
   port_ = BoundPort(listen_fd_);
-  RaiseFileLimit(static_cast<std::uint64_t>(options_.max_connections) + kOtherFiles);
+  RaiseFileLimit();
   state_ = std::make_shared<ServerState>(options_, BudgetBytes(options_.body_limits));
   for (int i = 0; i < options_.workers; ++i) state_->inboxes.push_back(std::make_shared<Inbox>());
   for (const auto& inbox : state_->inboxes) {
@@ -50,6 +49,9 @@ Status HttpServer::Start() {
 
 void HttpServer::Stop() {
   if (state_) {
+    // Not only taken out of the workers' loops: the kernel would go on letting clients in, who
+    // would be cut off unheard.
+    shutdown(listen_fd_, SHUT_RDWR);
     state_->stopping.store(true, std::memory_order_relaxed);
     for (const auto& inbox : state_->inboxes) inbox->Wake();
   }

@@ -1,5 +1,8 @@
 #include "rest/http_server.h"
 
+#include <sys/resource.h>
+
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <condition_variable>
@@ -195,6 +198,8 @@ TEST_CASE("http: a request in flight is finished when the server stops, idle con
   const auto waiting = test.handler.TakeWaiting(1);
   std::thread stopping([&] { test.server.Stop(); });
   CHECK(idle.Closed());
+  // Nobody comes in who would only be cut off.
+  CHECK_FALSE(RawClient(test.port()).connected());
   waiting[0]->Answer(TestHandler::Text("finished"));
   const auto answer = busy.Read();
   CHECK(answer->body == "finished");
@@ -322,6 +327,16 @@ TEST_CASE("http: a taken port is an error with its reason") {
   CHECK(status.message().find("Address already in use") != std::string::npos);
   HttpServer nowhere({.listen = "nonsense"}, handler, Env::Real());
   CHECK(nowhere.Start().code() == Code::kInvalid);
+}
+
+TEST_CASE("http: all files that the system grants may be opened") {
+  rlimit limit{};
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 256);
+  REQUIRE(setrlimit(RLIMIT_NOFILE, &limit) == 0);
+  TestServer test;
+  REQUIRE(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  CHECK(limit.rlim_cur == limit.rlim_max);
 }
 
 TEST_CASE("http: [::] listens on IPv4 too") {

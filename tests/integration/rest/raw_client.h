@@ -23,6 +23,8 @@ class RawClient {
  public:
   // Connects to 127.0.0.1.
   explicit RawClient(std::uint16_t port);
+  // False when the other side did not let it in.
+  bool connected() const { return connected_; }
   ~RawClient();
   RawClient(const RawClient&) = delete;
   RawClient& operator=(const RawClient&) = delete;
@@ -45,6 +47,7 @@ class RawClient {
   bool Fill();
 
   int fd_;
+  bool connected_ = false;
   std::string buffer_;
 };
 
