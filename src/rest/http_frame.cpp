@@ -82,6 +82,7 @@ bool SplitField(std::string_view line, std::string_view& name, std::string_view&
 }  // namespace
 
 FrameState RequestReader::Read(std::string& buffer) {
+  if (state_ == State::kRequestLine) SkipBlankLines(buffer);
   if (state_ < State::kBody) ReadHead(buffer);
   if (state_ == State::kBody && buffer.size() >= end_) state_ = State::kComplete;
   if (state_ > State::kBody && state_ < State::kComplete) ReadChunks(buffer);
@@ -111,7 +112,7 @@ const Request& RequestReader::request(const std::string& buffer) {
 void RequestReader::Consume(std::string& buffer) {
   buffer.erase(0, end_);
   state_ = State::kRequestLine;
-  pos_ = scan_ = end_ = head_end_ = 0;
+  skipped_ = pos_ = scan_ = end_ = head_end_ = 0;
   http_1_0_ = keep_alive_ = close_ = chunked_ = expects_continue_ = is_batch_ = false;
   content_length_.reset();
   if (request_.fields.capacity() > kKeptFields) std::vector<Field>().swap(request_.fields);
@@ -152,14 +153,23 @@ std::optional<std::string_view> RequestReader::NextLine(const std::string& buffe
   return line.substr(0, line.size() - 1);
 }
 
+// They are not left in the buffer: a connection with bytes in it is one that has begun to ask.
+void RequestReader::SkipBlankLines(std::string& buffer) {
+  std::size_t blank = 0;
+  while (skipped_ + blank < kMaxHeadBytes && buffer.compare(blank, 2, "\r\n") == 0) blank += 2;
+  if (blank == 0) return;
+  buffer.erase(0, blank);
+  skipped_ += blank;
+  scan_ = 0;
+}
+
 void RequestReader::ReadHead(const std::string& buffer) {
   while (state_ < State::kBody) {
     const std::size_t begin = pos_;
-    const auto line = NextLine(buffer, kMaxHeadBytes, Problem::kHeadTooLarge);
+    const auto line = NextLine(buffer, kMaxHeadBytes - skipped_, Problem::kHeadTooLarge);
     if (!line) return;
     if (state_ == State::kRequestLine) {
-      // Blank lines before a request are what some clients leave behind a body.
-      if (!line->empty()) TakeRequestLine(*line, begin);
+      TakeRequestLine(*line, begin);
     } else if (line->empty()) {
       EndHead();
     } else {

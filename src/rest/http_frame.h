@@ -35,8 +35,9 @@ class RequestReader {
  public:
   explicit RequestReader(BodyLimits limits) : limits_(limits) {}
 
-  // Looks at `buffer`: all bytes received, from the start of the current request on. Removes chunk
-  // framing in place; otherwise leaves it alone. Once refused, the connection is of no more use.
+  // Looks at `buffer`: all bytes received, from the start of the current request on. Removes blank
+  // lines before it and chunk framing in place; otherwise leaves it alone. Once refused, the
+  // connection is of no more use.
   FrameState Read(std::string& buffer);
 
   // Requires: Read said kComplete. Valid until `buffer` changes; Requires: `buffer` as then.
@@ -74,6 +75,8 @@ class RequestReader {
     std::size_t size = 0;
   };
 
+  // Blank lines before a request are what some clients leave behind a body.
+  void SkipBlankLines(std::string& buffer);
   void ReadHead(const std::string& buffer);
   void TakeRequestLine(std::string_view line, std::size_t begin);
   void TakeField(std::string_view line);
@@ -88,9 +91,10 @@ class RequestReader {
 
   const BodyLimits limits_;
   State state_ = State::kRequestLine;
-  std::size_t pos_ = 0;   // what is before has been understood
-  std::size_t scan_ = 0;  // no line ends in [pos_, scan_)
-  std::size_t end_ = 0;   // end of the body, as far as it is known
+  std::size_t skipped_ = 0;  // bytes of blank lines; they count as a part of the head
+  std::size_t pos_ = 0;      // what is before has been understood
+  std::size_t scan_ = 0;     // no line ends in [pos_, scan_)
+  std::size_t end_ = 0;      // end of the body, as far as it is known
 
   // The head. Valid from State::kFields on.
   Span method_;
