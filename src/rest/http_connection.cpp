@@ -31,13 +31,6 @@ constexpr int kReadsPerTurn = 16;
 
 }  // namespace
 
-bool ByteBudget::Take(std::size_t bytes) {
-  const std::size_t before = used_.fetch_add(bytes, std::memory_order_relaxed);
-  if (before == 0 || before + bytes <= limit_) return true;
-  Give(bytes);
-  return false;
-}
-
 Inbox::Inbox() : fd_(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)) {}
 
 Inbox::~Inbox() {
@@ -313,6 +306,16 @@ void Connection::Expire(Handler& handler) {
     Refuse({Problem::kOverloaded, "too many connections"}, handler);
   } else {
     Refuse({Problem::kRequestTimeout, "the request was not complete in time"}, handler);
+  }
+}
+
+void Connection::ChargeReplaced(const Handler& handler) {
+  if (!out_value_ || out_charged_ != 0 || handler.Holds(*out_value_)) return;
+  const std::size_t bytes = out_value_->memory_bytes();
+  if (state_->budget.Take(bytes)) {
+    out_charged_ = bytes;
+  } else {
+    broken_ = true;
   }
 }
 

@@ -18,23 +18,10 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "base/byte_budget.h"
 #include "rest/http_server.h"
 
 namespace podmirror::rest {
-
-// A limit on bytes held by all connections together. Thread safety: all calls from any thread.
-class ByteBudget {
- public:
-  explicit ByteBudget(std::size_t limit) : limit_(limit) {}
-  // False, and nothing taken, when it does not fit. What is alone always fits, so that no request
-  // within its own limit is impossible.
-  bool Take(std::size_t bytes);
-  void Give(std::size_t bytes) { used_.fetch_sub(bytes, std::memory_order_relaxed); }
-
- private:
-  const std::size_t limit_;
-  std::atomic<std::size_t> used_{0};
-};
 
 class Connection;
 
@@ -68,7 +55,7 @@ struct ServerState {
       : options(http_options), budget(budget_bytes) {}
 
   const HttpOptions options;
-  ByteBudget budget;
+  ByteBudget budget;                            // of all connections together
   std::vector<std::shared_ptr<Inbox>> inboxes;  // constant once the workers run
   std::atomic<int> open{0};                     // connections accepted and not closed
   std::atomic<bool> stopping{false};
@@ -133,6 +120,12 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   // When something must have happened; then Expire, then Advance. kNever from End until Advance.
   SteadyMs deadline() const { return deadline_; }
   void Expire(Handler& handler);
+  // An entry on its way out that is no longer stored is held for this connection only: it counts
+  // from now on, and where there is no room for it the connection is broken. Requires: not handed
+  // off.
+  void ChargeReplaced(const Handler& handler);
+  // To be closed: the next Advance says so. Requires: not handed off.
+  bool broken() const { return broken_; }
   // Nothing received, nothing owed. Requires: not handed off.
   bool idle() const { return in_.empty() && !output_pending() && !close_; }
 

@@ -45,8 +45,10 @@ class Handler {
   virtual bool IsUrgent(std::string_view target) const = 0;
   // A request was answered `status` without having reached Handle.
   virtual void Refused(int status) = 0;
-  // So many connections are open now.
-  virtual void Connections(int open) = 0;
+  // So many more connections are open, or less.
+  virtual void Connections(int change) = 0;
+  // True while the entry is stored, so that holding on to it costs nothing.
+  virtual bool Holds(const Entry& entry) const = 0;
 };
 
 class Worker;

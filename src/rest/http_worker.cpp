@@ -136,7 +136,7 @@ void Worker::Accept() {
 
 void Worker::Admit(int fd) {
   const int open = state_->open.fetch_add(1, std::memory_order_relaxed) + 1;
-  handler_.Connections(open);
+  handler_.Connections(1);
   const bool surplus = open > state_->options.max_connections;
   if (surplus) {
     auto connection = std::make_shared<Connection>(fd, true, state_, inbox_, now_);
@@ -181,7 +181,8 @@ void Worker::Register(const ConnectionRef& connection) {
 void Worker::Close(const ConnectionRef& connection) {
   if (connections_.erase(connection.get()) == 0) return;
   connection->closed = true;
-  handler_.Connections(state_->open.fetch_sub(1, std::memory_order_relaxed) - 1);
+  state_->open.fetch_sub(1, std::memory_order_relaxed);
+  handler_.Connections(-1);
   if (!connection->surplus()) inbox_->connections.fetch_sub(1, std::memory_order_relaxed);
   // The descriptor may live on for a moment in the hands of others.
   epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, connection->fd(), nullptr);
@@ -268,8 +269,10 @@ void Worker::Sweep() {
     if (connection->closed || connection->queued || connection->handoff().waiting()) continue;
     const bool due = connection->deadline() <= now_;
     if (due) connection->Expire(handler_);
+    connection->ChargeReplaced(handler_);
     // kNever: answered from another thread since, so that the next deadline is still to be set.
-    if (due || connection->deadline() == Connection::kNever || stop_at_ != 0) {
+    if (due || connection->broken() || connection->deadline() == Connection::kNever ||
+        stop_at_ != 0) {
       Settle(connection, connection->Advance(scratch_, now_, handler_));
     }
   }

@@ -153,7 +153,11 @@ void Routes::Refused(int status) {
   context_.metrics.RestRequest("other", RowOf(Route::kNone).name, status, 0);
 }
 
-void Routes::Connections(int open) { context_.metrics.RestConnections(open); }
+void Routes::Connections(int change) { context_.metrics.RestConnections(change); }
+
+bool Routes::Holds(const Entry& entry) const {
+  return context_.cache.Peek(entry.type(), entry.key()).get() == &entry;
+}
 
 std::optional<Response> Routes::Handle(const Request& request,
                                        const std::shared_ptr<Responder>& responder) {

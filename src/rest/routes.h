@@ -42,7 +42,8 @@ class Routes final : public Handler {
                                  const std::shared_ptr<Responder>& responder) override;
   bool IsUrgent(std::string_view target) const override;
   void Refused(int status) override;
-  void Connections(int open) override;
+  void Connections(int change) override;
+  bool Holds(const Entry& entry) const override;
 
  private:
   // A request on its way through the checks.

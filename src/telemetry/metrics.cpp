@@ -27,8 +27,7 @@ constexpr std::array<double, 19> kRequestBounds = {
     10e-6, 25e-6, 50e-6, 100e-6, 250e-6, 500e-6, 1e-3, 2.5e-3, 5e-3, 10e-3,
     25e-3, 50e-3, 0.1,   0.25,   0.5,    1,      2.5,  5,      10};
 
-constexpr std::array<std::string_view, 7> kMethods = {"GET",  "PUT",     "DELETE", "HEAD",
-                                                      "POST", "OPTIONS", "PATCH"};
+constexpr std::array<std::string_view, 5> kMethods = {"GET", "PUT", "DELETE", "HEAD", "POST"};
 constexpr std::array<std::string_view, 5> kPeerStates = {"connecting", "streaming", "repairing",
                                                          "legacy", "refused"};
 
@@ -191,9 +190,7 @@ void Metrics::RestRequest(std::string_view method, std::string_view route, int c
   impl_->Requests(KnownMethod(method), route, code).Observe(seconds);
 }
 
-void Metrics::RestConnections(std::int64_t open) {
-  impl_->rest_connections.Set(static_cast<double>(open));
-}
+void Metrics::RestConnections(int change) { impl_->rest_connections.Increment(change); }
 
 void Metrics::DiscoveryEvent(std::string_view type) {
   impl_->discovery_events.Add({{"type", std::string(type)}}).Increment();

@@ -41,7 +41,7 @@ class Metrics {
 
   // route: the route's name, never the raw target ("cache_entry", "healthz", ...).
   void RestRequest(std::string_view method, std::string_view route, int code, double seconds);
-  void RestConnections(std::int64_t open);
+  void RestConnections(int change);            // so many more are open, or less
   void DiscoveryEvent(std::string_view type);  // list, watch_event, relist, error, unreadable, ...
   void Repair(std::string_view reason, std::uint64_t entries);
   void PeerEvent(std::string_view type);         // connected, lost, refused

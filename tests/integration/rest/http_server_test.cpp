@@ -3,9 +3,11 @@
 #include <sys/resource.h>
 
 #include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <condition_variable>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
@@ -47,7 +49,15 @@ class TestHandler final : public Handler {
   }
   bool IsUrgent(std::string_view target) const override { return target == "/urgent"; }
   void Refused(int) override {}
-  void Connections(int) override {}
+  void Connections(int change) override { open += change; }
+  bool Holds(const Entry&) const override {
+    ++asked;
+    return holds;
+  }
+
+  std::atomic<int> open{0};
+  std::atomic<bool> holds{true};      // what Holds says
+  mutable std::atomic<int> asked{0};  // how often Holds was called
 
   static Response Text(std::string body) {
     Response response;
@@ -249,6 +259,31 @@ TEST_CASE("http: answers that nobody takes are bounded in memory and in time") {
   CHECK(overloaded > 0);
   CHECK(cut > 0);
   CHECK(overloaded + cut == 100);
+}
+
+TEST_CASE("http: entries that slow readers hold count once they have been replaced") {
+  TestServer test;
+  std::vector<std::unique_ptr<RawClient>> clients;
+  const auto eventually = [](const std::function<bool()>& condition) {
+    const auto deadline = Clock::now() + 20s;
+    while (!condition() && Clock::now() < deadline) std::this_thread::yield();
+    return condition();
+  };
+  for (int i = 0; i < 10; ++i) {
+    clients.push_back(std::make_unique<RawClient>(test.port()));
+    clients.back()->FixReceiveBuffer();
+    clients.back()->Send(Get("/entry/8000000"));
+  }
+  CHECK(eventually([&] { return test.handler.asked >= 30; }));
+  CHECK(test.handler.open == 10);
+  test.handler.holds = false;
+  CHECK(eventually([&] { return test.handler.open == 4; }));
+  int complete = 0;
+  for (auto& client : clients) {
+    const auto answer = client->Read();
+    complete += answer && answer->body.size() == 8'000'000 ? 1 : 0;
+  }
+  CHECK(complete == 4);
 }
 
 TEST_CASE("http: urgent requests are answered between slow ones") {

@@ -33,7 +33,8 @@ TEST_CASE("a scrape shows what was counted") {
   metrics.RestRequest("PUT", "cache_entry", 200, 0.00004);
   metrics.RestRequest("PUT", "cache_entry", 200, 3);
   metrics.RestRequest("PUT", "cache_entry", 404, 0.00004);
-  metrics.RestConnections(7);
+  metrics.RestConnections(8);
+  metrics.RestConnections(-1);
   metrics.DiscoveryEvent("relist");
   metrics.DiscoveryEvent("relist");
   metrics.Repair("connect", 5);
