@@ -171,7 +171,7 @@ class CacheService final : public CacheMethods {
 
   grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context, const v1::GetRequest* request,
                                 v1::GetResponse* response) override {
-    return FinishNow(context, Read(*request, response));
+    return FinishRead(context, Read(*request, response), response, answers_);
   }
 
   grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context,
@@ -246,6 +246,7 @@ class CacheService final : public CacheMethods {
   sync::Driver& driver_;
   const podmirror::Cache& cache_;
   const Env& env_;
+  ByteBudget answers_{sync::kMaxMessageBytes};  // of Get, made and not sent yet
 };
 
 }  // namespace

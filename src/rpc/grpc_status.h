@@ -2,10 +2,12 @@
 // Thread safety: all calls from any thread.
 #pragma once
 
+#include <google/protobuf/message_lite.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 #include <grpcpp/support/status.h>
 
+#include "base/byte_budget.h"
 #include "base/status.h"
 
 namespace podmirror::rpc {
@@ -18,5 +20,11 @@ grpc::Status ToGrpc(const Status& status);
 
 // Answers a unary call from within its handler, which returns what this returns.
 grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context, const Status& status);
+
+// The same with an answer that a small request can make large: it counts in `answers` until it has
+// been sent, which takes as long as the client likes. kUnavailable "overloaded" instead where there
+// is no room. `answers` must outlive the call.
+grpc::ServerUnaryReactor* FinishRead(grpc::CallbackServerContext* context, const Status& status,
+                                     google::protobuf::MessageLite* response, ByteBudget& answers);
 
 }  // namespace podmirror::rpc

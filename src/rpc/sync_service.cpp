@@ -134,7 +134,7 @@ class SyncService final : public hellorpc::Sync::CallbackService {
   grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context,
                                 const hellorpc::SyncRequest* request,
                                 hellorpc::SyncResponse* response) override {
-    return FinishNow(context, Read(*request, response));
+    return FinishRead(context, Read(*request, response), response, answers_);
   }
 
   grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context,
@@ -193,6 +193,7 @@ class SyncService final : public hellorpc::Sync::CallbackService {
   const Env& env_;
   telemetry::Metrics& metrics_;
   std::atomic<int> get_alls_{0};
+  ByteBudget answers_{sync::kMaxMessageBytes};  // of Get, made and not sent yet
 };
 
 }  // namespace

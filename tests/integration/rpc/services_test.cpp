@@ -134,6 +134,80 @@ TEST_CASE("set, get and delete many entries") {
   CHECK_FALSE(a.Value("k"));
 }
 
+// Makes calls of which it never reads the answer.
+template <typename Request, typename Response>
+class NeverReads {
+ public:
+  using Prepared = std::unique_ptr<grpc::ClientAsyncResponseReader<Response>>;
+
+  // prepare: PrepareAsync... of a stub. Returns when the server has begun to answer.
+  template <typename Prepare>
+  void Ask(const Request& request, const Prepare& prepare) {
+    context_ = std::make_unique<grpc::ClientContext>();
+    call_ = prepare(context_.get(), request, &queue_);
+    call_->StartCall();
+    call_->ReadInitialMetadata(nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    REQUIRE(queue_.Next(&tag, &ok));
+    REQUIRE(ok);
+  }
+  ~NeverReads() { Cancel(); }
+  void Cancel() {
+    if (!call_) return;
+    context_->TryCancel();
+    Response response;
+    grpc::Status status;
+    call_->Finish(&response, &status, nullptr);
+    void* tag = nullptr;
+    bool ok = false;
+    queue_.Next(&tag, &ok);
+    call_.reset();
+  }
+
+ private:
+  std::unique_ptr<grpc::ClientContext> context_;
+  grpc::CompletionQueue queue_;
+  Prepared call_;
+};
+
+TEST_CASE("answers that nobody reads are bounded in memory") {
+  const auto daemon = Ready({"a"});
+  REQUIRE(daemon->Put("k", std::string(1 << 20, 'x')));
+  Client client(*daemon);
+  SECTION("podmirror.v1.Cache") {
+    v1::GetRequest request;
+    for (int i = 0; i < 60; ++i) {
+      request.add_keys()->set_type(1);
+      request.mutable_keys(i)->set_key("k");
+    }
+    NeverReads<v1::GetRequest, v1::GetResponse> slow;
+    slow.Ask(request, [&](auto... all) { return client.cache->PrepareAsyncGet(all...); });
+    v1::GetResponse response;
+    const grpc::Status refused = client.Get(request, &response);
+    CHECK(refused.error_code() == grpc::StatusCode::UNAVAILABLE);
+    CHECK(refused.error_message() == "overloaded");
+    request.mutable_keys()->DeleteSubrange(1, 59);
+    CHECK(client.Get(request, &response).ok());
+    slow.Cancel();
+    while (request.keys_size() < 60) *request.add_keys() = request.keys(0);
+    CHECK(Eventually([&] { return client.Get(request, &response).ok(); }));
+    CHECK(response.entries_size() == 60);
+  }
+  SECTION("hellorpc.Sync") {
+    hellorpc::SyncRequest request;
+    for (int i = 0; i < 60; ++i) AddData(&request, 1, {{"k", ""}});
+    NeverReads<hellorpc::SyncRequest, hellorpc::SyncResponse> slow;
+    slow.Ask(request, [&](auto... all) { return client.sync->PrepareAsyncGet(all...); });
+    hellorpc::SyncResponse response;
+    const grpc::Status refused = client.Sync(kGet, request, &response);
+    CHECK(refused.error_code() == grpc::StatusCode::UNAVAILABLE);
+    CHECK(refused.error_message() == "overloaded");
+    slow.Cancel();
+    CHECK(Eventually([&] { return client.Sync(kGet, request, &response).ok(); }));
+  }
+}
+
 TEST_CASE("an unmet acknowledgement names who is missing, and the write stands") {
   Daemon a({"a"});
   auto b = std::make_unique<Daemon>(DaemonOptions{"b"});
