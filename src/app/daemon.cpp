@@ -14,8 +14,6 @@ namespace {
 // more than the tick.
 constexpr std::int64_t kServingTickMs = 4 * sync::Driver::kTickMs;
 
-constexpr absl::Duration kStreamsGrace = absl::Milliseconds(500);
-constexpr absl::Duration kCallsGrace = absl::Milliseconds(500);
 constexpr unsigned kMaxRestWorkers = 8;
 
 sync::NodeOptions NodeOptionsOf(const settings::Settings& s, Env& env) {
@@ -125,14 +123,17 @@ void Daemon::BeginDrain() { driver_.BeginDrain(); }
 
 bool Daemon::drained() const { return driver_.drained(); }
 
-bool Daemon::Stop() {
+bool Daemon::Stop(std::int64_t limit_ms) {
+  // Half of the time for requests in flight, an eighth for each step besides; discovery needs some
+  // where it has to say that we leave.
+  const absl::Duration grace = absl::Milliseconds(limit_ms) / 8;
   if (ticker_.joinable()) feed_.Stop();
   driver_.EndWaits();
-  rest_.Stop();
-  bool ended = transport_.Stop(kStreamsGrace);
-  if (rpc_) rpc_->Stop(kCallsGrace);
+  rest_.Stop(limit_ms / 2);
+  bool ended = transport_.Stop(grace);
+  if (rpc_) rpc_->Stop(grace);
   // Calls that the server has cut off take their streams with them.
-  ended = ended || transport_.Stop(kStreamsGrace);
+  ended = ended || transport_.Stop(grace);
   stop_ticker_.Notify();
   if (ticker_.joinable()) ticker_.join();
   return ended;

@@ -11,6 +11,7 @@
 
 #include <grpcpp/impl/service_type.h>
 
+#include <cstdint>
 #include <memory>
 #include <thread>
 
@@ -46,9 +47,10 @@ class Daemon {
   void BeginDrain();
   bool drained() const;
 
-  // Closes the ports and ends all that runs, within a few seconds. False when something did not
-  // end: then the process must exit without destroying the daemon.
-  bool Stop();
+  // Closes the ports and ends all that runs, within about so many milliseconds, less where nothing
+  // is in flight. False when something did not end: then the process must exit without destroying
+  // the daemon.
+  bool Stop(std::int64_t limit_ms);
 
  private:
   Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Metrics> metrics,

@@ -20,6 +20,10 @@ constexpr absl::Duration kPollInterval = absl::Milliseconds(5);
 // So long writes are refused before the ports close: a client that is told so goes elsewhere, while
 // one whose write meets a closing connection cannot know whether it was applied.
 constexpr SteadyMs kLeastDrainMs = 250;
+// What closing may take when clients or peers hold it up; answers that are on their way need the
+// least of it.
+constexpr SteadyMs kMostCloseMs = 4000;
+constexpr SteadyMs kLeastCloseMs = 1000;
 
 LogLevel LevelOf(const settings::Settings& settings) {
   using enum LogLevel;
@@ -54,15 +58,21 @@ int WaitForStopSignal() {
   return number;
 }
 
-// Until peers have what they lack, and at least drain-delay, at most drain-timeout.
-void Drain(Daemon& daemon, const settings::Settings& settings, Env& env) {
+// Until peers have what they lack, and at least drain-delay. Closing ends within drain-timeout too,
+// so the hand-over ends before that, though it has half of the time at least. Returns the time that
+// is left for closing, in milliseconds.
+SteadyMs Drain(Daemon& daemon, const settings::Settings& settings, Env& env) {
   const SteadyMs since = env.now().steady;
+  const SteadyMs timeout = settings.drain_timeout.count();
   const SteadyMs least = std::max<SteadyMs>(settings.drain_delay.count(), kLeastDrainMs);
+  const SteadyMs most =
+      std::max(timeout - std::min(kMostCloseMs, timeout / 2), std::min(least, timeout));
   daemon.BeginDrain();
   for (;;) {
     const SteadyMs elapsed = env.now().steady - since;
-    if (elapsed >= settings.drain_timeout.count()) return;
-    if (elapsed >= least && daemon.drained()) return;
+    if (elapsed >= most || (elapsed >= least && daemon.drained())) {
+      return std::clamp(timeout - elapsed, kLeastCloseMs, kMostCloseMs);
+    }
     absl::SleepFor(kPollInterval);
   }
 }
@@ -85,16 +95,17 @@ int Run(const settings::Settings& settings, bool check_only) {
     std::cout << "settings are fine\n";
     return 0;
   }
+  SteadyMs close_ms = kLeastCloseMs;
   const Status started = (*daemon)->Start();
   if (started.ok()) {
     const int number = WaitForStopSignal();
     log.Event(LogLevel::kInfo, "stopping", "asked to stop",
               {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM"}});
-    Drain(**daemon, settings, env);
+    close_ms = Drain(**daemon, settings, env);
   } else {
     log.Event(LogLevel::kError, "start_failed", started.message());
   }
-  if (!(*daemon)->Stop()) {
+  if (!(*daemon)->Stop(close_ms)) {
     // What is written to a peer that takes it too slowly. Destroying what it still uses would be
     // worse than leaving it to the kernel.
     log.Event(LogLevel::kWarn, "stopped", "stopped; a peer did not take all in time");

@@ -58,6 +58,7 @@ struct ServerState {
   ByteBudget budget;                            // of all connections together
   std::vector<std::shared_ptr<Inbox>> inboxes;  // constant once the workers run
   std::atomic<int> open{0};                     // connections accepted and not closed
+  std::atomic<std::int64_t> stop_grace_ms{0};   // for requests in flight; valid once stopping
   std::atomic<bool> stopping{false};
 };
 

@@ -47,12 +47,13 @@ Status HttpServer::Start() {
   return {};
 }
 
-void HttpServer::Stop() {
+void HttpServer::Stop(std::int64_t grace_ms) {
   if (state_) {
     // Not only taken out of the workers' loops: the kernel would go on letting clients in, who
     // would be cut off unheard.
     shutdown(listen_fd_, SHUT_RDWR);
-    state_->stopping.store(true, std::memory_order_relaxed);
+    state_->stop_grace_ms.store(grace_ms, std::memory_order_relaxed);
+    state_->stopping.store(true, std::memory_order_release);
     for (const auto& inbox : state_->inboxes) inbox->Wake();
   }
   for (std::thread& thread : threads_) thread.join();

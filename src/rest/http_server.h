@@ -62,9 +62,9 @@ class HttpServer {
 
   // Listens and starts the workers. kUnavailable with the reason when the address is taken.
   Status Start();
-  // Closes the port and idle connections, gives requests in flight a moment, then cuts them.
+  // Closes the port and idle connections, gives requests in flight so long, then cuts them.
   // Answers that come later are dropped. Idempotent.
-  void Stop();
+  void Stop(std::int64_t grace_ms = 2'000);
   // The bound port. Requires: Start was ok.
   std::uint16_t port() const { return port_; }
 

@@ -18,8 +18,6 @@ constexpr std::size_t kScratchBytes = 64 * 1024;
 constexpr SteadyMs kRoundMs = 10;
 // How often deadlines are looked at.
 constexpr SteadyMs kSweepMs = 250;
-// How long requests in flight have when the server stops.
-constexpr SteadyMs kStopMs = 2'000;
 // Surplus connections that a worker keeps; beyond it the oldest of them make room.
 constexpr std::size_t kMaxSurplus = 32;
 constexpr int kAcceptsPerEvent = 16;
@@ -80,10 +78,10 @@ void Worker::Run() {
 }
 
 bool Worker::Stopped() {
-  if (!state_->stopping.load(std::memory_order_relaxed)) return false;
+  if (!state_->stopping.load(std::memory_order_acquire)) return false;
   if (stop_at_ == 0) {
     now_ = env_.now().steady;
-    stop_at_ = now_ + kStopMs;
+    stop_at_ = now_ + state_->stop_grace_ms.load(std::memory_order_relaxed);
     Listen(false);
     Sweep();
   }

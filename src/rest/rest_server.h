@@ -62,8 +62,8 @@ class RestServer {
 
   // Listens and serves. kUnavailable with the reason when the port is taken.
   Status Start();
-  // Closes the port, gives requests in flight a moment, then cuts them. Idempotent.
-  void Stop();
+  // Closes the port, gives requests in flight so long, then cuts them. Idempotent.
+  void Stop(std::int64_t grace_ms = 2'000);
   // The bound port. Requires: Start was ok.
   std::uint16_t port() const;
 

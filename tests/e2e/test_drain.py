@@ -4,6 +4,7 @@ refused before anything was applied."""
 
 import concurrent.futures
 import signal
+import socket
 import threading
 import time
 
@@ -79,6 +80,21 @@ def a_write_that_waits_for_a_hung_peer_is_answered_at_the_end(cluster):
         ack, answer = waiting.result(10).ack, rest.result(10)
     equal((ack.met, ack.peers, ack.acked, list(ack.pending)), (False, 1, 0, [two.name]))
     equal((answer.status, answer.json()["ack"]["pending"]), (202, [two.name]))
+
+
+@test
+def nothing_that_hangs_holds_up_the_end(cluster):
+    one, two = cluster.start(2, "--drain-timeout=2s", "--max-value-bytes=32MiB")
+    one.put(1, "large", b"x" * (32 << 20))
+    two.signal(signal.SIGSTOP)
+    one.put(1, "not handed over", b"v", ack="local")
+    with socket.create_connection((one.ip, harness.REST_PORT), 10) as never_reads:
+        never_reads.sendall(b"GET /v1/cache/1/large HTTP/1.1\r\nHost: x\r\n\r\n")
+        never_reads.recv(1)     # the answer has begun
+        begin = time.monotonic()
+        equal(one.terminate(), 0)
+        seconds = time.monotonic() - begin
+    assert seconds < 3, f"{seconds:.1f} s with a drain-timeout of 2 s"
 
 
 if __name__ == "__main__":
