@@ -154,6 +154,7 @@ def case_07_wave_of_joiners_does_not_crush_the_donor(cluster):
         for joiner in joiners:
             joiner.wait_ready(90)
     print(f"     {len(during.seconds)} writes while {JOINERS} joined")
+    equal(set(recorder.answers), {200}, "answers to writes")
     during.check_within(3, before)
     recorder.check([*nodes, *joiners], 40)
 

@@ -4,12 +4,11 @@
 import collections
 import json
 import signal
-import threading
 import time
 
 import harness
 from harness import equal, test, wait_for
-from workload import Stopwatch
+from workload import Background, Stopwatch
 
 OUT_OF_REACH_SECONDS = 5
 STOPPED_SECONDS = 60
@@ -55,30 +54,21 @@ def writers_wait_once_then_not_at_all(cluster):
     equal(three.get("/readyz").status, 200)
 
 
-class BatchWriter:
+class BatchWriter(Background):
     """Overwrites BATCH_KEYS keys round by round, in batches, at the rate that is asked for."""
 
     def __init__(self, node):
+        super().__init__()
         self._node = node
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self.entries = 0
         self.round = 0          # the last one that was begun
         self.answers = collections.Counter()
-
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        self._thread.join(30)
 
     @staticmethod
     def value(round_, number):
         return f"{round_} {number}".rjust(100)
 
-    def _run(self):
+    def _work(self):
         begin = time.monotonic()
         with harness.Rest(self._node.ip) as rest:
             while not self._over.is_set():

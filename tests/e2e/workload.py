@@ -116,15 +116,13 @@ class Workload:
             self._counts[node.name] = count + 1
 
 
-class Writer:
-    """Puts w-0, w-1, ... into one node as fast as one connection can, until told to stop."""
+class Background:
+    """Runs _work() in a thread of its own from __enter__ on; it has to return once _over is set.
+    What it raises is raised by __exit__."""
 
-    def __init__(self, node, type_, **query):
-        self.node, self.type, self.query = node, type_, query
-        self.answers = collections.Counter()    # status -> how many
-        self.slowest = 0.0                      # seconds
-        self.count = 0                          # keys w-0 .. w-<count-1> were answered 2xx
-        self._stop = threading.Event()
+    def __init__(self):
+        self._over = threading.Event()
+        self._error = None
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self):
@@ -132,12 +130,32 @@ class Writer:
         return self
 
     def __exit__(self, *_):
-        self._stop.set()
+        self._over.set()
         self._thread.join(30)
+        assert not self._thread.is_alive(), f"a {type(self).__name__} hangs"
+        if self._error:
+            raise self._error
 
     def _run(self):
+        try:
+            self._work()
+        except Exception as error:  # told by __exit__
+            self._error = error
+
+
+class Writer(Background):
+    """Puts w-0, w-1, ... into one node as fast as one connection can, until told to stop."""
+
+    def __init__(self, node, type_, **query):
+        super().__init__()
+        self.node, self.type, self.query = node, type_, query
+        self.answers = collections.Counter()    # status -> how many
+        self.slowest = 0.0                      # seconds
+        self.count = 0                          # keys w-0 .. w-<count-1> were answered 2xx
+
+    def _work(self):
         with Rest(self.node.ip) as rest:
-            while not self._stop.is_set():
+            while not self._over.is_set():
                 begin = time.monotonic()
                 try:
                     path = entry_path(self.type, f"w-{self.count}", **self.query)
@@ -150,24 +168,15 @@ class Writer:
                     self.count += 1
 
 
-class Stopwatch:
+class Stopwatch(Background):
     """Calls put(rest, number) again and again and notes how long each call takes."""
 
     def __init__(self, node, put):
+        super().__init__()
         self._node, self._put = node, put
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
         self.seconds = []
 
-    def __enter__(self):
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self._over.set()
-        self._thread.join(30)
-
-    def _run(self):
+    def _work(self):
         with Rest(self._node.ip) as rest:
             while not self._over.wait(PAUSE_SECONDS):
                 begin = time.monotonic()

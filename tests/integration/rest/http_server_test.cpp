@@ -234,14 +234,14 @@ TEST_CASE("http: a large answer to a slow reader does not stall others, nor is i
 TEST_CASE("http: answers that nobody takes are bounded in memory and in time") {
   TestServer test({.request_timeout_ms = 500});
   std::vector<std::unique_ptr<RawClient>> clients;
-  const std::size_t before = ResidentBytes();
+  const std::int64_t before = ResidentBytes();
   for (int i = 0; i < 100; ++i) {
     clients.push_back(std::make_unique<RawClient>(test.port()));
     clients.back()->FixReceiveBuffer();
     clients.back()->Send(Get("/size/8000000"));
   }
   CHECK(RawClient(test.port()).Ask(Get("/x"))->status == 200);
-  CHECK(ResidentBytes() - before < (64u << 20));
+  CHECK(ResidentBytes() - before < (64 << 20));
   // Those that are stuck are cut after the timeout, which makes room for others.
   int status = 503;
   const auto deadline = Clock::now() + 20s;

@@ -117,15 +117,15 @@ std::string MakeRequest(std::string_view method, std::string_view target, std::s
   return request.append("\r\n").append(body);
 }
 
-std::size_t ResidentBytes() {
+std::int64_t ResidentBytes() {
 #ifdef PODMIRROR_TEST_SANITIZED
   return 0;
 #else
   std::ifstream statm("/proc/self/statm");
-  std::size_t total = 0;
-  std::size_t resident = 0;
+  std::int64_t total = 0;
+  std::int64_t resident = 0;
   statm >> total >> resident;
-  return resident * static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  return resident * sysconf(_SC_PAGESIZE);
 #endif
 }
 

@@ -57,6 +57,6 @@ std::string MakeRequest(std::string_view method, std::string_view target,
                         std::string_view body = "", std::string_view lines = "");
 
 // Resident memory of this process in bytes; always 0 under a sanitizer, which keeps freed memory.
-std::size_t ResidentBytes();
+std::int64_t ResidentBytes();
 
 }  // namespace podmirror::rest
