@@ -1,6 +1,7 @@
 // Cuts the body of a watch, as it comes, into frames of one event each: behind a length of 4 bytes
 // in protobuf, one object after the other in JSON. Which of the two it is shows the first byte.
-// Thread safety: none. Invariants: (1) at most kMaxFrameBytes and the piece given are held.
+// Thread safety: none.
+// Invariants: (1) at most kMaxFrameBytes and the piece given are held.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,7 @@
 // Which pods are peers: DESIGN's rules as pure functions from a decoded pod to a judgement, and
-// from all judgements to the peer set. Thread safety: const after construction. Invariants: (1)
-// every text that leaves here as part of a PodRecord is printable ASCII of at most
+// from all judgements to the peer set.
+// Thread safety: const after construction.
+// Invariants: (1) every text that leaves here as part of a PodRecord is printable ASCII of at most
 //                 253 bytes, its ip canonical.
 //             (2) a set holds each id and each address once, and never this pod's own.
 #pragma once

@@ -1,6 +1,7 @@
 // The thread of a source and all that makes it wait: stop, refresh, the next reading, back-off.
 // Thread safety: Start once, then Stop once; Refresh from any thread; all else from the source's
-// own thread. Invariants: (1) Stop returns only when the run has returned.
+// own thread.
+// Invariants: (1) Stop returns only when the run has returned.
 //             (2) readings asked for by Refresh begin at least kMinReadInterval after the last one.
 #pragma once
 

@@ -22,7 +22,7 @@ struct BatchLimits {
   std::size_t max_value_bytes = 1024 * 1024;
 };
 
-// The puts in the order of the document, then its deletes in theirs, mixed if "delete" came first.
+// The puts and deletes of a document, in its order.
 // Not copyable: the items point into the text.
 class Batch {
  public:

@@ -1,8 +1,8 @@
 // Settings of the daemon: loaded and checked once at start, then constant.
 // Every setting has one name: flag --rest-listen, environment PODMIRROR_REST_LISTEN, key
 // rest-listen in a TOML file; the first of these that is given counts, else the default. The table
-// of all of them (name, default, meaning, range) is settings/table.cpp. Thread safety: plain
-// values.
+// of all of them (name, default, meaning, range) is settings/table.cpp.
+// Thread safety: plain values.
 #pragma once
 
 #include <chrono>
@@ -35,8 +35,8 @@ struct Settings {
 
   HostPort rest_listen;
   HostPort grpc_listen;
-  std::uint64_t peer_port =
-      0;  // 1..65535; 0 only where grpc-listen has port 0 and nobody is listed
+  // 1..65535; 0 only where grpc-listen has port 0 and nobody is listed.
+  std::uint64_t peer_port = 0;
 
   std::string discovery;  // "etcd", "etcd-v2", "kube-api", "registry", "static", "none"
   std::vector<std::string> etcd_endpoints;  // "http://host:port" or "https://host:port"
