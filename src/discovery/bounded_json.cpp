@@ -51,4 +51,22 @@ json ParseLongArray(std::string_view text, std::string_view array, std::string_v
   return refused ? json(json::value_t::discarded) : value;
 }
 
+std::string StringMember(const json* object, const char* name) {
+  if (object == nullptr) return "";
+  const auto at = object->find(name);
+  return at != object->end() && at->is_string() ? at->get<std::string>() : std::string();
+}
+
+std::int64_t IntMember(const json* object, const char* name) {
+  if (object == nullptr) return 0;
+  const auto at = object->find(name);
+  return at != object->end() && at->is_number_integer() ? at->get<std::int64_t>() : 0;
+}
+
+const json* ObjectMember(const json* object, const char* name) {
+  if (object == nullptr) return nullptr;
+  const auto at = object->find(name);
+  return at != object->end() && at->is_object() ? &*at : nullptr;
+}
+
 }  // namespace podmirror::discovery

@@ -3,8 +3,10 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <nlohmann/json_fwd.hpp>
+#include <string>
 #include <string_view>
 
 namespace podmirror::discovery {
@@ -26,5 +28,10 @@ inline constexpr std::size_t kMaxElementValues = 500'000;
 // when more than kMaxElementValues values come before one is complete.
 nlohmann::json ParseLongArray(std::string_view text, std::string_view array, std::string_view skip,
                               const std::function<void(const nlohmann::json&)>& each);
+
+// A member of `object`; "", 0 or null when it is missing or of another type, or `object` is null.
+std::string StringMember(const nlohmann::json* object, const char* name);
+std::int64_t IntMember(const nlohmann::json* object, const char* name);
+const nlohmann::json* ObjectMember(const nlohmann::json* object, const char* name);
 
 }  // namespace podmirror::discovery

@@ -5,6 +5,7 @@
 #include <utility>
 #include <vector>
 
+#include "discovery/bounded_json.h"
 #include "discovery/etcd_failures.h"
 #include "discovery/etcd_options.h"
 #include "discovery/etcd_v2_session.h"
@@ -22,19 +23,6 @@ constexpr std::chrono::milliseconds kListTimeout{3'000};
 // leader. So a quiet one is given up, and a small question that needs the leader tells.
 constexpr std::chrono::milliseconds kPollTimeout{15'000};
 constexpr std::chrono::milliseconds kCheckTimeout{3'000};
-// Members that may be missing or of another type: then 0, "" or null.
-std::int64_t IntMember(const json& object, const char* name) {
-  const auto at = object.find(name);
-  return at != object.end() && at->is_number_integer() ? at->get<std::int64_t>() : 0;
-}
-std::string StringMember(const json& object, const char* name) {
-  const auto at = object.find(name);
-  return at != object.end() && at->is_string() ? at->get<std::string>() : std::string();
-}
-const json* ObjectMember(const json& object, const char* name) {
-  const auto at = object.find(name);
-  return at != object.end() && at->is_object() ? &*at : nullptr;
-}
 bool IsDirectory(const json& node) {
   const auto at = node.find("dir");
   return at != node.end() && at->is_boolean() && at->get<bool>();
@@ -55,10 +43,10 @@ void CollectRecords(const json& root, const PodStore& store, std::vector<ReadRec
       }
     }
     const auto value = node.find("value");
-    const std::string key = StringMember(node, "key");
+    const std::string key = StringMember(&node, "key");
     if (value == node.end() || !value->is_string() || IsHidden(key)) continue;
     records.push_back(
-        store.Read(key, IntMember(node, "modifiedIndex"), value->get_ref<const std::string&>()));
+        store.Read(key, IntMember(&node, "modifiedIndex"), value->get_ref<const std::string&>()));
   }
 }
 
@@ -119,7 +107,7 @@ class EtcdV2Source final : public RecordSource {
     if (!answer.ok()) return answer.status();
     std::vector<ReadRecord> records;
     if (answer->status == 200) {
-      const json* node = ObjectMember(answer->body, "node");
+      const json* node = ObjectMember(&answer->body, "node");
       if (node == nullptr || !IsDirectory(*node)) {
         return Status(Code::kInternal, where_ + " is not a directory");
       }
@@ -189,22 +177,22 @@ class EtcdV2Source final : public RecordSource {
     if (error == kEtcdIndexOutdated || error == kEtcdWatcherCleared) {
       return Status(Code::kNotFound, "the history is gone");
     }
-    const json* node = ObjectMember(answer.body, "node");
+    const json* node = ObjectMember(&answer.body, "node");
     if (answer.status != 200 || node == nullptr) return session_.ToStatus(answer);
 
-    const std::int64_t index = IntMember(*node, "modifiedIndex");
+    const std::int64_t index = IntMember(node, "modifiedIndex");
     if (index <= index_) return Status(Code::kInternal, "the index went back");
     index_ = index;
     reporter_->Count("watch_event");
-    const std::string key = StringMember(*node, "key");
-    const std::string action = StringMember(answer.body, "action");
+    const std::string key = StringMember(node, "key");
+    const std::string action = StringMember(&answer.body, "action");
     if (action == "delete" || action == "expire" || action == "compareAndDelete") {
       store_->Erase(key, index);
       store_->EraseBelow(key + "/", index);
     } else if (IsDirectory(*node)) {
       store_->Erase(key, index);  // a directory in the place of a record
     } else if (!IsHidden(key)) {
-      Status put = store_->Put(store_->Read(key, index, StringMember(*node, "value")));
+      Status put = store_->Put(store_->Read(key, index, StringMember(node, "value")));
       if (!put.ok()) return put;
     }
     Emit();

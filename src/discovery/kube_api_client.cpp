@@ -11,6 +11,7 @@
 #include "discovery/credential.h"
 #include "discovery/kube_api_stream.h"
 #include "discovery/pod_store.h"
+#include "discovery/source_thread.h"
 
 namespace podmirror::discovery {
 namespace {
@@ -31,8 +32,6 @@ constexpr const char* kListAccept = "application/vnd.kubernetes.protobuf,applica
 constexpr const char* kWatchAccept =
     "application/vnd.kubernetes.protobuf;stream=watch,application/json;stream=watch,"
     "application/json";
-
-SteadyMs SteadyNow() { return Env::Real().now().steady; }
 
 // As a part of a path or of a query.
 std::string Encoded(std::string_view text) {

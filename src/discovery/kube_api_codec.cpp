@@ -15,7 +15,6 @@ namespace {
 
 using nlohmann::json;
 
-constexpr std::string_view kProtobufMagic("k8s\0", 4);
 constexpr std::size_t kMaxMessageBytes = 1024;
 constexpr std::size_t kMaxContinueBytes = 8192;  // some hundred in practice; part of a request line
 constexpr std::int64_t kNoRevision = -1;
@@ -71,10 +70,6 @@ Result<KubeEvent> ErrorEvent(KubeStatus status) {
 }
 
 // --- protobuf ---
-
-bool ParseBytes(google::protobuf::MessageLite& message, std::string_view bytes) {
-  return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
-}
 
 // The bytes of the object when it is a v1 `kind`, behind the magic.
 std::optional<std::string> Unwrap(std::string_view bytes, std::string_view kind) {
@@ -139,28 +134,12 @@ Result<KubeEvent> EventFromProtobuf(std::string_view frame) {
 
 // --- JSON ---
 
-// Members that may be missing or of another type: then "", 0 or null.
-std::string StringMember(const json* object, const char* name) {
-  if (object == nullptr) return "";
-  const auto at = object->find(name);
-  return at != object->end() && at->is_string() ? at->get<std::string>() : std::string();
-}
-std::int64_t IntMember(const json* object, const char* name) {
-  if (object == nullptr) return 0;
-  const auto at = object->find(name);
-  return at != object->end() && at->is_number_integer() ? at->get<std::int64_t>() : 0;
-}
-const json* ObjectMember(const json& object, const char* name) {
-  const auto at = object.find(name);
-  return at != object.end() && at->is_object() ? &*at : nullptr;
-}
-
 bool IsKind(const json& object, const char* kind) {
   return StringMember(&object, "kind") == kind && StringMember(&object, "apiVersion") == "v1";
 }
 
 KubePod PodOf(const json& object) {
-  const json* metadata = ObjectMember(object, "metadata");
+  const json* metadata = ObjectMember(&object, "metadata");
   return Checked({.name = StringMember(metadata, "name"),
                   .revision = RevisionOf(StringMember(metadata, "resourceVersion")),
                   .pod = PodFromJson(object)});
@@ -168,7 +147,7 @@ KubePod PodOf(const json& object) {
 
 KubeStatus StatusFromJson(const json& object) {
   constexpr std::int64_t kLongest = 1'000'000;
-  const std::int64_t retry = IntMember(ObjectMember(object, "details"), "retryAfterSeconds");
+  const std::int64_t retry = IntMember(ObjectMember(&object, "details"), "retryAfterSeconds");
   return {.code = static_cast<int>(std::clamp<std::int64_t>(IntMember(&object, "code"), 0, 999)),
           .reason = StringMember(&object, "reason").substr(0, kMaxMessageBytes),
           .message = StringMember(&object, "message").substr(0, kMaxMessageBytes),
@@ -189,7 +168,7 @@ Result<KubeListPage> ListFromJson(std::string_view body, const std::function<voi
     return NotAList();
   }
   if (!all_named) return Invalid("a list with a pod without a name");
-  const json* metadata = ObjectMember(list, "metadata");
+  const json* metadata = ObjectMember(&list, "metadata");
   return CheckedPage({.revision = RevisionOf(StringMember(metadata, "resourceVersion")),
                       .continue_token = StringMember(metadata, "continue")});
 }
@@ -197,7 +176,7 @@ Result<KubeListPage> ListFromJson(std::string_view body, const std::function<voi
 Result<KubeEvent> EventFromJson(std::string_view frame) {
   constexpr int kMetadataDepth = 2;
   const json message = ParseBoundedJson(frame, "managedFields", kMetadataDepth);
-  const json* object = message.is_object() ? ObjectMember(message, "object") : nullptr;
+  const json* object = message.is_object() ? ObjectMember(&message, "object") : nullptr;
   if (object == nullptr) return Invalid("not a watch event");
   const KubeEvent::Type type = TypeOf(StringMember(&message, "type"));
   if (type == KubeEvent::Type::kUnknown) return KubeEvent();

@@ -15,7 +15,6 @@
 namespace podmirror::discovery {
 namespace {
 
-constexpr std::string_view kProtobufMagic("k8s\0", 4);
 constexpr std::string_view kEncryptedMagic = "k8s:enc:";
 constexpr std::string_view kCborMagic = "\xd9\xd9\xf7";
 constexpr std::string_view kBase64Magic = "azhzA";  // "k8s\0" in base64, whatever follows
@@ -69,11 +68,11 @@ std::vector<ContainerStatus> FromProto(
   return statuses;
 }
 
+}  // namespace
+
 bool ParseBytes(google::protobuf::MessageLite& message, std::string_view bytes) {
   return message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()));
 }
-
-}  // namespace
 
 Pod PodFromProtobuf(const kubernetes::Pod& from) {
   Pod pod;

@@ -2,8 +2,7 @@
 // rules for peers look at.
 // Thread safety: pure functions on plain values.
 // Invariants: (1) decoding never throws and its memory is bounded by a multiple of the record's
-// size,
-//                 whatever the bytes are.
+//                 size, whatever the bytes are.
 //             (2) absent, null, empty and zero mean the same, as in Kubernetes.
 #pragma once
 
@@ -18,6 +17,9 @@
 #include "base/env.h"
 #include "base/status.h"
 
+namespace google::protobuf {
+class MessageLite;
+}
 namespace podmirror::kubernetes {
 class Pod;
 }
@@ -70,6 +72,11 @@ Result<Pod> DecodePodJson(std::string_view text);
 // version. kInvalid where a member is not of its type.
 Pod PodFromProtobuf(const kubernetes::Pod& message);
 Result<Pod> PodFromJson(const nlohmann::json& value);
+
+// What an object in Kubernetes' protobuf begins with.
+inline constexpr std::string_view kProtobufMagic("k8s\0", 4);
+// False when the bytes are not such a message.
+bool ParseBytes(google::protobuf::MessageLite& message, std::string_view bytes);
 
 // RFC 3339 with any offset and fraction, in milliseconds since 1970. nullopt if it is not that or
 // outside the years 1..9999. Times before 1970, Go's zero time among them, are 0: unknown.

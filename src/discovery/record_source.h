@@ -23,8 +23,6 @@ inline constexpr std::chrono::minutes kReconcileInterval{5};
 // A watch that ends sooner counts as a failure: otherwise requests would follow each other.
 inline constexpr SteadyMs kShortWatchMs = 1000;
 
-inline SteadyMs SteadyNow() { return Env::Real().now().steady; }
-
 class RecordSource : public PeerSource {
  public:
   void Start(SourceEvents events) final;

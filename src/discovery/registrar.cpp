@@ -10,8 +10,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kRevokeTimeout{500};
 
-SteadyMs SteadyNow() { return Env::Real().now().steady; }
-
 }  // namespace
 
 Registrar::Registrar(CheckedEtcdOptions options, RegistryRecord self, std::chrono::seconds ttl,

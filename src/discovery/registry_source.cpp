@@ -12,13 +12,12 @@
 #include "discovery/peer_source.h"
 #include "discovery/registrar.h"
 #include "discovery/registry_record.h"
+#include "discovery/source_thread.h"
 
 namespace podmirror::discovery {
 namespace {
 
 constexpr absl::Duration kSeenGone = absl::Milliseconds(100);
-
-SteadyMs SteadyNow() { return Env::Real().now().steady; }
 
 // A registrar that keeps our own entry, and a watch of all entries. What the watch sees is a good
 // answer once it has seen our own entry: who registers before listing cannot overlook another who

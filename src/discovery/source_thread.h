@@ -19,6 +19,8 @@ namespace podmirror::discovery {
 
 inline constexpr std::chrono::milliseconds kMinReadInterval{1000};
 
+inline SteadyMs SteadyNow() { return Env::Real().now().steady; }
+
 class SourceThread {
  public:
   // `wake` makes whatever the run blocks in (a call to a server) return soon. It is called from the

@@ -15,8 +15,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kResolveTimeout{5000};
 
-SteadyMs SteadyNow() { return Env::Real().now().steady; }
-
 class StaticSource final : public PeerSource {
  public:
   StaticSource(StaticPeers peers, std::chrono::milliseconds interval, telemetry::Metrics& metrics)

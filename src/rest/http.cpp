@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace podmirror::rest {
@@ -41,6 +42,11 @@ std::string_view Reason(int status) {
 }
 
 }  // namespace
+
+bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
+  return absl::EqualsIgnoreCase(absl::string_view(a.data(), a.size()),
+                                absl::string_view(b.data(), b.size()));
+}
 
 bool Request::IsNamed(const Field& field, std::string_view name) {
   return field.name.size() == name.size() &&

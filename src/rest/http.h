@@ -10,6 +10,9 @@
 
 namespace podmirror::rest {
 
+// Whether the two differ in the case of ASCII letters at most.
+bool EqualsIgnoreCase(std::string_view a, std::string_view b);
+
 struct Field {
   std::string_view name;   // as sent
   std::string_view value;  // without surrounding blanks

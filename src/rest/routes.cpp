@@ -52,11 +52,6 @@ bool Allows(std::string_view allow, std::string_view method) {
   return false;
 }
 
-bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
-  return absl::EqualsIgnoreCase(absl::string_view(a.data(), a.size()),
-                                absl::string_view(b.data(), b.size()));
-}
-
 bool HasEncoding(const Request& request) {
   return std::any_of(request.fields.begin(), request.fields.end(), [](const Field& field) {
     return Request::IsNamed(field, "content-encoding") && !field.value.empty() &&
