@@ -15,23 +15,10 @@ namespace {
 using nlohmann::json;
 using std::chrono::milliseconds;
 
-std::string Key(int number) { return "/registry/pods/default/relay-" + std::to_string(number); }
-
-// Users root and mirror, whose role may read what lies in [from, to) and nothing else.
-void EnableAuth(TestEtcd& etcd, const std::string& from, const std::string& to) {
-  const auto post = [&](const char* path, const json& body) { etcd.Gateway(path, body.dump()); };
-  post("/auth/user/add", {{"name", "root"}, {"password", "r"}});
-  post("/auth/user/grant", {{"user", "root"}, {"role", "root"}});
-  post("/auth/role/add", {{"name", "pods"}});
-  post("/auth/role/grant", {{"name", "pods"},
-                            {"perm",
-                             {{"permType", "READ"},
-                              {"key", absl::Base64Escape(from)},
-                              {"range_end", absl::Base64Escape(to)}}}});
-  post("/auth/user/add", {{"name", "mirror"}, {"password", "first"}});
-  post("/auth/user/grant", {{"user", "mirror"}, {"role", "pods"}});
-  post("/auth/enable", json::object());
-  etcd.Login("root", "r");
+EtcdConfig ShortTokens() {
+  EtcdConfig config;
+  config.flags = {"--auth-token-ttl=2", "--bcrypt-cost=4"};
+  return config;
 }
 
 EtcdOptions OptionsFor(const TestEtcd& etcd, const std::string& password_file) {
@@ -41,28 +28,41 @@ EtcdOptions OptionsFor(const TestEtcd& etcd, const std::string& password_file) {
   return options;
 }
 
-EtcdConfig ShortTokens() {
-  EtcdConfig config;
-  config.flags = {"--auth-token-ttl=2", "--bcrypt-cost=4"};
-  return config;
-}
+// An etcd that holds one pod, with user mirror, whose role may read what lies in [from, to) and
+// nothing else.
+struct AuthEtcd {
+  AuthEtcd(const std::string& from, const std::string& to) {
+    etcd.Start();
+    etcd.Put(Key(1), PodJson(1));
+    GrantRole(etcd, "pods", "READ", from, to);
+    AddUser(etcd, "mirror", "first", "pods");
+    EnableAuth(etcd);
+    etcd.Login("root", "r");
+  }
+
+  // As mirror, for the pods relay-... of the namespace default.
+  Result<std::unique_ptr<PeerSource>> NewSource(const std::string& password) {
+    return NewEtcdV3Source(OptionsFor(etcd, dir.Write("password", password)),
+                           FilterFor("default", "relay"), metrics);
+  }
+
+  TestDir dir;
+  TestEtcd etcd{ShortTokens()};
+  telemetry::Metrics metrics;
+};
 
 TEST_CASE("v3 auth: read on the namespace's prefix is enough; what is refused is named") {
-  const TestDir dir;
-  TestEtcd etcd(ShortTokens());
-  etcd.Start();
-  etcd.Put(Key(1), PodJson(1));
-  EnableAuth(etcd, "/registry/pods/default/", "/registry/pods/default0");
-  const EtcdOptions options = OptionsFor(etcd, dir.Write("password", "first\n"));
-  telemetry::Metrics metrics;
-  Running source(NewEtcdV3Source(options, FilterFor("default", "relay"), metrics));
+  AuthEtcd auth("/registry/pods/default/", "/registry/pods/default0");
+  TestEtcd& etcd = auth.etcd;
+  Running source(auth.NewSource("first\n"));
   REQUIRE(source.WaitForNames({"relay-1"}));
   etcd.Login("root", "r");
   etcd.Put(Key(2), PodJson(2));
   REQUIRE(source.WaitForNames({"relay-1", "relay-2"}, milliseconds(2000)));
   CHECK(source.seen().errors.empty());
 
-  Running other(NewEtcdV3Source(options, FilterFor("default-two", "relay"), metrics));
+  Running other(NewEtcdV3Source(OptionsFor(etcd, auth.dir.Write("password", "first")),
+                                FilterFor("default-two", "relay"), auth.metrics));
   REQUIRE(other.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK(other.seen().errors[0] ==
         "etcd " + etcd.url() +
@@ -73,14 +73,9 @@ TEST_CASE("v3 auth: read on the namespace's prefix is enough; what is refused is
 }
 
 TEST_CASE("v3 auth: a role that covers less than the prefix is refused, and heals when mended") {
-  const TestDir dir;
-  TestEtcd etcd(ShortTokens());
-  etcd.Start();
-  etcd.Put(Key(1), PodJson(1));
-  EnableAuth(etcd, "/registry/pods/default/", "/registry/pods/default/m");
-  telemetry::Metrics metrics;
-  Running source(NewEtcdV3Source(OptionsFor(etcd, dir.Write("password", "first")),
-                                 FilterFor("default", "relay"), metrics));
+  AuthEtcd auth("/registry/pods/default/", "/registry/pods/default/m");
+  TestEtcd& etcd = auth.etcd;
+  Running source(auth.NewSource("first"));
   REQUIRE(source.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK(source.seen().errors[0].find("the prefix /registry/pods/default/ (keys from "
                                      "/registry/pods/default/ to /registry/pods/default0)") !=
@@ -99,14 +94,9 @@ TEST_CASE("v3 auth: a role that covers less than the prefix is refused, and heal
 }
 
 TEST_CASE("v3 auth: an expired token is renewed unseen, a changed password when its file follows") {
-  const TestDir dir;
-  TestEtcd etcd(ShortTokens());
-  etcd.Start();
-  etcd.Put(Key(1), PodJson(1));
-  EnableAuth(etcd, "/registry/pods/default/", "/registry/pods/default0");
-  telemetry::Metrics metrics;
-  Running source(NewEtcdV3Source(OptionsFor(etcd, dir.Write("password", "first")),
-                                 FilterFor("default", "relay"), metrics));
+  AuthEtcd auth("/registry/pods/default/", "/registry/pods/default0");
+  TestEtcd& etcd = auth.etcd;
+  Running source(auth.NewSource("first"));
   REQUIRE(source.WaitForNames({"relay-1"}));
   // Twice the token's life without a call that would renew it.
   REQUIRE_FALSE(
@@ -114,7 +104,7 @@ TEST_CASE("v3 auth: an expired token is renewed unseen, a changed password when 
   source->Refresh();
   REQUIRE(source.WaitFor([](const Seen& seen) { return seen.answers > 1; }));
   CHECK(source.seen().errors.empty());
-  CHECK(metrics.Render().find("type=\"error\"") == std::string::npos);
+  CHECK(auth.metrics.Render().find("type=\"error\"") == std::string::npos);
 
   etcd.Login("root", "r");
   etcd.Gateway("/auth/user/changepw", R"({"name":"mirror","password":"second"})");
@@ -125,7 +115,7 @@ TEST_CASE("v3 auth: an expired token is renewed unseen, a changed password when 
   }));
   CHECK(source.seen().errors[0].find("authentication failed") != std::string::npos);
   CHECK(source.seen().names().contains("relay-1"));
-  dir.Write("password", "second");
+  auth.dir.Write("password", "second");
   const Stopwatch since;
   const int answers = source.seen().answers;
   REQUIRE(source.WaitFor([&](const Seen& seen) { return seen.answers > answers; }));

@@ -17,19 +17,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr char kPrefix[] = "/registry/pods/default/";
-std::string Key(int number) { return kPrefix + ("relay-" + std::to_string(number)); }
-
-using NewSource = Result<std::unique_ptr<PeerSource>> (*)(EtcdOptions, PodFilter,
-                                                          telemetry::Metrics&);
-struct Api {
-  const char* name;
-  NewSource source;
-  void (*put)(TestEtcd&, int number);
-};
-constexpr Api kApis[] = {
-    {"v3", NewEtcdV3Source, [](TestEtcd& etcd, int n) { etcd.Put(Key(n), PodJson(n)); }},
-    {"v2", NewEtcdV2Source, [](TestEtcd& etcd, int n) { etcd.V2Put(Key(n), PodJson(n)); }},
-};
 
 Names UpTo(int number) {
   Names names;

@@ -1,5 +1,4 @@
 #include <malloc.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <atomic>
@@ -10,6 +9,7 @@
 #include <thread>
 
 #include "kubernetes/pod.pb.h"
+#include "process_cost.h"
 #include "recorder.h"
 #include "test_etcd.h"
 
@@ -18,26 +18,6 @@ namespace {
 
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-std::string Key(int number) { return "/registry/pods/default/relay-" + std::to_string(number); }
-
-// Of the whole process, all threads.
-double CpuMs() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto ms = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) * 1000 + static_cast<double>(time.tv_usec) / 1000;
-  };
-  return ms(usage.ru_utime) + ms(usage.ru_stime);
-}
-
-double RssMib() {
-  std::ifstream statm("/proc/self/statm");
-  std::size_t size = 0;
-  std::size_t resident = 0;
-  statm >> size >> resident;
-  return static_cast<double>(resident) * 4096 / (1 << 20);
-}
 
 // A record that Kubernetes has stored, 2 kB in its own protobuf, under another name and address.
 class Records {

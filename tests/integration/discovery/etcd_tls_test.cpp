@@ -13,22 +13,6 @@ namespace {
 // As the daemon does: OpenSSL writes to connections that the other side has closed.
 [[maybe_unused]] const auto kBefore = signal(SIGPIPE, SIG_IGN);
 
-std::string Key(int number) { return "/registry/pods/default/relay-" + std::to_string(number); }
-
-using NewSource = Result<std::unique_ptr<PeerSource>> (*)(EtcdOptions, PodFilter,
-                                                          telemetry::Metrics&);
-
-// Both APIs, for what has to hold of both.
-struct Api {
-  const char* name;
-  NewSource source;
-  void (*put)(TestEtcd&, int number);
-};
-constexpr Api kApis[] = {
-    {"v3", NewEtcdV3Source, [](TestEtcd& etcd, int n) { etcd.Put(Key(n), PodJson(n)); }},
-    {"v2", NewEtcdV2Source, [](TestEtcd& etcd, int n) { etcd.V2Put(Key(n), PodJson(n)); }},
-};
-
 // The files of an etcd with TLS on both sides, and of its client.
 struct Credentials {
   TestDir dir;

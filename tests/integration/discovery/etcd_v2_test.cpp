@@ -14,8 +14,6 @@ namespace {
 using nlohmann::json;
 using std::chrono::milliseconds;
 
-std::string Key(int number) { return "/registry/pods/default/relay-" + std::to_string(number); }
-
 Result<std::unique_ptr<PeerSource>> Source(const EtcdOptions& options,
                                            telemetry::Metrics& metrics) {
   return NewEtcdV2Source(options, FilterFor("default", "relay"), metrics);

@@ -24,8 +24,6 @@ std::string Fixture(const std::string& name) {
   return std::string(std::istreambuf_iterator<char>(stream), {});
 }
 
-std::string Key(int number) { return "/registry/pods/default/relay-" + std::to_string(number); }
-
 Result<std::unique_ptr<PeerSource>> Source(const EtcdOptions& options,
                                            telemetry::Metrics& metrics) {
   return NewEtcdV3Source(options, FilterFor("default", "relay"), metrics);

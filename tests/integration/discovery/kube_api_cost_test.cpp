@@ -1,14 +1,13 @@
 // What the source for the Kubernetes API costs: time from a change to the peer set, CPU and memory
 // of a long list. Prints what it measured; the limits are generous.
 #include <malloc.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <catch2/catch.hpp>
-#include <fstream>
 #include <iostream>
 
 #include "fake_kube_api.h"
+#include "process_cost.h"
 #include "recorder.h"
 
 namespace podmirror::discovery {
@@ -18,23 +17,6 @@ using std::chrono::milliseconds;
 
 double Milliseconds(std::chrono::steady_clock::duration duration) {
   return std::chrono::duration<double, std::milli>(duration).count();
-}
-
-double CpuMs() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  const auto ms = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) * 1e3 + static_cast<double>(time.tv_usec) / 1e3;
-  };
-  return ms(usage.ru_utime) + ms(usage.ru_stime);
-}
-
-double RssMiB() {
-  std::ifstream statm("/proc/self/statm");
-  long total = 0;
-  long resident = 0;
-  statm >> total >> resident;
-  return static_cast<double>(resident) * 4096 / (1 << 20);
 }
 
 TEST_CASE("kube: a change is in the peer set soon after its event") {
@@ -81,7 +63,7 @@ TEST_CASE("kube: five thousand pods are listed at small cost, and leave no memor
   REQUIRE(api.WaitForWatches(1));
   REQUIRE(source.WaitFor([](const Seen& seen) { return seen.set->peers.size() == kPods; }));
   malloc_trim(0);
-  const double before = RssMiB();
+  const double before = RssMib();
   // What is known by now is in memory already: a list more must not add to it.
   constexpr int kLists = 5;
   const double cpu = CpuMs();
@@ -90,7 +72,7 @@ TEST_CASE("kube: five thousand pods are listed at small cost, and leave no memor
     REQUIRE(api.WaitForWatches(1 + i));
   }
   const double list_cpu = (CpuMs() - cpu) / kLists;
-  const double after = RssMiB();
+  const double after = RssMib();
   std::cout << "kube: " << kPods << " pods of " << pages[0].size() / kPage << " bytes: " << list_cpu
             << " ms of CPU for a list, the server's included; resident " << before
             << " MiB before and " << after << " MiB after " << kLists << " more\n";

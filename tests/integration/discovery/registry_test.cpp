@@ -257,23 +257,11 @@ TEST_CASE("registry: etcd that hangs is told, Stop does not wait for it") {
 
 TEST_CASE("registry: etcd's users: one who may write, one who may not and is told so") {
   TestEtcd etcd;
-  etcd.Gateway("/auth/user/add", R"({"name":"root","password":"r"})");
-  etcd.Gateway("/auth/user/grant", R"({"user":"root","role":"root"})");
-  etcd.Gateway("/auth/user/add", R"({"name":"reader","password":"p"})");
-  etcd.Gateway("/auth/role/add", R"({"name":"reading"})");
-  etcd.Gateway("/auth/role/grant", R"({"name":"reading","perm":{"permType":"READ","key":")" +
-                                       absl::Base64Escape("/podmirror/web/") +
-                                       R"(","range_end":")" +
-                                       absl::Base64Escape("/podmirror/web0") + R"("}})");
-  etcd.Gateway("/auth/user/grant", R"({"user":"reader","role":"reading"})");
-  etcd.Gateway("/auth/user/add", R"({"name":"writer","password":"p"})");
-  etcd.Gateway("/auth/role/add", R"({"name":"writing"})");
-  etcd.Gateway("/auth/role/grant", R"({"name":"writing","perm":{"permType":"READWRITE","key":")" +
-                                       absl::Base64Escape("/podmirror/web/") +
-                                       R"(","range_end":")" +
-                                       absl::Base64Escape("/podmirror/web0") + R"("}})");
-  etcd.Gateway("/auth/user/grant", R"({"user":"writer","role":"writing"})");
-  etcd.Gateway("/auth/enable", "{}");
+  GrantRole(etcd, "reading", "READ", "/podmirror/web/", "/podmirror/web0");
+  AddUser(etcd, "reader", "p", "reading");
+  GrantRole(etcd, "writing", "READWRITE", "/podmirror/web/", "/podmirror/web0");
+  AddUser(etcd, "writer", "p", "writing");
+  EnableAuth(etcd);
   telemetry::Metrics metrics;
   EtcdOptions options = etcd.options();
   options.user = "reader";

@@ -1,5 +1,6 @@
 #include "test_etcd.h"
 
+#include <absl/strings/escaping.h>
 #include <arpa/inet.h>
 #include <fcntl.h>
 #include <grpcpp/grpcpp.h>
@@ -19,6 +20,8 @@
 
 namespace podmirror::discovery {
 namespace {
+
+using nlohmann::json;
 
 bool IsPlain(const EtcdConfig& config) { return !config.tls && config.host == "127.0.0.1"; }
 
@@ -261,6 +264,30 @@ std::string PodJson(int number) {
          ip +
          R"(","containerStatuses":[{"name":"relay","state":{"running":)"
          R"({"startedAt":"2024-03-01T10:00:05Z"}}}]}})";
+}
+
+std::string Key(int number) { return "/registry/pods/default/relay-" + std::to_string(number); }
+
+void GrantRole(TestEtcd& etcd, const std::string& role, const std::string& permission,
+               const std::string& from, const std::string& to) {
+  etcd.Gateway("/auth/role/add", json{{"name", role}}.dump());
+  etcd.Gateway("/auth/role/grant", json{{"name", role},
+                                        {"perm",
+                                         {{"permType", permission},
+                                          {"key", absl::Base64Escape(from)},
+                                          {"range_end", absl::Base64Escape(to)}}}}
+                                       .dump());
+}
+
+void AddUser(TestEtcd& etcd, const std::string& name, const std::string& password,
+             const std::string& role) {
+  etcd.Gateway("/auth/user/add", json{{"name", name}, {"password", password}}.dump());
+  etcd.Gateway("/auth/user/grant", json{{"user", name}, {"role", role}}.dump());
+}
+
+void EnableAuth(TestEtcd& etcd) {
+  AddUser(etcd, "root", "r", "root");
+  etcd.Gateway("/auth/enable", "{}");
 }
 
 }  // namespace podmirror::discovery

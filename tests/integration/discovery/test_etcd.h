@@ -89,7 +89,30 @@ class TestEtcd {
   std::unique_ptr<etcdserverpb::KV::Stub> kv_;
 };
 
-// The record of a running pod relay-<number>, UID u-<number>, in namespace default.
+// The record of a running pod relay-<number>, UID u-<number>, in namespace default, and its key.
 std::string PodJson(int number);
+std::string Key(int number);
+
+// A role that may do `permission` (READ, READWRITE) to what lies in [from, to), and a user who has
+// that role alone.
+void GrantRole(TestEtcd& etcd, const std::string& role, const std::string& permission,
+               const std::string& from, const std::string& to);
+void AddUser(TestEtcd& etcd, const std::string& name, const std::string& password,
+             const std::string& role);
+// Users count from now on; root, with password r, may do everything.
+void EnableAuth(TestEtcd& etcd);
+
+// Both APIs, for what has to hold of both.
+struct Api {
+  using NewSource = Result<std::unique_ptr<PeerSource>> (*)(EtcdOptions, PodFilter,
+                                                            telemetry::Metrics&);
+  const char* name;
+  NewSource source;
+  void (*put)(TestEtcd&, int number);
+};
+inline constexpr Api kApis[] = {
+    {"v3", NewEtcdV3Source, [](TestEtcd& etcd, int n) { etcd.Put(Key(n), PodJson(n)); }},
+    {"v2", NewEtcdV2Source, [](TestEtcd& etcd, int n) { etcd.V2Put(Key(n), PodJson(n)); }},
+};
 
 }  // namespace podmirror::discovery
