@@ -20,19 +20,10 @@
 #include <thread>
 #include <utility>
 
+#include "integration/eventually.h"
 #include "podmirror/v1/cache.grpc.pb.h"
 
 namespace podmirror::client {
-
-// Looks again until it is true; false after 15 s.
-inline bool Eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(15);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return true;
-}
 
 class FakeCache final : private v1::Cache::Service {
  public:

@@ -7,12 +7,12 @@
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <condition_variable>
-#include <functional>
 #include <mutex>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "integration/eventually.h"
 #include "raw_client.h"
 
 namespace podmirror::rest {
@@ -264,20 +264,15 @@ TEST_CASE("http: answers that nobody takes are bounded in memory and in time") {
 TEST_CASE("http: entries that slow readers hold count once they have been replaced") {
   TestServer test;
   std::vector<std::unique_ptr<RawClient>> clients;
-  const auto eventually = [](const std::function<bool()>& condition) {
-    const auto deadline = Clock::now() + 20s;
-    while (!condition() && Clock::now() < deadline) std::this_thread::yield();
-    return condition();
-  };
   for (int i = 0; i < 10; ++i) {
     clients.push_back(std::make_unique<RawClient>(test.port()));
     clients.back()->FixReceiveBuffer();
     clients.back()->Send(Get("/entry/8000000"));
   }
-  CHECK(eventually([&] { return test.handler.asked >= 30; }));
+  CHECK(Eventually([&] { return test.handler.asked >= 30; }));
   CHECK(test.handler.open == 10);
   test.handler.holds = false;
-  CHECK(eventually([&] { return test.handler.open == 4; }));
+  CHECK(Eventually([&] { return test.handler.open == 4; }));
   int complete = 0;
   for (auto& client : clients) {
     const auto answer = client->Read();

@@ -8,6 +8,7 @@
 #include <string>
 #include <thread>
 
+#include "integration/eventually.h"
 #include "raw_client.h"
 #include "rest/rest_server.h"
 
@@ -55,11 +56,7 @@ class TestNode {
 
   void BecomeReady() {
     RemovePeers();
-    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
-    while (!driver.ready()) {
-      REQUIRE(std::chrono::steady_clock::now() < deadline);
-      std::this_thread::yield();
-    }
+    REQUIRE(Eventually([this] { return driver.ready(); }));
   }
   void RemovePeers() {
     PeerSet set;

@@ -15,6 +15,7 @@
 
 #include "base/env.h"
 #include "cache/cache.h"
+#include "integration/eventually.h"
 #include "rpc/cache_service.h"
 #include "rpc/peer_transport.h"
 #include "rpc/rpc_server.h"
@@ -23,16 +24,6 @@
 #include "telemetry/metrics.h"
 
 namespace podmirror::rpc {
-
-// Looks again until it is true; false after 15 s.
-inline bool Eventually(const std::function<bool()>& condition) {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(15);
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > deadline) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
-  return true;
-}
 
 struct DaemonOptions {
   std::string name;
