@@ -23,6 +23,12 @@ struct alignas(64) Cache::Shard {
   // seen by the next sweep.
   std::atomic<WallMs> next_expiry{0};
 
+  // The second step: where the entry is stands in what the first step fetched.
+  void PrefetchEntry(std::uint64_t key_hash) const {
+    absl::ReaderMutexLock lock(&mu);
+    group.PrefetchEntry(key_hash);
+  }
+
   // Reads nothing, so that it needs no lock.
   void Prefetch(std::uint64_t key_hash) const ABSL_NO_THREAD_SAFETY_ANALYSIS {
     __builtin_prefetch(&mu, 1);
@@ -55,6 +61,10 @@ MergeResult Cache::Merge(EntryRef incoming, WallMs now) {
 }
 
 void Cache::MergeAll(std::span<const EntryRef> entries, WallMs now) {
+  if (entries.size() == 1) {  // nothing to do while memory is awaited
+    Merge(entries.front(), now);
+    return;
+  }
   std::array<std::uint64_t, kMergedAtOnce> hashes;
   while (!entries.empty()) {
     const auto some = entries.first(std::min(entries.size(), kMergedAtOnce));
@@ -62,6 +72,7 @@ void Cache::MergeAll(std::span<const EntryRef> entries, WallMs now) {
       hashes[i] = some[i]->key_hash();
       ShardOf(hashes[i]).Prefetch(hashes[i]);
     }
+    for (std::size_t i = 0; i < some.size(); ++i) ShardOf(hashes[i]).PrefetchEntry(hashes[i]);
     for (std::size_t i = 0; i < some.size(); ++i) MergeHashed(hashes[i], some[i], now);
     entries = entries.subspan(some.size());
   }

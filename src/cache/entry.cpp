@@ -7,7 +7,6 @@
 #include <new>
 
 #include "absl/strings/str_cat.h"
-#include "cache/malloc_bytes.h"
 #include "xxhash.h"
 
 namespace podmirror {
@@ -16,36 +15,9 @@ namespace {
 static_assert(std::endian::native == std::endian::little,
               "the packed form is little-endian and read in place");
 
-constexpr std::size_t kHlcAt = 0;
-constexpr std::size_t kOriginAt = 8;
-constexpr std::size_t kTypeAt = 16;
-constexpr std::size_t kValueWordAt = 20;
-constexpr std::size_t kKeySizeAt = 24;
-constexpr std::size_t kFixedBytes = 26;
-constexpr std::size_t kExpiresBytes = 8;
-
-// Flags share the word of the value size; bits of neither are refused, so that they can get a
-// meaning later.
-constexpr std::uint32_t kTombstone = 1U << 31;
-constexpr std::uint32_t kExpires = 1U << 30;
-constexpr std::uint32_t kSizeMask = (1U << 26) - 1;
-static_assert(kMaxValueBytes <= kSizeMask);
-static_assert(kMaxKeyBytes <= 0xFFFF);
-
-template <typename T>
-T Load(const char* at) {
-  T value;
-  std::memcpy(&value, at, sizeof(value));
-  return value;
-}
-
 template <typename T>
 void Store(char* at, T value) {
   std::memcpy(at, &value, sizeof(value));
-}
-
-constexpr std::size_t KeyAt(std::uint32_t word) {
-  return kFixedBytes + ((word & kExpires) != 0 ? kExpiresBytes : 0);
 }
 
 }  // namespace
@@ -77,23 +49,9 @@ Version LegacyVersion(std::string_view value) {
   return {1, hash == 0 ? 1 : hash};
 }
 
-EntryRef::EntryRef(const EntryRef& other) : EntryRef(Share(other.entry_)) {}
-
-EntryRef::~EntryRef() {
-  if (entry_ == nullptr || entry_->refs_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
-  entry_->~Entry();
-  std::free(const_cast<Entry*>(entry_));
-}
-
-EntryRef EntryRef::Share(const Entry* entry) {
-  if (entry != nullptr) entry->refs_.fetch_add(1, std::memory_order_relaxed);
-  return Adopt(entry);
-}
-
-EntryRef EntryRef::Adopt(const Entry* entry) {
-  EntryRef ref;
-  ref.entry_ = entry;
-  return ref;
+void Entry::Free(const Entry* entry) {
+  entry->~Entry();
+  std::free(const_cast<Entry*>(entry));
 }
 
 EntryRef Entry::Allocate(std::size_t packed_size, char*& packed) {
@@ -147,39 +105,5 @@ EntryRef Entry::Unpack(std::string_view& bytes) {
   bytes.remove_prefix(size);
   return entry;
 }
-
-const char* Entry::bytes() const { return reinterpret_cast<const char*>(this) + sizeof(Entry); }
-
-std::int32_t Entry::type() const { return Load<std::int32_t>(bytes() + kTypeAt); }
-
-std::string_view Entry::key() const {
-  return {bytes() + KeyAt(Load<std::uint32_t>(bytes() + kValueWordAt)),
-          Load<std::uint16_t>(bytes() + kKeySizeAt)};
-}
-
-std::string_view Entry::value() const {
-  const std::string_view before = key();
-  return {before.data() + before.size(), Load<std::uint32_t>(bytes() + kValueWordAt) & kSizeMask};
-}
-
-Version Entry::version() const {
-  return {Load<std::uint64_t>(bytes() + kHlcAt), Load<std::uint64_t>(bytes() + kOriginAt)};
-}
-
-bool Entry::tombstone() const {
-  return (Load<std::uint32_t>(bytes() + kValueWordAt) & kTombstone) != 0;
-}
-
-WallMs Entry::expires_at() const {
-  if ((Load<std::uint32_t>(bytes() + kValueWordAt) & kExpires) == 0) return 0;
-  return Load<WallMs>(bytes() + kFixedBytes);
-}
-
-std::string_view Entry::packed() const {
-  const std::string_view last = value();
-  return {bytes(), static_cast<std::size_t>(last.data() + last.size() - bytes())};
-}
-
-std::size_t Entry::memory_bytes() const { return MallocBytes(sizeof(Entry) + packed().size()); }
 
 }  // namespace podmirror

@@ -10,6 +10,7 @@
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@
 
 #include "base/env.h"
 #include "base/utf8.h"
+#include "cache/malloc_bytes.h"
 
 namespace podmirror {
 
@@ -56,13 +58,15 @@ class Entry;
 class EntryRef {
  public:
   EntryRef() = default;
-  EntryRef(const EntryRef& other);
+  EntryRef(const EntryRef& other) : EntryRef(Share(other.entry_)) {}
   EntryRef(EntryRef&& other) noexcept : entry_(std::exchange(other.entry_, nullptr)) {}
   EntryRef& operator=(EntryRef other) noexcept {
     std::swap(entry_, other.entry_);
     return *this;
   }
-  ~EntryRef();
+  ~EntryRef() {
+    if (entry_ != nullptr) Drop(entry_);
+  }
 
   explicit operator bool() const { return entry_ != nullptr; }
   const Entry* get() const { return entry_; }
@@ -70,13 +74,20 @@ class EntryRef {
   const Entry* operator->() const { return entry_; }
 
   // One more reference to an entry that somebody else holds. Null gives null.
-  static EntryRef Share(const Entry* entry);
+  static inline EntryRef Share(const Entry* entry);
 
   // Takes over one reference, and gives it up: for containers that keep bare pointers.
-  static EntryRef Adopt(const Entry* entry);
+  static EntryRef Adopt(const Entry* entry) {
+    EntryRef ref;
+    ref.entry_ = entry;
+    return ref;
+  }
   const Entry* Release() { return std::exchange(entry_, nullptr); }
 
  private:
+  // Gives up one reference. Not null.
+  static inline void Drop(const Entry* entry);
+
   const Entry* entry_ = nullptr;
 };
 
@@ -95,12 +106,21 @@ class Entry {
   // cut off or breaks an invariant; `bytes` is then unspecified.
   static EntryRef Unpack(std::string_view& bytes);
 
-  std::int32_t type() const;
-  std::string_view key() const;
-  std::string_view value() const;
-  Version version() const;
-  bool tombstone() const;
-  WallMs expires_at() const;  // 0 = never
+  std::int32_t type() const { return Load<std::int32_t>(bytes() + kTypeAt); }
+  std::string_view key() const {
+    return {bytes() + key_at(), Load<std::uint16_t>(bytes() + kKeySizeAt)};
+  }
+  std::string_view value() const {
+    const std::string_view before = key();
+    return {before.data() + before.size(), value_word() & kSizeMask};
+  }
+  Version version() const {
+    return {Load<std::uint64_t>(bytes() + kHlcAt), Load<std::uint64_t>(bytes() + kOriginAt)};
+  }
+  bool tombstone() const { return (value_word() & kTombstone) != 0; }
+  WallMs expires_at() const {  // 0 = never
+    return (value_word() & kExpires) == 0 ? 0 : Load<WallMs>(bytes() + kFixedBytes);
+  }
   bool expired(WallMs now) const {
     const WallMs at = expires_at();
     return at != 0 && at <= now;
@@ -110,24 +130,68 @@ class Entry {
   // The wire form, valid as long as the entry. Little-endian, without padding:
   //   u64 hlc | u64 origin | i32 type | u32 value size and flags | u16 key size
   //   [i64 expires_at, if flag kExpires] | key | value
-  std::string_view packed() const;
+  std::string_view packed() const {
+    const std::string_view last = value();
+    return {bytes(), static_cast<std::size_t>(last.data() + last.size() - bytes())};
+  }
 
   // Bytes that this entry occupies in memory beside the cache's slot for it, malloc's own included.
-  std::size_t memory_bytes() const;
+  std::size_t memory_bytes() const { return MallocBytes(sizeof(Entry) + packed().size()); }
 
  private:
   friend class EntryRef;
+
+  static constexpr std::size_t kHlcAt = 0;
+  static constexpr std::size_t kOriginAt = 8;
+  static constexpr std::size_t kTypeAt = 16;
+  static constexpr std::size_t kValueWordAt = 20;
+  static constexpr std::size_t kKeySizeAt = 24;
+  static constexpr std::size_t kFixedBytes = 26;
+  static constexpr std::size_t kExpiresBytes = 8;
+
+  // Flags share the word of the value size; bits of neither are refused, so that they can get a
+  // meaning later.
+  static constexpr std::uint32_t kTombstone = 1U << 31;
+  static constexpr std::uint32_t kExpires = 1U << 30;
+  static constexpr std::uint32_t kSizeMask = (1U << 26) - 1;
+  static_assert(kMaxValueBytes <= kSizeMask);
+  static_assert(kMaxKeyBytes <= 0xFFFF);
+
   Entry() = default;
   ~Entry() = default;
+
+  static constexpr std::size_t KeyAt(std::uint32_t value_word) {
+    return kFixedBytes + ((value_word & kExpires) != 0 ? kExpiresBytes : 0);
+  }
 
   // A block with room for `packed_size` bytes at `packed`, to be filled before anybody sees it.
   static EntryRef Allocate(std::size_t packed_size, char*& packed);
   static EntryRef Build(std::int32_t type, std::string_view key, std::string_view value,
                         Version version, std::uint32_t flags, WallMs expires_at);
-  const char* bytes() const;
+  // The last reference is gone.
+  static void Free(const Entry* entry);
+
+  const char* bytes() const { return reinterpret_cast<const char*>(this) + sizeof(Entry); }
+  template <typename T>
+  static T Load(const char* at) {
+    T number;
+    std::memcpy(&number, at, sizeof(number));
+    return number;
+  }
+  std::uint32_t value_word() const { return Load<std::uint32_t>(bytes() + kValueWordAt); }
+  std::size_t key_at() const { return KeyAt(value_word()); }
 
   mutable std::atomic<std::uint32_t> refs_{1};
   // The packed form follows at once, unaligned.
 };
+
+EntryRef EntryRef::Share(const Entry* entry) {
+  if (entry != nullptr) entry->refs_.fetch_add(1, std::memory_order_relaxed);
+  return Adopt(entry);
+}
+
+void EntryRef::Drop(const Entry* entry) {
+  if (entry->refs_.fetch_sub(1, std::memory_order_acq_rel) == 1) Entry::Free(entry);
+}
 
 }  // namespace podmirror

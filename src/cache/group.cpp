@@ -60,6 +60,10 @@ void Group::Prefetch(std::uint64_t key_hash) const {
   __builtin_prefetch(&totals_, 1);
 }
 
+void Group::PrefetchEntry(std::uint64_t key_hash) const {
+  slots_.PrefetchEntry(IndexOf(key_hash), key_hash);
+}
+
 std::vector<EntryRef> Group::Entries(std::uint32_t bucket) const {
   std::vector<EntryRef> entries;
   entries.reserve(slots_.size(bucket));

@@ -39,6 +39,9 @@ class Group {
   // without a lock: it reads nothing.
   void Prefetch(std::uint64_t key_hash) const;
 
+  // The same for the entry that is here, which does read.
+  void PrefetchEntry(std::uint64_t key_hash) const;
+
   // `bucket` counts from the first of the group.
   std::vector<EntryRef> Entries(std::uint32_t bucket) const;
   std::uint64_t bucket_sum(std::uint32_t bucket) const { return buckets_[bucket].sum; }

@@ -33,6 +33,15 @@ Slots::~Slots() {
   }
 }
 
+void Slots::PrefetchEntry(std::uint32_t bucket, std::uint64_t key_hash) const {
+  const Range range = ranges_[bucket];
+  const std::uint64_t tag = key_hash << kAddressBits;
+  for (std::uint32_t i = 0; i < range.size; ++i) {
+    const std::uint64_t slot = block_[range.begin + i];
+    if ((slot & ~kAddressMask) == tag) __builtin_prefetch(Address(slot), 1);
+  }
+}
+
 std::uint32_t Slots::Find(std::uint32_t bucket, std::uint64_t key_hash, std::int32_t type,
                           std::string_view key) const {
   const Range range = ranges_[bucket];

@@ -41,6 +41,9 @@ class Slots {
     __builtin_prefetch(&ranges_[bucket]);
   }
 
+  // As Group::PrefetchEntry.
+  void PrefetchEntry(std::uint32_t bucket, std::uint64_t key_hash) const;
+
   // Index of the entry of this key, or kNone.
   std::uint32_t Find(std::uint32_t bucket, std::uint64_t key_hash, std::int32_t type,
                      std::string_view key) const;

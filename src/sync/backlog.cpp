@@ -4,13 +4,14 @@ namespace podmirror::sync {
 
 std::uint64_t Backlog::Append(EntryRef entry) {
   const std::uint64_t size = entry->memory_bytes();
+  if (++last_ % kMarkEvery == 0) marks_.push_back(appended_);
   bytes_ += size;
   appended_ += size;
-  slots_.push_back({std::move(entry), appended_});
-  ++last_;
-  while (bytes_ > limit_bytes_ && slots_.size() > 1) {
-    bytes_ -= slots_.front().entry->memory_bytes();
-    slots_.pop_front();
+  entries_.push_back(std::move(entry));
+  while (bytes_ > limit_bytes_ && entries_.size() > 1) {
+    if (first() % kMarkEvery == 0) marks_.pop_front();
+    bytes_ -= entries_.front()->memory_bytes();
+    entries_.pop_front();
   }
   return last_;
 }
@@ -18,7 +19,12 @@ std::uint64_t Backlog::Append(EntryRef entry) {
 std::uint64_t Backlog::BytesAfter(std::uint64_t seq) const {
   if (seq >= last_) return 0;
   if (seq < first()) return bytes_;
-  return appended_ - slots_[seq - first()].end;
+  // One by one as far as the next mark; what comes behind it is a difference.
+  std::uint64_t bytes = 0;
+  for (++seq; seq <= last_ && seq % kMarkEvery != 0; ++seq) bytes += at(seq)->memory_bytes();
+  if (seq > last_) return bytes;
+  const std::uint64_t first_mark = (first() + kMarkEvery - 1) / kMarkEvery;
+  return bytes + appended_ - marks_[seq / kMarkEvery - first_mark];
 }
 
 }  // namespace podmirror::sync

@@ -19,24 +19,25 @@ class Backlog {
   // Appends the next write and returns its number; the oldest writes fall out over the limit.
   std::uint64_t Append(EntryRef entry);
 
-  std::uint64_t first() const { return last_ - slots_.size() + 1; }  // last() + 1 when empty
+  std::uint64_t first() const { return last_ - entries_.size() + 1; }  // last() + 1 when empty
   std::uint64_t last() const { return last_; }
   std::uint64_t bytes() const { return bytes_; }
 
   // Requires: first() <= seq <= last().
-  const EntryRef& at(std::uint64_t seq) const { return slots_[seq - first()].entry; }
+  const EntryRef& at(std::uint64_t seq) const { return entries_[seq - first()]; }
 
   // Memory of the writes that are kept and numbered above seq.
   std::uint64_t BytesAfter(std::uint64_t seq) const;
 
  private:
-  struct Slot {
-    EntryRef entry;
-    std::uint64_t end = 0;  // bytes ever appended up to and with this write
-  };
+  // A sum for each write would take as much memory as its place in the ring.
+  static constexpr std::uint64_t kMarkEvery = 64;
 
   std::uint64_t limit_bytes_;
-  std::deque<Slot> slots_;
+  std::deque<EntryRef> entries_;
+  // Bytes ever appended before each write that is kept and whose number is a multiple of
+  // kMarkEvery.
+  std::deque<std::uint64_t> marks_;
   std::uint64_t last_ = 0;
   std::uint64_t bytes_ = 0;
   std::uint64_t appended_ = 0;

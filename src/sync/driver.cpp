@@ -1,18 +1,34 @@
 #include "sync/driver.h"
 
+#include <algorithm>
 #include <utility>
+
+#include "base/processor.h"
 
 namespace podmirror::sync {
 namespace {
 
 constexpr std::int64_t kSweepMs = 250;
 
+// Of a chunk of a copy: whoever waits for this processor goes first. On few processors those are
+// the threads that others' writes need, and a scheduler may let a busy thread run for milliseconds.
+constexpr std::size_t kMergedInOneGo = 256;
+
+void MergeCopy(Cache& cache, std::span<const EntryRef> entries, WallMs now) {
+  while (!entries.empty()) {
+    YieldProcessor();
+    const auto some = entries.first(std::min(entries.size(), kMergedInOneGo));
+    cache.MergeAll(some, now);
+    entries = entries.subspan(some.size());
+  }
+}
+
 // Merges what a message brought; without the driver's lock.
 void MergeEntries(Cache& cache, const Message& message, WallMs now) {
   if (const auto* batch = std::get_if<Batch>(&message)) cache.MergeAll(batch->entries, now);
   if (const auto* push = std::get_if<Push>(&message)) cache.MergeAll(push->entries, now);
   if (const auto* reply = std::get_if<OfferReply>(&message)) cache.MergeAll(reply->entries, now);
-  if (const auto* reply = std::get_if<FetchReply>(&message)) cache.MergeAll(reply->entries, now);
+  if (const auto* reply = std::get_if<FetchReply>(&message)) MergeCopy(cache, reply->entries, now);
 }
 
 }  // namespace

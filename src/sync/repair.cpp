@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <span>
 
+#include "base/processor.h"
+
 namespace podmirror::sync {
 namespace {
 
@@ -11,6 +13,8 @@ constexpr std::size_t kGroupsPerRequest = 16;
 constexpr std::size_t kBucketsPerOffer = 2048;
 constexpr std::size_t kListedPerOffer = 2048;
 constexpr std::size_t kWantsPerPush = 512;
+// Of a chunk of a copy: whoever waits for this processor goes first, as when the joiner merges it.
+constexpr std::size_t kCopiedInOneGo = 32 * 1024;
 // The number of the request stands above the id of the pass.
 constexpr std::uint64_t kNextRequest = std::uint64_t{1} << 32;
 
@@ -308,8 +312,13 @@ OfferReply AnswerOffer(const Cache& cache, const Offer& offer, std::uint64_t ask
 FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch) {
   FetchReply reply;
   std::size_t bytes = 0;
+  std::size_t yield_at = 0;
   Position at = fetch.from;
   for (; at.bucket < kBuckets && bytes < kChunkBytes; at = {at.bucket + 1, 0}) {
+    if (bytes >= yield_at) {
+      yield_at = bytes + kCopiedInOneGo;
+      YieldProcessor();
+    }
     const std::vector<Keyed> keyed = KeyedBucket(cache, at.bucket);
     for (std::size_t i = 0; i < keyed.size(); ++i) {
       if (at.after_key_hash != 0 && keyed[i].key_hash <= at.after_key_hash) continue;

@@ -74,5 +74,20 @@ TEST_CASE("BytesAfter a number that has fallen out is all that is left") {
   CHECK(backlog.BytesAfter(5) == one);
 }
 
+TEST_CASE("BytesAfter is right for every number of a long backlog that has lost its front") {
+  const auto size_of = [](std::uint64_t hlc) { return std::size_t{10 + hlc % 37 * 20}; };
+  Backlog backlog(200'000);
+  for (std::uint64_t hlc = 1; hlc <= 1500; ++hlc) backlog.Append(Write(hlc, size_of(hlc)));
+  REQUIRE(backlog.first() > 500);
+  REQUIRE(backlog.first() < 1200);
+  std::uint64_t after = 0;
+  for (std::uint64_t seq = backlog.last(); seq >= backlog.first(); --seq) {
+    CHECK(backlog.BytesAfter(seq) == after);
+    after += backlog.at(seq)->memory_bytes();
+  }
+  CHECK(after == backlog.bytes());
+  CHECK(backlog.BytesAfter(backlog.first() - 1) == after);
+}
+
 }  // namespace
 }  // namespace podmirror::sync
