@@ -37,8 +37,8 @@ Shape ShapeOf(EventKind kind) {
       return {LogLevel::kInfo, "not ready", "peer", "reason"};
     case EventKind::kRepairDone:
       return {LogLevel::kInfo, "a repair pass is complete", "peer", "reason"};
-    case EventKind::kCopyDropped:
-      return {LogLevel::kWarn, "dropped a stale copy, joining anew", "peer", "reason"};
+    case EventKind::kDeadDropped:
+      return {LogLevel::kWarn, "dropped what was deleted while out of contact", "peer", "detail"};
     case EventKind::kDraining:
       return {LogLevel::kInfo, "handing over to the peers", "peer", "detail"};
     case EventKind::kDrained:

@@ -57,12 +57,12 @@ auto Cache::Apply(Shard& shard, Change change) {
 
 MergeResult Cache::Merge(EntryRef incoming, WallMs now) {
   const std::uint64_t key_hash = incoming->key_hash();
-  return MergeHashed(key_hash, std::move(incoming), now);
+  return MergeHashed(key_hash, std::move(incoming), now, 0);
 }
 
-void Cache::MergeAll(std::span<const EntryRef> entries, WallMs now) {
+void Cache::MergeAll(std::span<const EntryRef> entries, WallMs now, std::uint64_t dead_floor) {
   if (entries.size() == 1) {  // nothing to do while memory is awaited
-    Merge(entries.front(), now);
+    MergeHashed(entries.front()->key_hash(), entries.front(), now, dead_floor);
     return;
   }
   std::array<std::uint64_t, kMergedAtOnce> hashes;
@@ -73,18 +73,22 @@ void Cache::MergeAll(std::span<const EntryRef> entries, WallMs now) {
       ShardOf(hashes[i]).Prefetch(hashes[i]);
     }
     for (std::size_t i = 0; i < some.size(); ++i) ShardOf(hashes[i]).PrefetchEntry(hashes[i]);
-    for (std::size_t i = 0; i < some.size(); ++i) MergeHashed(hashes[i], some[i], now);
+    for (std::size_t i = 0; i < some.size(); ++i) {
+      MergeHashed(hashes[i], some[i], now, dead_floor);
+    }
     entries = entries.subspan(some.size());
   }
 }
 
-MergeResult Cache::MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now) {
+MergeResult Cache::MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
+                               std::uint64_t dead_floor) {
   if (incoming->expired(now)) {
     incoming = Entry::MakeTombstone(incoming->type(), incoming->key(), incoming->version());
   }
   // The floor is read under the lock: a Purge that has passed this shard has raised it before.
-  return Apply(ShardOf(key_hash),
-               [&](Group& group) { return group.Merge(key_hash, incoming, purge_floor()); });
+  return Apply(ShardOf(key_hash), [&](Group& group) {
+    return group.Merge(key_hash, incoming, purge_floor(), dead_floor);
+  });
 }
 
 EntryRef Cache::Find(std::int32_t type, std::string_view key, WallMs now) const {
@@ -152,6 +156,16 @@ std::uint64_t Cache::Purge(std::uint64_t floor) {
     purged += Apply(shards_[i], [&](Group& group) { return group.Purge(floor, dropped); });
   }
   return purged;
+}
+
+std::uint64_t Cache::Drop(std::span<const std::uint64_t> key_hashes, std::uint64_t floor) {
+  std::uint64_t count = 0;
+  for (const std::uint64_t key_hash : key_hashes) {
+    std::vector<EntryRef> dropped;
+    count += Apply(ShardOf(key_hash),
+                   [&](Group& group) { return group.Drop(key_hash, floor, dropped); });
+  }
+  return count;
 }
 
 CacheStats Cache::Stats() const {

@@ -29,7 +29,8 @@ enum class MergeResult {
   kReplaced,  // newer than what was here
   kSame,      // this very version is here
   kOlder,     // a newer version is here
-  kPurged,    // a tombstone at or below the purge floor: killed what was older, is not stored
+  kPurged,    // a tombstone at or below the purge floor: killed what was older, is not stored;
+              // or dead: see MergeAll
 };
 constexpr bool Changed(MergeResult result) {
   return result == MergeResult::kAdded || result == MergeResult::kReplaced;
@@ -58,8 +59,9 @@ class Cache {
   // tombstone of the same version.
   MergeResult Merge(EntryRef incoming, WallMs now);
   // Merges all of them, in order. Cheaper than one by one: what the next ones will touch is on its
-  // way into the processor's cache meanwhile.
-  void MergeAll(std::span<const EntryRef> entries, WallMs now);
+  // way into the processor's cache meanwhile. What is not above `dead_floor` in hlc and has no
+  // older version here is dead, its tombstone long forgotten: it is not taken.
+  void MergeAll(std::span<const EntryRef> entries, WallMs now, std::uint64_t dead_floor = 0);
 
   // The live entry, or null when there is none, it is a tombstone or has expired at `now`.
   EntryRef Find(std::int32_t type, std::string_view key, WallMs now) const;
@@ -83,6 +85,9 @@ class Cache {
   // Forgets tombstones with version.hlc <= floor, from now on. Never goes back: a lower floor does
   // nothing. Returns how many tombstones were dropped.
   std::uint64_t Purge(std::uint64_t floor);
+  // Drops whatever is stored under these key hashes with version.hlc <= floor, live or not. Returns
+  // how many.
+  std::uint64_t Drop(std::span<const std::uint64_t> key_hashes, std::uint64_t floor);
   std::uint64_t purge_floor() const { return purge_floor_.load(std::memory_order_relaxed); }
 
   CacheStats Stats() const;
@@ -97,7 +102,8 @@ class Cache {
   struct Shard;
 
   Shard& ShardOf(std::uint64_t key_hash) const;
-  MergeResult MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now);
+  MergeResult MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
+                          std::uint64_t dead_floor);
   // Runs `change` on the shard's group under its lock and carries what it changed into digest_ and
   // memory_. Gives back what `change` returned.
   template <typename Change>

@@ -25,12 +25,13 @@ bool Purged(const Entry& entry, std::uint64_t floor) {
 
 }  // namespace
 
-MergeResult Group::Merge(std::uint64_t key_hash, EntryRef& incoming, std::uint64_t purge_floor) {
+MergeResult Group::Merge(std::uint64_t key_hash, EntryRef& incoming, std::uint64_t purge_floor,
+                         std::uint64_t dead_floor) {
   const std::uint32_t bucket = IndexOf(key_hash);
   const bool purged = Purged(*incoming, purge_floor);
   const std::uint32_t index = slots_.Find(bucket, key_hash, incoming->type(), incoming->key());
   if (index == Slots::kNone) {
-    if (purged) return MergeResult::kPurged;
+    if (purged || incoming->version().hlc <= dead_floor) return MergeResult::kPurged;
     Add(bucket, key_hash, std::move(incoming));
     return MergeResult::kAdded;
   }
@@ -128,6 +129,21 @@ std::uint64_t Group::Purge(std::uint64_t floor, std::vector<EntryRef>& dropped) 
     }
   }
   return before - totals_.stats.tombstones;
+}
+
+std::uint64_t Group::Drop(std::uint64_t key_hash, std::uint64_t floor,
+                          std::vector<EntryRef>& dropped) {
+  const std::uint32_t bucket = IndexOf(key_hash);
+  const std::size_t before = dropped.size();
+  for (std::uint32_t i = 0; i < slots_.size(bucket);) {
+    const Entry& entry = slots_.at(bucket, i);
+    if (entry.key_hash() == key_hash && entry.version().hlc <= floor) {
+      dropped.push_back(Remove(bucket, i, key_hash));
+    } else {
+      ++i;
+    }
+  }
+  return dropped.size() - before;
 }
 
 void Group::Clear(Slots& dropped) {

@@ -28,9 +28,11 @@ class Group {
     CacheStats stats;
   };
 
-  // Merges `incoming` by the rules of Cache::Merge but for expiry. Afterwards `incoming` holds what
-  // is to be destroyed: the entry that was replaced or removed, or itself where it was not taken.
-  MergeResult Merge(std::uint64_t key_hash, EntryRef& incoming, std::uint64_t purge_floor);
+  // Merges `incoming` by the rules of Cache::MergeAll but for expiry. Afterwards `incoming` holds
+  // what is to be destroyed: the entry that was replaced or removed, or itself where it was not
+  // taken.
+  MergeResult Merge(std::uint64_t key_hash, EntryRef& incoming, std::uint64_t purge_floor,
+                    std::uint64_t dead_floor);
 
   // Null when nothing is stored for the key.
   const Entry* Find(std::uint64_t key_hash, std::int32_t type, std::string_view key) const;
@@ -49,6 +51,7 @@ class Group {
   // As in Cache; what is replaced or removed is appended to `dropped`.
   std::uint64_t Sweep(WallMs now, std::uint64_t purge_floor, std::vector<EntryRef>& dropped);
   std::uint64_t Purge(std::uint64_t floor, std::vector<EntryRef>& dropped);
+  std::uint64_t Drop(std::uint64_t key_hash, std::uint64_t floor, std::vector<EntryRef>& dropped);
   // Moves all entries to `dropped`. Requires: `dropped` is empty.
   void Clear(Slots& dropped);
 

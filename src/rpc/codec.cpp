@@ -123,13 +123,16 @@ void Put(const sync::Heartbeat& from, v1::Frame* frame) {
   v1::Heartbeat* to = frame->mutable_heartbeat();
   to->set_hlc(from.hlc);
   to->set_reached(from.reached);
+  to->set_reach(from.reach);
   to->set_purge_floor(from.purge_floor);
   to->set_synced(from.synced);
   to->set_link_open(from.link_open);
+  to->set_draining(from.draining);
 }
 
 Status Take(const v1::Heartbeat& from, sync::Heartbeat* to) {
-  *to = {from.hlc(), from.reached(), from.purge_floor(), from.synced(), from.link_open()};
+  *to = {from.hlc(),    from.reached(),   from.reach(),   from.purge_floor(),
+         from.synced(), from.link_open(), from.draining()};
   return {};
 }
 
@@ -221,13 +224,18 @@ void Put(const sync::OfferReply& from, v1::Frame* frame) {
   to->set_entries(Pack(from.entries));
   PutAll(from.wants, to->mutable_wants());
   to->set_next(from.next);
+  PutAll(from.dead, to->mutable_dead());
+  to->set_floor(from.floor);
 }
 
 Status Take(const v1::OfferReply& from, sync::OfferReply* to) {
   to->pass = from.pass();
   to->next = from.next();
+  to->floor = from.floor();
   if (Status status = CheckListed(from.wants_size(), "keys wanted"); !status.ok()) return status;
+  if (Status status = CheckListed(from.dead_size(), "keys dead"); !status.ok()) return status;
   Status status = TakeRising<std::uint64_t>(from.wants(), UINT64_MAX, "want", &to->wants);
+  if (status.ok()) status = TakeRising<std::uint64_t>(from.dead(), UINT64_MAX, "dead", &to->dead);
   if (!status.ok()) return status;
   return Unpack(from.entries(), &to->entries);
 }
@@ -274,27 +282,12 @@ void Put(const sync::FetchReply& from, v1::Frame* frame) {
   to->set_entries(Pack(from.entries));
   PutPosition(from.next, to->mutable_next());
   to->set_done(from.done);
-  to->set_purge_floor(from.purge_floor);
-  const std::size_t count = std::min(from.contacts.size(), sync::kMaxListed);
-  for (std::size_t i = 0; i < count; ++i) {
-    v1::Contact* contact = to->add_contacts();
-    contact->set_uid(Cut(from.contacts[i].uid, kMaxNameBytes));
-    contact->set_hlc(from.contacts[i].hlc);
-    contact->set_left_ms(from.contacts[i].left_ms);
-  }
 }
 
 Status Take(const v1::FetchReply& from, sync::FetchReply* to) {
   to->busy = from.busy();
   to->done = from.done();
-  to->purge_floor = from.purge_floor();
   if (Status status = TakePosition(from.next(), &to->next); !status.ok()) return status;
-  if (Status status = CheckListed(from.contacts_size(), "contacts"); !status.ok()) return status;
-  for (const v1::Contact& contact : from.contacts()) {
-    if (Status status = CheckText(contact.uid(), kMaxNameBytes, "uid"); !status.ok()) return status;
-    if (contact.left_ms() < 0) return Invalid("a contact that leaves in the future");
-    to->contacts.push_back({contact.uid(), contact.hlc(), contact.left_ms()});
-  }
   return Unpack(from.entries(), &to->entries);
 }
 

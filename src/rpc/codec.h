@@ -18,7 +18,7 @@ inline constexpr std::size_t kMaxNameBytes = 1024;  // names and UIDs of pods
 inline constexpr std::size_t kMaxClusterBytes = 4096;
 inline constexpr std::size_t kMaxDetailBytes = 4096;
 
-// Replaces what `frame` held. Texts and contacts over their bound are cut: a peer would refuse the
+// Replaces what `frame` held. Texts over their bound are cut: a peer would refuse the
 // frame.
 void Encode(const sync::Message& message, v1::Frame* frame);
 

@@ -17,7 +17,7 @@ Status CheckText(const std::string& text, std::size_t limit, std::string_view wh
 }
 
 // Both enums have the same numbers; one that a later version added is a refusal all the same.
-static_assert(v1::Refusal_MAX == static_cast<int>(sync::RefusalReason::kStale));
+static_assert(v1::Refusal_MAX == static_cast<int>(sync::RefusalReason::kSelf));
 
 v1::Refusal ToWire(sync::RefusalReason reason) { return static_cast<v1::Refusal>(reason); }
 
@@ -38,8 +38,6 @@ void PutIntroduction(const sync::Introduction& from, v1::Introduction* to) {
   to->set_entries(from.entries);
   to->set_hlc(from.hlc);
   to->set_purge_floor(from.purge_floor);
-  to->set_contact(from.contact);
-  to->set_copy_age_ms(from.copy_age_ms);
   to->mutable_limits()->set_max_frame_bytes(sync::kMaxMessageBytes);
   to->mutable_limits()->set_max_listed(sync::kMaxListed);
 }
@@ -68,8 +66,6 @@ Status TakeIntroduction(const v1::Introduction& from, sync::Introduction* to) {
   to->entries = from.entries();
   to->hlc = from.hlc();
   to->purge_floor = from.purge_floor();
-  to->contact = from.contact();
-  to->copy_age_ms = from.copy_age_ms();
   return {};
 }
 

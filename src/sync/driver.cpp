@@ -24,11 +24,13 @@ void MergeCopy(Cache& cache, std::span<const EntryRef> entries, WallMs now) {
 }
 
 // Merges what a message brought; without the driver's lock.
-void MergeEntries(Cache& cache, const Message& message, WallMs now) {
-  if (const auto* batch = std::get_if<Batch>(&message)) cache.MergeAll(batch->entries, now);
-  if (const auto* push = std::get_if<Push>(&message)) cache.MergeAll(push->entries, now);
-  if (const auto* reply = std::get_if<OfferReply>(&message)) cache.MergeAll(reply->entries, now);
-  if (const auto* reply = std::get_if<FetchReply>(&message)) MergeCopy(cache, reply->entries, now);
+void MergeEntries(Cache& cache, const Message& message, WallMs now, std::uint64_t dead_floor) {
+  const std::vector<EntryRef>* entries = EntriesOf(message);
+  if (std::holds_alternative<FetchReply>(message)) {
+    MergeCopy(cache, *entries, now);
+  } else if (entries != nullptr) {
+    cache.MergeAll(*entries, now, dead_floor);
+  }
 }
 
 }  // namespace
@@ -104,10 +106,12 @@ void Driver::Opened(ConnId conn) {
 }
 
 void Driver::Receive(ConnId conn, Message message) {
-  Node::Admission admission = Node::Admission::kRefused;
+  Node::Admission admission;
   Pump([&](Node& node, Now now) { admission = node.Admit(now, conn, message); });
-  if (admission == Node::Admission::kRefused) return;
-  if (admission == Node::Admission::kMerge) MergeEntries(cache_, message, env_.now().wall);
+  if (admission.kind == Node::Admission::kRefused) return;
+  if (admission.kind == Node::Admission::kMerge) {
+    MergeEntries(cache_, message, env_.now().wall, admission.dead_floor);
+  }
   Pump([&](Node& node, Now now) { node.Received(now, conn, message); });
 }
 

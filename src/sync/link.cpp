@@ -26,10 +26,12 @@ bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now)
   failures_ = 0;
   legacy_ = reply.legacy;
   synced_ = reply.self.synced;
+  draining_ = false;
   link_open_ = reply.link_open;
   process_started_ms_ = reply.self.process_started_ms;
   peer_floor_ = reply.self.purge_floor;
   peer_reached_ = 0;
+  peer_reach_ = 0;
   heard_at_ = now;
   heartbeat_at_ = now;
   in_flight_ = in_flight_bytes_ = 0;
@@ -107,9 +109,11 @@ bool Link::TimedOut(SteadyMs now, bool copying) const {
 
 void Link::OnHeartbeat(const Heartbeat& heartbeat) {
   synced_ = heartbeat.synced;
+  draining_ = heartbeat.draining;
   link_open_ = heartbeat.link_open;
   peer_floor_ = heartbeat.purge_floor;
   peer_reached_ = heartbeat.reached;
+  peer_reach_ = heartbeat.reach;
 }
 
 Batch Link::NextBatch(const Backlog& backlog) {
@@ -142,18 +146,17 @@ void Link::OnAck(std::uint64_t seq, SteadyMs now) {
 }
 
 void Link::BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog, SteadyMs now) {
-  pass_.emplace(id, hlc, backlog.last());
+  pass_.emplace(id, hlc, backlog.last(), peer_floor_, peer_reached_);
   pass_heals_ = true;
   pass_wanted_ = false;
-  late_ = std::numeric_limits<std::uint64_t>::max();
   pass_progress_at_ = now;
-  HeartbeatNow();  // the peer is to see `hlc` before the pass is done: Node::ReachedNow
+  HeartbeatNow();  // the peer is to see `hlc` before the pass is done: node_floor.cpp
 }
 
 void Link::EndPass(SteadyMs now, SteadyMs next_at) {
   covered_ = std::max(covered_, pass_->begun_seq());
-  contact_ = std::max(contact_, pass_->begun_hlc());
-  floor_contact_ = std::min(pass_->begun_hlc(), late_);
+  contact_ = pass_->begun_hlc();
+  reach_ = std::max(reach_, std::min(pass_->begun_hlc(), pass_->peer_reached()));
   contact_at_ = now;
   passed_ = pass_->begun_hlc();
   if (pass_heals_) restart_pending_ = false;

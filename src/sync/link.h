@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <limits>
 #include <optional>
 #include <string>
 
@@ -43,12 +42,12 @@ class Link {
  public:
   enum class Phase { kWaiting, kDialling, kHandshake, kOpen };
 
-  // contact: our hlc at the start of the last completed pass with this pod, 0 = none.
-  Link(PodRecord record, std::uint64_t floor_contact, std::uint64_t contact, SteadyMs now)
+  // reach: what counts until the first pass with it is complete, see reach().
+  Link(PodRecord record, std::uint64_t reach, SteadyMs now)
       : id_(record.id()),
         record_(std::move(record)),
-        floor_contact_(floor_contact),
-        contact_(contact),
+        contact_(reach),
+        reach_(reach),
         contact_at_(now) {}
 
   // --- the stream ---
@@ -96,6 +95,7 @@ class Link {
   // --- the peer, as it last told ---
   Incarnation incarnation() const { return incarnation_; }
   bool synced() const { return open() && !legacy_ && synced_; }
+  bool draining() const { return draining_; }
   bool link_open() const { return link_open_; }
   WallMs process_started_ms() const { return process_started_ms_; }
   const std::string& uid() const { return uid_; }  // as the peer told, empty before
@@ -103,8 +103,10 @@ class Link {
   // What came on the peer's own link to us.
   void OnPeersHeartbeat(const Heartbeat& heartbeat) {
     synced_ = heartbeat.synced;
+    draining_ = heartbeat.draining;
     peer_floor_ = heartbeat.purge_floor;
     peer_reached_ = heartbeat.reached;
+    peer_reach_ = heartbeat.reach;
   }
 
   // --- our writes ---
@@ -145,24 +147,19 @@ class Link {
   std::optional<Pass>& pass() { return pass_; }
   const std::optional<Pass>& pass() const { return pass_; }
   bool restart_pending() const { return restart_pending_; }
-  // What the peer is told and staleness is judged by; 0 = no pass was ever completed with it.
+  // Our hlc at the start of the last completed pass with it.
   std::uint64_t contact() const { return contact_; }
-  // How far the purge floor may go while this peer is in the set.
-  std::uint64_t floor_contact() const { return floor_contact_; }
-  // What is newer than `hlc` came from another peer: the passes so far have not brought it.
-  void Late(std::uint64_t hlc) {
-    floor_contact_ = std::min(floor_contact_, hlc);
-    late_ = std::min(late_, hlc);
-  }
+  // How far the purge floor may go while this peer is in the set: its contact, but no further than
+  // the contacts of the peer itself had come then. What came to it later, from a pod that had been
+  // away, is newer than these.
+  std::uint64_t reach() const { return reach_; }
   // When the last pass with it was completed, or when it appeared.
   SteadyMs contact_at() const { return contact_at_; }
   std::uint64_t peer_floor() const { return peer_floor_; }  // as it last told
-  // How far its floor may go, as it last told; 0 before.
+  // How far its contacts have come, as it last told; 0 before.
   std::uint64_t peer_reached() const { return peer_reached_; }
-  // What our donor knew of this pod counts for us while we know nothing ourselves.
-  void InheritContact(std::uint64_t hlc) {
-    if (contact_ == 0) contact_ = floor_contact_ = hlc;
-  }
+  // How far its floor may go, as it last told; 0 before.
+  std::uint64_t peer_reach() const { return peer_reach_; }
   bool PassDue(SteadyMs now) const { return pass_wanted_ || now >= pass_at_; }
   // A pass is to begin as soon as may be, after the present one if there is one.
   void PassNow() { pass_wanted_ = true; }
@@ -203,6 +200,7 @@ class Link {
   Incarnation incarnation_ = 0;  // the last one met, 0 = none yet
   std::string uid_;
   bool synced_ = false;
+  bool draining_ = false;
   bool link_open_ = false;
   WallMs process_started_ms_ = 0;
 
@@ -223,12 +221,12 @@ class Link {
   bool pass_wanted_ = false;
   SteadyMs pass_at_ = 0;
   SteadyMs pass_progress_at_ = 0;
-  std::uint64_t floor_contact_;
-  std::uint64_t late_ = std::numeric_limits<std::uint64_t>::max();  // since the pass began
   std::uint64_t contact_;
+  std::uint64_t reach_;
   SteadyMs contact_at_;
   std::uint64_t peer_floor_ = 0;
   std::uint64_t peer_reached_ = 0;
+  std::uint64_t peer_reach_ = 0;
   std::uint64_t passed_ = 0;
 };
 

@@ -25,7 +25,7 @@ inline constexpr std::uint32_t kProtocolVersion = 1;
 inline constexpr std::size_t kMaxMessageBytes = 64 * 1024 * 1024;
 // Messages that carry entries are filled up to this, and hold at least one entry.
 inline constexpr std::size_t kChunkBytes = 1024 * 1024;
-// Key listings in one Offer, wants in one reply, contacts.
+// Key listings in one Offer, wants and dead in one reply.
 inline constexpr std::size_t kMaxListed = 16384;
 
 // One run of one daemon: a random id, never 0. Its writes carry it as their origin.
@@ -44,8 +44,6 @@ struct Introduction {
   std::uint64_t entries = 0;
   std::uint64_t hlc = 0;
   std::uint64_t purge_floor = 0;
-  std::uint64_t contact = 0;     // hlc at which our last completed pass with you began, 0 = none
-  std::int64_t copy_age_ms = 0;  // since our present copy was begun; 0 while we hold nothing
 };
 
 struct Hello {
@@ -59,8 +57,7 @@ enum class RefusalReason : std::uint8_t {
   kOtherUid,
   kProtocol,
   kClockSkew,
-  kSelf,   // the dialler reached itself
-  kStale,  // the dialler must drop its copy and join anew
+  kSelf,  // the dialler reached itself
 };
 
 struct HelloReply {
@@ -86,10 +83,12 @@ struct Ack {
 
 struct Heartbeat {
   std::uint64_t hlc = 0;
-  std::uint64_t reached = 0;  // how far its purge floor may go
+  std::uint64_t reached = 0;  // up to here, in hlc, its passes with all of its peers have come
+  std::uint64_t reach = 0;    // how far its purge floor may go
   std::uint64_t purge_floor = 0;
   bool synced = false;
   bool link_open = false;  // as in HelloReply; set by the acceptor
+  bool draining = false;   // about to end: what is handed to it is not handed over
 };
 
 // In all messages of a repair pass, `pass` tells which request of which pass it belongs to; the
@@ -129,6 +128,10 @@ struct OfferReply {
   // 0 = everything offered is dealt with. Else the message was full: from this key hash on it is to
   // be offered again, and nothing of that is in this message.
   std::uint64_t next = 0;
+  // Key hashes of what was deleted, and the tombstone forgotten at the acceptor: whatever the
+  // dialler holds of them at or below `floor`, the acceptor's purge floor, is dead. Rising.
+  std::vector<std::uint64_t> dead;
+  std::uint64_t floor = 0;
 };
 
 struct Push {
@@ -152,24 +155,23 @@ struct Fetch {
   Position from;
 };
 
-struct Contact {
-  std::string uid;
-  std::uint64_t hlc = 0;
-  // Not 0: it has left the set, that long ago, and `hlc` holds the purge floor for tombstone-ttl.
-  std::int64_t left_ms = 0;
-};
-
 struct FetchReply {
   bool busy = false;  // serves enough joiners now; ask another or later
   std::vector<EntryRef> entries;
   Position next;
   bool done = false;
-  // With done: what the joiner takes over from its donor.
-  std::uint64_t purge_floor = 0;
-  std::vector<Contact> contacts;
 };
 
 using Message = std::variant<Hello, HelloReply, Batch, Ack, Heartbeat, SumsRequest, Sums, Offer,
                              OfferReply, Push, PushReply, Fetch, FetchReply>;
+
+// The entries that a message brings, or null.
+inline const std::vector<EntryRef>* EntriesOf(const Message& message) {
+  if (const auto* batch = std::get_if<Batch>(&message)) return &batch->entries;
+  if (const auto* push = std::get_if<Push>(&message)) return &push->entries;
+  if (const auto* reply = std::get_if<OfferReply>(&message)) return &reply->entries;
+  if (const auto* reply = std::get_if<FetchReply>(&message)) return &reply->entries;
+  return nullptr;
+}
 
 }  // namespace podmirror::sync

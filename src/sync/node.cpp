@@ -112,6 +112,7 @@ void Node::CreditAcks(const Link& link, std::uint64_t first, std::uint64_t last)
 void Node::DiscoveryFailed(const std::string& error) { discovery_error_ = error; }
 
 void Node::SetPeers(Now now, const PeerSet& set) {
+  listed_ = set.self_listed;
   if (!set.self_listed) {
     discovery_error_ =
         "own pod not found under " + set.where + ": check that path, service, pod-name";
@@ -147,13 +148,10 @@ void Node::SortLinks() {
 }
 
 void Node::AddLink(Now now, const PodRecord& record) {
-  const auto known = contacts_.find(record.uid);
-  const std::uint64_t contact = known == contacts_.end() ? 0 : known->second;
   const auto departed = departed_.find(record.uid);
-  const std::uint64_t floor_contact = departed != departed_.end() ? departed->second.floor_contact
-                                      : contact != 0              ? contact
-                                                                  : cache_.purge_floor();
-  links_.emplace(record.id(), Link(record, floor_contact, contact, now.steady));
+  const std::uint64_t reach =
+      departed != departed_.end() ? departed->second.reach : cache_.purge_floor();
+  links_.emplace(record.id(), Link(record, reach, now.steady));
   departed_.erase(record.uid);
   Emit(EventKind::kPeerAdded, record.name, record.ip);
 }
@@ -161,11 +159,7 @@ void Node::AddLink(Now now, const PodRecord& record) {
 void Node::RemoveLink(Now now, std::map<std::string, Link>::iterator it) {
   const Link& link = it->second;
   if (!link.record().uid.empty() && !link.duplicate() && !link.legacy()) {
-    departed_[link.record().uid] = {link.floor_contact(), now.steady};
-    const auto contact = contacts_.find(link.record().uid);
-    if (contact != contacts_.end()) {
-      contact->second = std::min(contact->second, link.floor_contact());
-    }
+    departed_[link.record().uid] = {link.reach(), now.steady};
   }
   if (link.conn() != 0) {
     ready_.closes.push_back(link.conn());
@@ -217,8 +211,10 @@ std::vector<PeerStatus> Node::Peers(Now now) const {
     status.behind_bytes = backlog_.BytesAfter(status.acked_seq);
     if (status.behind_entries > 0) {
       const std::uint64_t next = std::max(status.acked_seq + 1, backlog_.first());
-      const WallMs oldest = WallOf(backlog_.at(next)->version().hlc);
-      status.lag_ms = std::max<std::int64_t>(0, now.wall - oldest);
+      if (next <= backlog_.last()) {
+        const WallMs oldest = WallOf(backlog_.at(next)->version().hlc);
+        status.lag_ms = std::max<std::int64_t>(0, now.wall - oldest);
+      }
     }
     status.last_ack_ms_ago = link->last_ack_at() < 0 ? -1 : now.steady - link->last_ack_at();
     status.error = link->error();

@@ -12,7 +12,6 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <limits>
 #include <map>
 #include <optional>
 #include <span>
@@ -67,7 +66,11 @@ class Node {
 
   ConnId Accept(Now now);
   void Opened(Now now, ConnId conn);
-  enum class Admission { kRefused, kMessageOnly, kMerge };
+  struct Admission {
+    enum Kind { kRefused, kMessageOnly, kMerge };
+    Kind kind = kRefused;
+    std::uint64_t dead_floor = 0;  // for Cache::MergeAll
+  };
   // Must be called before every Received: may this message be taken, and are its entries to be
   // merged? Notes their greatest hlc. A refused one closes its stream; do not call Received then.
   Admission Admit(Now now, ConnId conn, const Message& message);
@@ -100,7 +103,6 @@ class Node {
     std::string donor;
     bool in_flight = false;
     bool finishing = false;  // the last chunk has come and is being merged
-    std::uint64_t begun_hlc = 0;
     SteadyMs asked_at = 0;
   };
   struct Bootstrap {
@@ -110,16 +112,14 @@ class Node {
     std::optional<Copy> copy;
     bool copied = false;
     bool legacy_copied = false;
-    // What is newer came from others than the donor meanwhile: see Link::Late.
-    std::uint64_t late = std::numeric_limits<std::uint64_t>::max();
     std::uint64_t verify_hlc = 0;  // passes that began at or after it check the copy
     BootstrapReport report;
     std::string reason;
     std::map<std::string, SteadyMs> busy_until;
   };
 
-  // What was in contact with every peer of the set at some time.
-  struct Reached {
+  // How far the floor might have gone at some time.
+  struct Mark {
     SteadyMs at = 0;
     std::uint64_t hlc = 0;
   };
@@ -134,12 +134,8 @@ class Node {
   void SortLinks();
 
   // node_handshake.cpp: who may talk to us
-  Introduction Introduce(Now now, std::uint64_t contact) const;
-  std::int64_t CopyAge(Now now) const { return copy_since_ ? now.steady - *copy_since_ : 0; }
+  Introduction Introduce(Now now) const;
   RefusalReason Check(Now now, const Introduction& peer, std::string* detail) const;
-  enum class Staleness { kNone, kPeer, kUs };
-  Staleness CheckStale(Now now, const Introduction& peer, std::uint64_t our_contact) const;
-  std::uint64_t ContactOf(const Introduction& peer) const;
   void OnHello(Now now, ConnId conn, Session& session, const Hello& hello);
   void OnHelloReply(Now now, Link& link, const HelloReply& reply);
 
@@ -148,9 +144,12 @@ class Node {
   Link* LinkTo(const Introduction& peer);
   void OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message);
   void OnLinkMessage(Now now, Link& link, const Message& message);
+  std::uint64_t DeadFloor(const Message& message, const Link* from) const;
+  void OnOfferReply(Now now, Link& link, const OfferReply& reply);
   void OnFetchReply(Now now, Link& link, const FetchReply& reply);
   void RefuseLink(Now now, Link& link, RefusalReason reason, std::string detail);
   void DropLink(Now now, Link& link, Code code, const std::string& error);
+  Heartbeat BeatOf(Now now, bool link_open) const;
   Outgoing NextForSession(Now now, Session& session);
   Outgoing NextForLink(Now now, Link& link);
   bool LinkHasNext(Now now, const Link& link) const;
@@ -158,8 +157,10 @@ class Node {
   void CreditAcks(const Link& link, std::uint64_t first, std::uint64_t last);
 
   // node_floor.cpp: what may be forgotten
-  void NoteLate(const std::vector<EntryRef>& entries, const Link* from);
-  std::uint64_t ReachedNow(Now now) const;
+  std::vector<const Link*> HoldingLinks(Now now) const;
+  std::uint64_t LowestOfDeparted() const;
+  std::uint64_t Reached(Now now) const;
+  std::uint64_t ReachOfLinks(Now now) const;
   std::uint64_t Reach(Now now) const;
   void AdvanceFloor(Now now);
   bool RaiseFloor(Now now, std::uint64_t floor);
@@ -167,6 +168,7 @@ class Node {
   // node_upkeep.cpp: what happens as time passes
   void StepLink(Now now, Link& link);
   void StepPass(Now now, Link& link);
+  void TellDropped(const Link& link);
   void BeginPass(Now now, Link& link);
   void StepLegacyPass(Now now, Link& link);
   SteadyMs NextPassAt(Now now);
@@ -175,9 +177,8 @@ class Node {
   void StepJoin(Now now);
   JoinView ViewForJoin(Now now) const;
   void BeginCopy(Now now, const std::string& donor);
-  void EndCopy(Now now, const FetchReply& reply);
+  void EndCopy(Now now);
   void BecomeSynced(Now now);
-  void Rejoin(Now now, const std::string& why);
   void HandOver(Now now);
   bool Elder(const Link& link) const;
   bool OldestSynced() const;
@@ -188,7 +189,7 @@ class Node {
   Cache& cache_;
   const std::function<std::uint64_t()> random_;
 
-  Incarnation incarnation_;
+  const Incarnation incarnation_;
   Hlc hlc_;
   Backlog backlog_;
   Waiters waiters_;
@@ -197,18 +198,12 @@ class Node {
   std::map<ConnId, std::string> link_by_conn_;       // dialled streams
   std::map<ConnId, Session> sessions_;               // inbound streams
   std::map<std::string, LegacyPass> legacy_passes_;  // by link id, while one is under way
-  // hlc at which our last completed pass with a pod began, by UID; outlives its link, so that a pod
-  // that comes back after too long is found out. Bounded: the oldest go first.
-  std::map<std::string, std::uint64_t> contacts_;
-  std::uint64_t newest_contact_ = 0;  // no contact of a link, and none of these, is newer
   // Pods that left the set less than tombstone-ttl ago hold the floor as if they were in it.
   struct Departed {
-    std::uint64_t floor_contact = 0;
+    std::uint64_t reach = 0;
     SteadyMs at = 0;
   };
   std::map<std::string, Departed> departed_;  // by UID
-  std::optional<SteadyMs>
-      copy_since_;  // when our present copy was begun; none while we hold nothing
   ConnId next_conn_ = 1;
   std::uint64_t next_pass_ = 1;
 
@@ -217,13 +212,14 @@ class Node {
   std::uint64_t drain_hlc_ = 0;
   SteadyMs drain_at_ = 0;
   std::optional<PeerSet> set_;  // the last good answer
+  bool listed_ = false;         // the last answer lists ourselves
   std::string discovery_error_ = "no answer from discovery yet";
   Bootstrap bootstrap_;
   SteadyMs ticked_at_ = 0;
-  SteadyMs floor_due_ = 0;       // when the purge floor is looked at next
-  SteadyMs floor_at_ = 0;        // when it last advanced
-  std::deque<Reached> reached_;  // the newest last; tombstone-ttl back, one each floor step
-  std::uint64_t matured_ = 0;    // the newest that is older than tombstone-ttl
+  SteadyMs floor_due_ = 0;     // when the purge floor is looked at next
+  SteadyMs floor_at_ = 0;      // when it last advanced
+  std::deque<Mark> reached_;   // the newest last; tombstone-ttl back, one each floor step
+  std::uint64_t matured_ = 0;  // the newest that is older than tombstone-ttl
   Ready ready_;
 };
 

@@ -1,70 +1,82 @@
 // The part of Node that says how far tombstones may be forgotten.
+//
+// The purge floor is an hlc up to which we have had everything that anybody in our set accepted. So
+// tombstones up to it need not be kept: what comes later at or below it, and is missing here, was
+// deleted, and is dead (DeadFloor, and Pass for what the other side holds). That makes it safe for
+// the data to forget, whoever comes back with whatever; and a floor that was set too high would
+// lose what is still alive. Why it is not: for each peer P of the set,
+//   - a pass with P was completed that began at or after the floor, and P has seen that hlc, so
+//   that
+//     what P writes from then on is newer;
+//   - before that pass began, P had completed such passes with all peers of its own (`reached`), so
+//     that nothing older can come to P later, by one that was away, while we cannot reach P;
+//   - P did not leave the set less than tombstone-ttl ago, and all that was so tombstone-ttl ago,
+//   by
+//     the steady clock: what a pod accepted before it was lost has had so long to come to us.
+// A peer that is lost from the set for longer, or silent for 24 hours, is not waited for: what it
+// alone accepted meanwhile is dead when it comes back. It does the same to nobody: while its own
+// record is away, or most of its peers are silent, its floor stands still.
 #include <algorithm>
 #include <limits>
+#include <tuple>
 
 #include "sync/node.h"
 
 namespace podmirror::sync {
 namespace {
 
-// A peer that was not contacted for so long does not hold the purge floor any more.
-constexpr std::int64_t kForgetMs = 24 * 3'600'000;
+constexpr std::int64_t kSilentMs = 24 * 3'600'000;
 constexpr std::int64_t kFloorSteps = 16;  // the floor advances every tombstone-ttl / 16
-constexpr std::size_t kMaxContacts = 16384;
 
 }  // namespace
 
-// What a pod that was away brings may be older than our contact with others who do not have it.
-void Node::NoteLate(const std::vector<EntryRef>& entries, const Link* from) {
-  std::uint64_t hlc = std::numeric_limits<std::uint64_t>::max();
-  const std::uint64_t floor = cache_.purge_floor();  // at or below it, it is too late for any care
-  for (const EntryRef& entry : entries) {
-    if (entry->version().hlc > floor) hlc = std::min(hlc, entry->version().hlc);
-  }
-  const std::uint64_t before = hlc - 1;
-  if (bootstrap_.copy && (from == nullptr || from->id() != bootstrap_.copy->donor)) {
-    bootstrap_.late = std::min(bootstrap_.late, before);
-  }
-  if (hlc > newest_contact_) return;
-  for (Link* link : by_age_) {
-    if (link != from) link->Late(before);
-  }
-  for (auto& [uid, departed] : departed_) {
-    departed.floor_contact = std::min(departed.floor_contact, before);
-  }
-  // Those in the set will have it with the next pass.
-  for (auto& [uid, contact] : contacts_) {
-    if (contact > before && !links_.contains(uid)) contact = before;
-  }
-}
-
-// Up to here, in hlc, every daemon of the set has had what we have: a pass with it has completed
-// that began so late, and it has seen that hlc, so that what it writes from then on is newer.
-std::uint64_t Node::ReachedNow(Now now) const {
-  std::uint64_t reached = hlc_.Current(now.wall);
+// Only most may give up the others, or both sides of a cut would; of two halves, the one with the
+// oldest pod. Duplicates are no peers, and a legacy peer that answers remembers no tombstones.
+std::vector<const Link*> Node::HoldingLinks(Now now) const {
+  const auto silent = [&](const Link* link) { return now.steady - link->contact_at() > kSilentMs; };
+  std::vector<const Link*> links;
   for (const Link* link : by_age_) {
-    const bool deaf = link->duplicate() || (link->legacy() && link->open());
-    if (deaf || now.steady - link->contact_at() > kForgetMs) continue;
-    reached = std::min(reached, link->floor_contact());
+    if (!link->duplicate() && !(link->legacy() && link->open())) links.push_back(link);
   }
-  return reached;
+  const auto gone = static_cast<std::size_t>(std::count_if(links.begin(), links.end(), silent));
+  if (gone == 0) return links;
+  const PodRecord& oldest = links.front()->record();
+  const bool oldest_is_here =
+      !silent(links.front()) || (set_ && std::tie(set_->self_started_at_ms, options_.self.uid) <
+                                             std::tie(oldest.started_at_ms, oldest.uid));
+  const std::size_t all = links.size() + 1;
+  if (2 * gone < all || (2 * gone == all && oldest_is_here)) std::erase_if(links, silent);
+  return links;
 }
 
-// How far the purge floor may go at all: those that left a short while ago count, too.
-std::uint64_t Node::Reach(Now now) const {
-  std::uint64_t reached = ReachedNow(now);
-  for (const auto& [uid, departed] : departed_) {
-    reached = std::min(reached, departed.floor_contact);
-  }
-  return reached;
+std::uint64_t Node::LowestOfDeparted() const {
+  std::uint64_t lowest = std::numeric_limits<std::uint64_t>::max();
+  for (const auto& [uid, departed] : departed_) lowest = std::min(lowest, departed.reach);
+  return lowest;
 }
+
+// Up to here, in hlc, our passes with all peers have come: what any of them held then, we hold.
+std::uint64_t Node::Reached(Now now) const {
+  std::uint64_t lowest = std::min(hlc_.Current(now.wall), LowestOfDeparted());
+  for (const Link* link : HoldingLinks(now)) lowest = std::min(lowest, link->contact());
+  return lowest;
+}
+
+// How far the floor may go by those that are in the set.
+std::uint64_t Node::ReachOfLinks(Now now) const {
+  std::uint64_t lowest = hlc_.Current(now.wall);
+  for (const Link* link : HoldingLinks(now)) lowest = std::min(lowest, link->reach());
+  return lowest;
+}
+
+std::uint64_t Node::Reach(Now now) const { return std::min(ReachOfLinks(now), LowestOfDeparted()); }
 
 // As far as we and all whom we are in contact with may go. True when it went up.
 bool Node::RaiseFloor(Now now, std::uint64_t floor) {
-  if (!synced_ || floor <= cache_.purge_floor()) return false;
+  if (!synced_ || !listed_ || floor <= cache_.purge_floor()) return false;
   floor = std::min(floor, Reach(now));
   for (const Link* link : by_age_) {
-    if (link->synced()) floor = std::min(floor, link->peer_reached());
+    if (link->synced()) floor = std::min(floor, link->peer_reach());
   }
   if (floor <= cache_.purge_floor()) return false;
   cache_.Purge(floor);
@@ -72,17 +84,14 @@ bool Node::RaiseFloor(Now now, std::uint64_t floor) {
   return true;
 }
 
-// The floor is what was reached tombstone-ttl ago by the steady clock: what is on its way to us
-// from a pod that has died or left has so long to arrive, whatever the wall clocks do, and one that
-// has left has so long to come back. Whoever advances first takes the others along, and goes only
-// so far as they can follow, so that all forget the same at the same time: what one has forgotten
-// is lost for whoever comes back, and it does not help if another keeps it.
+// Whoever advances first takes the others along, and goes only so far as they can follow, so that
+// all forget at the same time and their digests stay equal.
 void Node::AdvanceFloor(Now now) {
-  if (!synced_) return;
+  if (!synced_ || !listed_) return;
   const std::int64_t ttl = options_.tombstone_ttl_ms;
   const std::int64_t step = std::max<std::int64_t>(ttl / kFloorSteps, 1);
   if (reached_.empty() || now.steady - reached_.back().at >= step) {
-    reached_.push_back({now.steady, ReachedNow(now)});
+    reached_.push_back({now.steady, ReachOfLinks(now)});
   }
   while (!reached_.empty() && now.steady - reached_.front().at >= ttl) {
     matured_ = std::max(matured_, reached_.front().hlc);
@@ -98,11 +107,6 @@ void Node::AdvanceFloor(Now now) {
     }
   }
   std::erase_if(departed_, [&](const auto& item) { return now.steady - item.second.at >= ttl; });
-  while (contacts_.size() > kMaxContacts) {
-    contacts_.erase(
-        std::min_element(contacts_.begin(), contacts_.end(),
-                         [](const auto& a, const auto& b) { return a.second < b.second; }));
-  }
 }
 
 }  // namespace podmirror::sync

@@ -6,15 +6,6 @@
 namespace podmirror::sync {
 namespace {
 
-// The entries that a message brings, or null.
-const std::vector<EntryRef>* EntriesOf(const Message& message) {
-  if (const auto* batch = std::get_if<Batch>(&message)) return &batch->entries;
-  if (const auto* push = std::get_if<Push>(&message)) return &push->entries;
-  if (const auto* reply = std::get_if<OfferReply>(&message)) return &reply->entries;
-  if (const auto* reply = std::get_if<FetchReply>(&message)) return &reply->entries;
-  return nullptr;
-}
-
 bool FromDialler(const Message& message) {
   return std::holds_alternative<Batch>(message) || std::holds_alternative<Push>(message);
 }
@@ -66,6 +57,7 @@ void Node::DropLink(Now now, Link& link, Code code, const std::string& error) {
   const bool was_open = link.open();
   link_by_conn_.erase(link.conn());
   legacy_passes_.erase(link.id());
+  TellDropped(link);
   link.Lost(code, error, now.steady, random_());
   if (bootstrap_.copy && bootstrap_.copy->donor == link.id()) bootstrap_.copy.reset();
   if (!link.reachable()) waiters_.Unreachable(link.id(), ready_.completions);
@@ -94,18 +86,30 @@ void Node::RefuseLink(Now now, Link& link, RefusalReason reason, std::string det
 
 // --- what arrives ---
 
+// What comes at or below this hlc and is missing here is dead: we have had everything up to our
+// floor. While a pass with a peer of a higher floor is under way, that counts as ours: what came
+// behind the back of the pass would not be found out by it.
+std::uint64_t Node::DeadFloor(const Message& message, const Link* from) const {
+  if (std::holds_alternative<FetchReply>(message)) return 0;  // a joiner takes what it is given
+  std::uint64_t floor = cache_.purge_floor();
+  for (const Link* link : by_age_) {
+    if (link != from && link->pass()) floor = std::max(floor, link->pass()->peer_floor());
+  }
+  return floor;
+}
+
 Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
   Link* link = LinkOf(conn);
   const auto found = sessions_.find(conn);
   Session* session = found == sessions_.end() ? nullptr : &found->second;
   if (link == nullptr && session == nullptr) {
     ready_.closes.push_back(conn);
-    return Admission::kRefused;
+    return {Admission::kRefused, 0};
   }
   if (link != nullptr) link->Heard(now.steady);
   if (session != nullptr) session->heard_at = now.steady;
   const std::vector<EntryRef>* entries = EntriesOf(message);
-  if (entries == nullptr) return Admission::kMessageOnly;
+  if (entries == nullptr) return {Admission::kMessageOnly, 0};
 
   const bool allowed = session != nullptr ? session->accepted && FromDialler(message)
                                           : link->open() && !FromDialler(message);
@@ -120,16 +124,17 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
       sessions_.erase(found);
       ready_.closes.push_back(conn);
     }
-    return Admission::kRefused;
+    return {Admission::kRefused, 0};
   }
   hlc_.Observe(hlc);
-  NoteLate(*entries, link != nullptr ? link : LinkTo(session->peer));
+  const Link* from = link != nullptr ? link : LinkTo(session->peer);
+  const Admission merge{Admission::kMerge, DeadFloor(message, from)};
   const auto* fetched = std::get_if<FetchReply>(&message);
-  if (fetched == nullptr) return Admission::kMerge;
+  if (fetched == nullptr) return merge;
   // The next chunk is asked for before this one is merged: both sides work at the same time.
   std::optional<Copy>& copy = bootstrap_.copy;
   if (!copy || copy->donor != link->id() || !copy->in_flight || fetched->busy) {
-    return Admission::kMessageOnly;
+    return {Admission::kMessageOnly, 0};
   }
   bootstrap_.position = fetched->next;
   if (fetched->done) {
@@ -138,7 +143,7 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
     copy->in_flight = false;
     ready_.wakes.push_back(conn);
   }
-  return Admission::kMerge;
+  return merge;
 }
 
 void Node::Received(Now now, ConnId conn, const Message& message) {
@@ -216,7 +221,7 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
   } else if (link.pass()) {
     link.PassProgress(now.steady);
     if (const auto* sums = std::get_if<Sums>(&message)) link.pass()->OnSums(*sums, cache_);
-    if (const auto* reply = std::get_if<OfferReply>(&message)) link.pass()->OnOfferReply(*reply);
+    if (const auto* reply = std::get_if<OfferReply>(&message)) OnOfferReply(now, link, *reply);
     if (const auto* pushed = std::get_if<PushReply>(&message)) link.pass()->OnPushReply(*pushed);
     if (link.pass()->broken()) {
       RefuseLink(now, link, RefusalReason::kProtocol, "it broke the protocol of repair");
@@ -225,6 +230,17 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
   }
   StepLink(now, link);
   StepJoin(now);
+}
+
+void Node::OnOfferReply(Now now, Link& link, const OfferReply& reply) {
+  const std::uint64_t before = link.pass()->dropped();
+  link.pass()->OnOfferReply(reply, cache_);
+  if (link.pass()->dropped() == before) return;
+  // What was dropped may be in the backlog, too.
+  backlog_.Clear();
+  for (Link* other : by_age_) {
+    if (other->RestartIfBehind(backlog_) && other != &link) StepLink(now, *other);
+  }
 }
 
 void Node::OnFetchReply(Now now, Link& link, const FetchReply& reply) {
@@ -239,7 +255,7 @@ void Node::OnFetchReply(Now now, Link& link, const FetchReply& reply) {
       for (const EntryRef& entry : reply.entries) {
         bootstrap_.report.bytes += entry->key().size() + entry->value().size();
       }
-      if (reply.done && copy->finishing) EndCopy(now, reply);
+      if (reply.done && copy->finishing) EndCopy(now);
     }
     return;
   }
@@ -256,6 +272,16 @@ Node::Outgoing Node::Next(Now now, ConnId conn) {
   return NextForSession(now, found->second);
 }
 
+Heartbeat Node::BeatOf(Now now, bool link_open) const {
+  return {hlc_.Current(now.wall),
+          Reached(now),
+          Reach(now),
+          cache_.purge_floor(),
+          synced_,
+          link_open,
+          draining_};
+}
+
 Node::Outgoing Node::NextForSession(Now now, Session& session) {
   if (session.hello_reply) {
     Message reply = *std::exchange(session.hello_reply, std::nullopt);
@@ -266,8 +292,7 @@ Node::Outgoing Node::NextForSession(Now now, Session& session) {
     const Link* link = LinkTo(session.peer);
     const bool link_open =
         link != nullptr && link->open() && link->incarnation() == session.peer.incarnation;
-    return Message(
-        Heartbeat{hlc_.Current(now.wall), Reach(now), cache_.purge_floor(), synced_, link_open});
+    return Message(BeatOf(now, link_open));
   }
   if (session.answers_due.empty()) return {};
   auto request = std::move(session.answers_due.front());
@@ -288,17 +313,6 @@ Node::Outgoing Node::NextForSession(Now now, Session& session) {
     }
     session.fetched_at = now.steady;
     question.request = *fetch;
-    question.purge_floor = cache_.purge_floor();
-    // Those that left go first: they are what must not be cut.
-    for (const auto& [uid, departed] : departed_) {
-      const auto left_ms = std::max<std::int64_t>(now.steady - departed.at, 1);
-      question.contacts.push_back({uid, departed.floor_contact, left_ms});
-    }
-    for (const auto& [uid, hlc] : contacts_) {
-      const auto found = links_.find(uid);
-      const std::uint64_t floor = found == links_.end() ? hlc : found->second.floor_contact();
-      question.contacts.push_back({uid, std::min(hlc, floor)});
-    }
   }
   return question;
 }
@@ -322,15 +336,14 @@ bool Node::LinkHasOther(const Link& link) const {
 Node::Outgoing Node::NextForLink(Now now, Link& link) {
   if (link.HelloDue()) {
     link.HelloSent();
-    return Message(Hello{Introduce(now, link.contact()), link.record().uid});
+    return Message(Hello{Introduce(now), link.record().uid});
   }
   if (!link.open()) return {};
   // On a slow stream one may be due whenever a message is gone: the rest has its turns, too.
   if (link.HeartbeatDue(now.steady) && !(link.heartbeat_last() && LinkHasOther(link))) {
     // A joiner waits for what heartbeats tell: whose link to it is open, who became synced.
     link.HeartbeatSent(now.steady + (synced_ ? kHeartbeatMs : kHeartbeatMs / 10));
-    return Message(
-        Heartbeat{hlc_.Current(now.wall), Reach(now), cache_.purge_floor(), synced_, false});
+    return Message(BeatOf(now, false));
   }
   link.OtherSent();
   if (link.RestartIfBehind(backlog_)) StepLink(now, link);

@@ -84,14 +84,18 @@ void Node::StepPass(Now now, Link& link) {
     const bool restart = link.restart_pending();
     const std::uint64_t received = pass.received();
     const std::uint64_t sent = pass.sent();
+    const std::uint64_t peer_floor = pass.peer_floor();
+    TellDropped(link);
     link.EndPass(now.steady, NextPassAt(now));
     CreditAcks(link, 1, link.covered());
-    if (!link.record().uid.empty()) contacts_[link.record().uid] = link.contact();
+    // Now we have had all that it had, and nothing that was dead there.
+    cache_.Purge(peer_floor);
     if (received + sent > 0) {
       Emit(EventKind::kRepairDone, link.record().name, restart ? "connect" : "periodic",
            {{"received", received}, {"sent", sent}});
     }
   } else if (link.PassStuck(now.steady)) {
+    TellDropped(link);
     link.AbandonPass(now.steady);
   }
   if (!link.pass() && link.PassDue(now.steady) && MayPass(link)) {
@@ -99,8 +103,12 @@ void Node::StepPass(Now now, Link& link) {
   }
 }
 
+void Node::TellDropped(const Link& link) {
+  if (!link.pass() || link.pass()->dropped() == 0) return;
+  Emit(EventKind::kDeadDropped, link.record().name, {}, {{"entries", link.pass()->dropped()}});
+}
+
 void Node::BeginPass(Now now, Link& link) {
-  newest_contact_ = std::max(newest_contact_, hlc_.Current(now.wall));
   link.BeginPass(next_pass_++, hlc_.Current(now.wall), backlog_, now.steady);
 }
 
@@ -195,9 +203,8 @@ void Node::StepJoin(Now now) {
 }
 
 void Node::BeginCopy(Now now, const std::string& donor) {
-  if (!copy_since_) copy_since_ = now.steady;
   const Link& link = links_.at(donor);
-  bootstrap_.copy = Copy{donor, false, false, hlc_.Current(now.wall), now.steady};
+  bootstrap_.copy = Copy{donor, false, false, now.steady};
   const std::string& name = link.record().name;
   bootstrap_.reason = "copying from " + name;
   if (bootstrap_.report.donor != name) {
@@ -208,37 +215,15 @@ void Node::BeginCopy(Now now, const std::string& donor) {
   ready_.wakes.push_back(link.conn());
 }
 
-void Node::EndCopy(Now now, const FetchReply& reply) {
-  Link& donor = links_.at(bootstrap_.copy->donor);
-  if (donor.legacy()) {
-    bootstrap_.legacy_copied = true;
-  } else {
-    bootstrap_.copied = true;
-    cache_.Purge(reply.purge_floor);
-    newest_contact_ = std::max(newest_contact_, bootstrap_.copy->begun_hlc);
-    donor.InheritContact(bootstrap_.copy->begun_hlc);
-    if (!donor.record().uid.empty()) contacts_[donor.record().uid] = donor.contact();
-    for (const Contact& contact : reply.contacts) {
-      const std::uint64_t hlc = std::min(contact.hlc, bootstrap_.late);
-      const auto found = links_.find(contact.uid);
-      if (contact.left_ms != 0) {
-        if (found == links_.end()) {
-          departed_.try_emplace(contact.uid, Departed{hlc, now.steady - contact.left_ms});
-        }
-        continue;
-      }
-      newest_contact_ = std::max(newest_contact_, hlc);
-      if (found != links_.end()) found->second.InheritContact(hlc);
-      contacts_.try_emplace(contact.uid, hlc);
-    }
-  }
+void Node::EndCopy(Now now) {
+  (links_.at(bootstrap_.copy->donor).legacy() ? bootstrap_.legacy_copied : bootstrap_.copied) =
+      true;
   bootstrap_.verify_hlc = hlc_.Next(now.wall);
   bootstrap_.copy.reset();
 }
 
 void Node::BecomeSynced(Now now) {
   synced_ = true;
-  if (!copy_since_) copy_since_ = now.steady;
   bootstrap_.reason.clear();
   bootstrap_.report.ms = now.steady - bootstrap_.since;
   const BootstrapReport& report = bootstrap_.report;
@@ -253,33 +238,6 @@ void Node::BecomeSynced(Now now) {
   }
 }
 
-// Gives up this copy and joins anew as another incarnation: tombstones that we never saw may have
-// been forgotten elsewhere.
-void Node::Rejoin(Now now, const std::string& why) {
-  Emit(EventKind::kCopyDropped, {}, why, {{"entries", cache_.Stats().entries}});
-  cache_.Clear();
-  incarnation_ = random_() | 1;
-  backlog_ = Backlog(options_.backlog_bytes);
-  for (const auto& [conn, session] : sessions_) ready_.closes.push_back(conn);
-  sessions_.clear();
-  link_by_conn_.clear();
-  legacy_passes_.clear();
-  contacts_.clear();
-  departed_.clear();
-  reached_.clear();
-  matured_ = 0;
-  copy_since_.reset();
-  synced_ = false;
-  bootstrap_ = Bootstrap{};
-  bootstrap_.since = now.steady;
-  for (auto& [id, link] : links_) {
-    if (link.conn() != 0) ready_.closes.push_back(link.conn());
-    waiters_.Unreachable(id, ready_.completions);
-    link = Link(link.record(), cache_.purge_floor(), 0, now.steady);
-    StepLink(now, link);
-  }
-}
-
 // --- drain ---
 
 void Node::BeginDrain(Now now) {
@@ -290,6 +248,7 @@ void Node::BeginDrain(Now now) {
   HandOver(now);
   for (Link* link : by_age_) {
     link->RetryNow();
+    link->HeartbeatNow();
     StepLink(now, *link);
   }
 }
@@ -306,7 +265,9 @@ bool Node::drained() const {
   bool handed_over = true;
   bool any_open = false;
   bool any_v1 = false;
+  bool any_stays = false;  // does not drain itself
   bool passed = false;
+  bool passed_to_one_that_stays = false;
   bool may_come = false;  // somebody whom we do not reach now, but may yet
   for (const Link* link : by_age_) {
     if (link->duplicate() || link->refused()) continue;
@@ -318,10 +279,15 @@ bool Node::drained() const {
     handed_over = handed_over && (link->restart_pending() || link->acked() >= backlog_.last());
     any_open = true;
     any_v1 = any_v1 || !link->legacy();
-    passed = passed || link->passed() >= drain_hlc_;
+    const bool stays = !link->legacy() && !link->draining();
+    const bool has_passed = link->passed() >= drain_hlc_;
+    any_stays = any_stays || stays;
+    passed = passed || has_passed;
+    passed_to_one_that_stays = passed_to_one_that_stays || (has_passed && stays);
   }
   // One that has everything brings it to the others. With nobody at hand we go on trying.
-  return any_open ? handed_over && (passed || !any_v1) : !may_come;
+  if (!any_open) return !may_come;
+  return handed_over && (any_stays ? passed_to_one_that_stays : passed || !any_v1);
 }
 
 void Node::EndWaits() { waiters_.EndAll(ready_.completions); }

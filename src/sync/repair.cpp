@@ -77,6 +77,7 @@ std::uint64_t CutListing(std::vector<Listed>* listed) {
 struct Difference {
   bool send = false;  // ours to the asker
   bool want = false;  // theirs
+  bool dead = false;  // theirs
 };
 
 // Compares what both sides hold of one key hash. A tombstone that the other side would purge is
@@ -88,15 +89,17 @@ Difference Compare(std::span<const Keyed> ours, std::span<const Listed> theirs,
     const bool equal =
         std::equal(ours.begin(), ours.end(), theirs.begin(), theirs.end(),
                    [](const Keyed& a, const Listed& b) { return a.entry->version() == b.version; });
-    return {!equal, !equal && !theirs.empty()};
+    return {!equal, !equal && !theirs.empty(), false};
   }
   if (theirs.empty()) {
-    const Entry& entry = *ours[0].entry;
-    return {!entry.tombstone() || entry.version().hlc > asker_floor, false};
+    return {ours[0].entry->version().hlc > asker_floor, false, false};
   }
-  if (ours.empty()) return {false, !theirs[0].tombstone || theirs[0].version.hlc > our_floor};
+  if (ours.empty()) {
+    const bool above = theirs[0].version.hlc > our_floor;
+    return {false, above, !above && !theirs[0].tombstone};
+  }
   const Version version = ours[0].entry->version();
-  return {version > theirs[0].version, version < theirs[0].version};
+  return {version > theirs[0].version, version < theirs[0].version, false};
 }
 
 }  // namespace
@@ -233,16 +236,19 @@ bool Pass::Plausible(const OfferReply& reply) const {
     bytes += entry->packed().size();
   }
   if (!std::all_of(reply.wants.begin(), reply.wants.end(), dealt_with)) return false;
+  if (!std::all_of(reply.dead.begin(), reply.dead.end(), dealt_with)) return false;
+  if (reply.floor > begun_hlc_) return false;  // we have seen its clock, and its floor is older
   return reply.next == 0 || (bytes >= kChunkBytes && offered(reply.next));
 }
 
-void Pass::OnOfferReply(const OfferReply& reply) {
+void Pass::OnOfferReply(const OfferReply& reply, Cache& cache) {
   if (!Awaits(Step::kOffer, reply.pass)) return;
   if (!Plausible(reply)) {
     broken_ = true;
     return;
   }
   received_ += reply.entries.size();
+  dropped_ += cache.Drop(reply.dead, reply.floor);
   wants_.assign(reply.wants.begin(), reply.wants.end());
   auto rest = buckets_.begin() + static_cast<std::ptrdiff_t>(offered_);
   first_ = 0;
@@ -277,7 +283,7 @@ Sums AnswerSums(const Cache& cache, const SumsRequest& request) {
 OfferReply AnswerOffer(const Cache& cache, const Offer& offer, std::uint64_t asker_floor) {
   OfferReply reply;
   reply.pass = offer.pass;
-  const std::uint64_t our_floor = cache.purge_floor();
+  reply.floor = cache.purge_floor();
   std::vector<Listed> listed = offer.listed;
   std::sort(listed.begin(), listed.end(), [](const Listed& a, const Listed& b) {
     return a.key_hash != b.key_hash ? a.key_hash < b.key_hash : a.version < b.version;
@@ -297,8 +303,9 @@ OfferReply AnswerOffer(const Cache& cache, const Offer& offer, std::uint64_t ask
       }
       const auto our_group = TakeGroup(&ours, hash);
       const auto their_group = TakeGroup(&theirs, hash);
-      const Difference difference = Compare(our_group, their_group, our_floor, asker_floor);
+      const Difference difference = Compare(our_group, their_group, reply.floor, asker_floor);
       if (difference.want) reply.wants.push_back(hash);
+      if (difference.dead) reply.dead.push_back(hash);
       if (!difference.send) continue;
       for (const Keyed& newer : our_group) {
         bytes += newer.entry->packed().size();
@@ -342,12 +349,7 @@ Message Answer(const Cache& cache, const Question& question) {
   if (const auto* offer = std::get_if<Offer>(&question.request)) {
     return AnswerOffer(cache, *offer, question.asker_floor);
   }
-  FetchReply reply = AnswerFetch(cache, std::get<Fetch>(question.request));
-  if (reply.done) {
-    reply.purge_floor = question.purge_floor;
-    reply.contacts = question.contacts;
-  }
-  return reply;
+  return AnswerFetch(cache, std::get<Fetch>(question.request));
 }
 
 }  // namespace podmirror::sync

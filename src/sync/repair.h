@@ -5,13 +5,19 @@
 //   asker                                   answerer
 //   SumsRequest {}                       -> Sums of the 256 groups
 //   SumsRequest {some differing groups}  -> Sums of their buckets
-//   Offer {all I hold in some buckets}   -> OfferReply {what is newer here, what I want of yours}
+//   Offer {all I hold in some buckets}   -> OfferReply {what is newer here, what I want of yours,
+//                                                       what is dead}
 //   Push {what you want}                 -> PushReply
+//
+// What is dead: one side may have forgotten a tombstone of which the other, out of contact for
+// long, never heard. Each has had everything up to its purge floor (see node_floor.cpp), so what is
+// not above that and missing was deleted. The other side drops it.
 //
 // A pass is complete when every bucket that differed was exchanged. The digests need not be equal
 // at any instant: under writes they never are. What a completed pass promises: the version of each
 // key that either side held when it began, or a newer one, is at both; where the newest is a
-// tombstone at or below a side's purge floor, that side holds nothing for the key. So, without
+// tombstone at or below a side's purge floor, that side holds nothing for the key;
+// and nothing that was dead is left at the asker. So, without
 // writes meanwhile, the caches differ in nothing but tombstones that one of them has purged.
 // Two keys with the same 64-bit hash may need a second pass.
 // Thread safety: Pass: none, belongs to its Link. The answers: any thread.
@@ -31,9 +37,15 @@ namespace podmirror::sync {
 class Pass {
  public:
   // id: unique on its link in its low 32 bits. begun_hlc, begun_seq: our clock and the last number
-  // of our backlog at the start; all writes up to begun_seq are in the cache.
-  Pass(std::uint64_t id, std::uint64_t begun_hlc, std::uint64_t begun_seq)
-      : request_(id), begun_hlc_(begun_hlc), begun_seq_(begun_seq) {}
+  // of our backlog at the start; all writes up to begun_seq are in the cache. peer_floor,
+  // peer_reached: as the answerer last told.
+  Pass(std::uint64_t id, std::uint64_t begun_hlc, std::uint64_t begun_seq, std::uint64_t peer_floor,
+       std::uint64_t peer_reached)
+      : request_(id),
+        begun_hlc_(begun_hlc),
+        begun_seq_(begun_seq),
+        peer_floor_(peer_floor),
+        peer_reached_(peer_reached) {}
 
   // The next request, once; nothing while a reply is awaited or when done.
   std::optional<Message> Next(const Cache& cache);
@@ -42,7 +54,8 @@ class Pass {
 
   // Replies; all but the one to the present request are ignored. Entries have been merged already.
   void OnSums(const Sums& sums, const Cache& cache);
-  void OnOfferReply(const OfferReply& reply);
+  // Drops what is dead.
+  void OnOfferReply(const OfferReply& reply, Cache& cache);
   void OnPushReply(const PushReply& reply);
 
   bool done() const { return done_; }
@@ -51,8 +64,11 @@ class Pass {
   bool broken() const { return broken_; }
   std::uint64_t begun_hlc() const { return begun_hlc_; }
   std::uint64_t begun_seq() const { return begun_seq_; }
+  std::uint64_t peer_floor() const { return peer_floor_; }
+  std::uint64_t peer_reached() const { return peer_reached_; }
   std::uint64_t received() const { return received_; }
   std::uint64_t sent() const { return sent_; }
+  std::uint64_t dropped() const { return dropped_; }
 
  private:
   enum class Step { kGroupSums, kBucketSums, kOffer, kPush };
@@ -69,6 +85,8 @@ class Pass {
   std::uint64_t request_;  // the id of the pass and the number of its present request
   std::uint64_t begun_hlc_;
   std::uint64_t begun_seq_;
+  std::uint64_t peer_floor_;
+  std::uint64_t peer_reached_;
   Step step_ = Step::kGroupSums;
   bool awaiting_ = false;
   bool done_ = false;
@@ -81,15 +99,14 @@ class Pass {
   std::deque<std::uint64_t> wants_;    // key hashes that the answerer wants, rising
   std::uint64_t received_ = 0;
   std::uint64_t sent_ = 0;
+  std::uint64_t dropped_ = 0;
 };
 
 // A request with what the answer needs to know beside the cache, so that the answer can be made
 // without the driver's lock.
 struct Question {
   std::variant<SumsRequest, Offer, Fetch> request;
-  std::uint64_t asker_floor = 0;  // tombstones at or below it are not worth sending
-  std::uint64_t purge_floor = 0;  // for the end of a copy
-  std::vector<Contact> contacts;  // for the end of a copy
+  std::uint64_t asker_floor = 0;  // the asker's purge floor, as it last told
 };
 Message Answer(const Cache& cache, const Question& question);
 

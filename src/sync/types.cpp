@@ -66,8 +66,8 @@ std::string_view ToString(EventKind kind) {
       return "not_ready";
     case EventKind::kRepairDone:
       return "repair_done";
-    case EventKind::kCopyDropped:
-      return "copy_dropped";
+    case EventKind::kDeadDropped:
+      return "dead_dropped";
     case EventKind::kDraining:
       return "draining";
     case EventKind::kDrained:

@@ -97,7 +97,7 @@ enum class EventKind : std::uint8_t {
   kReady,
   kNotReady,  // the reason changed while bootstrapping
   kRepairDone,
-  kCopyDropped,
+  kDeadDropped,
   kDraining,
   kDrained,
 };

@@ -63,7 +63,7 @@ def case_08_twenty_splits_converge(cluster):
     print(f"     {recorder.summary()}, slowest heal {slowest:.1f} s")
     recorder.check(nodes)
     for node in nodes:
-        equal(node.events("copy_dropped"), [], f"{node.name} was never out of contact for so long")
+        equal(node.events("dead_dropped"), [], f"{node.name} was never out of contact for so long")
     assert slowest <= REPAIR_SECONDS, f"{slowest:.1f} s"
 
 

@@ -59,7 +59,7 @@ void Check(const sync::Hello& hello) {
 }
 void Check(const sync::HelloReply& reply) {
   CheckIntroduction(reply.self);
-  Require(reply.refusal <= sync::RefusalReason::kStale, "the reason of a refusal is known");
+  Require(reply.refusal <= sync::RefusalReason::kSelf, "the reason of a refusal is known");
   Require(reply.detail.size() <= kMaxDetailBytes, "the detail is bounded");
   Require(!reply.legacy, "a peer that says hello is not a legacy one");
 }
@@ -85,6 +85,8 @@ void Check(const sync::OfferReply& reply) {
   CheckEntries(reply.entries);
   Require(reply.wants.size() <= sync::kMaxListed && Rises(reply.wants),
           "what a peer wants is bounded and rises");
+  Require(reply.dead.size() <= sync::kMaxListed && Rises(reply.dead),
+          "what a peer calls dead is bounded and rises");
 }
 void Check(const sync::Push& push) { CheckEntries(push.entries); }
 void Check(const sync::Fetch& fetch) {
@@ -93,7 +95,6 @@ void Check(const sync::Fetch& fetch) {
 void Check(const sync::FetchReply& reply) {
   CheckEntries(reply.entries);
   Require(reply.next.bucket <= kBuckets, "a copy goes on at a bucket");
-  Require(reply.contacts.size() <= sync::kMaxListed, "contacts are bounded");
 }
 // Numbers only: any are good.
 void Check(const sync::Ack&) {}

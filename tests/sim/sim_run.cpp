@@ -100,14 +100,8 @@ Plan Draw(const RunOptions& options) {
     if (fault == Fault::kAway) continue;
     if (chance.OneIn(2)) plan.faults.push_back(fault);
   }
-  // Only with short times of life somebody can be away for too long. One pod, once, and nobody
-  // starts anew meanwhile: who copies from a pod that was away, before the others have met that
-  // one, cannot be told from any other young copy.
-  if (plan.short_ttl && chance.OneIn(4)) {
-    std::erase_if(plan.faults, [](Fault fault) {
-      return fault == Fault::kCrash || fault == Fault::kNodeLost || fault == Fault::kReplace ||
-             fault == Fault::kRoll;
-    });
+  // Only with short times of life somebody can be away for too long.
+  if (plan.short_ttl && chance.OneIn(3)) {
     plan.faults.push_back(Fault::kAway);
     plan.faults_ms += 2 * plan.world.tombstone_ttl_ms;
   }
@@ -275,8 +269,7 @@ class Run {
         time_.In(soon, [this, a] { Relist(a); });
         return;
       case Fault::kAway: {
-        if (was_away_ || !world_.running(a) || !Spare(a)) return;
-        was_away_ = true;
+        if (!world_.running(a) || !Spare(a)) return;
         const SteadyMs ttl = plan_.world.tombstone_ttl_ms;
         const SteadyMs away = time_.Between(ttl / 2, 2 * ttl + ttl / 2);
         world_.DropRecord(a);
@@ -419,7 +412,6 @@ class Run {
   int next_pod_ = 1;
   int next_address_ = 1;
   std::uint64_t writes_ = 0;
-  bool was_away_ = false;
 };
 
 }  // namespace

@@ -9,6 +9,7 @@ namespace podmirror::sim {
 namespace {
 
 constexpr std::size_t kMaxFailures = 10;
+constexpr SteadyMs kLeaving = 12'000;  // from being cut off to being missed, at most
 constexpr WallMs kAgreeing = 5000;  // clocks no further apart agree on what has expired, after that
 
 // Every entry of a cache, tombstones included.
@@ -23,14 +24,6 @@ void ForEach(const Cache& cache, Visit visit) {
       for (const EntryRef& entry : cache.Bucket(group * kBucketsPerGroup + i)) visit(*entry);
     }
   }
-}
-
-const std::vector<EntryRef>* EntriesOf(const sync::Message& message) {
-  if (const auto* batch = std::get_if<sync::Batch>(&message)) return &batch->entries;
-  if (const auto* push = std::get_if<sync::Push>(&message)) return &push->entries;
-  if (const auto* reply = std::get_if<sync::OfferReply>(&message)) return &reply->entries;
-  if (const auto* reply = std::get_if<sync::FetchReply>(&message)) return &reply->entries;
-  return nullptr;
 }
 
 std::uint64_t WriteHash(Version version, std::string_view value) {
@@ -64,8 +57,9 @@ Witness::Witness(SimWorld& world, const SimOptions& options) : world_(world), op
     Sent(from, to, m);
   };
   world_.watch.event = [this](Process& process, const sync::Event& event) {
-    if (event.kind == sync::EventKind::kCopyDropped) Dropped(process);
     if (event.kind == sync::EventKind::kBootstrapDone) {
+      began_anew_ = began_anew_ || (event.detail == "first" && was_any_synced_);
+      was_any_synced_ = true;
       Of(process).was_synced = true;
       BecameReady(process);
     }
@@ -84,21 +78,26 @@ std::string Witness::Text(std::string_view key, Version version) {
 
 // --- versions never go back ---
 
-void Witness::Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::string_view key) {
+void Witness::Look(Process& at, std::uint64_t key_hash, bool told_dead) {
+  const auto& [type, key] = keys_[key_hash];
   const EntryRef held = at.cache->Peek(type, key);
   Seen& seen = Of(at).seen[key_hash];
   if (!held) {
-    if (seen.version == Version{}) return;
+    if (seen.version == Version{} || seen.forgotten) return;
     seen.forgotten = true;
     if (!seen.mortal) {
-      Fail(NameOf(at) + " does not hold any more " + Text(key, seen.version));
-    } else if (seen.version.hlc > at.cache->purge_floor()) {
+      if (!MayDrop(key_hash, seen)) {
+        Fail(NameOf(at) + " does not hold any more " + Text(key, seen.version));
+      }
+      seen.mortal = true;
+    } else if (!told_dead && seen.version.hlc > at.cache->purge_floor()) {
       Fail(NameOf(at) + " forgot a tombstone above its floor: " + Text(key, seen.version));
     }
     return;
   }
   const Version version = held->version();
-  const auto written = written_.find(WriteHash(version, held->value()));
+  const std::uint64_t write = WriteHash(version, held->value());
+  const auto written = written_.find(write);
   if (written == written_.end()) {
     Fail(NameOf(at) + " holds what nobody wrote: " + Text(key, version));
     return;
@@ -107,7 +106,7 @@ void Witness::Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::
     // Somebody who never heard of what is long forgotten, and whose clock is behind, wrote it anew.
     const bool forgotten =
         seen.forgotten || (seen.mortal && seen.version.hlc <= at.cache->purge_floor());
-    const bool anew = forgotten && !held->tombstone() && written->second > seen.at;
+    const bool anew = forgotten && !held->tombstone() && written->second.at > seen.at;
     if (!anew) {
       Fail(NameOf(at) + " went back from " + Text(key, seen.version) + " to " + version.ToString() +
            (held->tombstone() ? ", a tombstone" : ", live"));
@@ -118,6 +117,7 @@ void Witness::Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::
   }
   if (version != seen.version) seen.at = world_.now();
   seen.version = version;
+  seen.write = write;
   seen.mortal = held->tombstone() || held->expires_at() != 0;
   seen.dead = held->tombstone();
   seen.forgotten = false;
@@ -130,38 +130,70 @@ void Witness::Written(Process& at, const sync::WriteItem& item) {
     Fail(NameOf(at) + " took a write of " + std::string(item.key) + " and does not hold it");
     return;
   }
-  written_[WriteHash(held->version(), value)] = world_.now();
+  const Write write{world_.now(), at.serial};
+  written_[WriteHash(held->version(), value)] = write;
   // Once it has expired it is a tombstone of the same version.
-  if (item.ttl_ms != 0) written_[WriteHash(held->version(), {})] = world_.now();
+  if (item.ttl_ms != 0) written_[WriteHash(held->version(), {})] = write;
+  const std::uint64_t key_hash = KeyHash(item.type, item.key);
+  keys_.try_emplace(key_hash, item.type, std::string(item.key));
   largest_ = std::max<std::uint64_t>(largest_, held->memory_bytes());
-  Look(at, KeyHash(item.type, item.key), item.type, item.key);
+  Look(at, key_hash);
+}
+
+// What a process does not hold any more, though it was neither deleted nor expired there: deleted
+// elsewhere, or accepted by who was away for so long, while it was, and long ago.
+bool Witness::MayDrop(std::uint64_t key_hash, const Seen& seen) {
+  const Seen* newest = &seen;
+  for (const Record& record : records_) {
+    const auto found = record.seen.find(key_hash);
+    if (found != record.seen.end() && found->second.version > newest->version) {
+      newest = &found->second;
+    }
+  }
+  if (newest->mortal) return true;
+  const Write& write = written_.at(seen.write);
+  Record& writer = records_[write.by];
+  // Clocks apart, what it accepted last may bear an older time than what the others accepted first.
+  const bool recent = world_.now() - write.at < options_.tombstone_ttl_ms;
+  if (recent && world_.widest_skew() < kAgreeing) return false;
+  // Nor does it know the others' time at all, if it began without them.
+  if (began_anew_ && world_.widest_skew() >= options_.tombstone_ttl_ms) return true;
+  const auto while_away = [&](SteadyMs from, SteadyMs until) {
+    return write.at >= from - kLeaving && write.at <= until;
+  };
+  for (const auto& [from, until] : writer.away) {
+    if (while_away(from, until)) return true;
+  }
+  return std::any_of(writer.missing_since.begin(), writer.missing_since.end(), [&](const auto& m) {
+    return world_.now() - m.second >= options_.tombstone_ttl_ms &&
+           while_away(m.second, world_.now());
+  });
 }
 
 void Witness::Received(Process& at, const sync::Message& message) {
-  const std::vector<EntryRef>* entries = EntriesOf(message);
+  const std::vector<EntryRef>* entries = sync::EntriesOf(message);
   if (entries == nullptr) return;
+  if (const auto* reply = std::get_if<sync::OfferReply>(&message)) {
+    for (const std::uint64_t dead : reply->dead) Look(at, dead, true);
+  }
   for (const EntryRef& entry : *entries) {
     // A delete by a clock far behind: it kills what is older, and is forgotten at once.
     Seen& seen = Of(at).seen[entry->key_hash()];
     const bool kills = entry->tombstone() && entry->version() > seen.version &&
                        entry->version().hlc <= at.cache->purge_floor();
     if (kills && !at.cache->Peek(entry->type(), entry->key())) {
-      seen = {entry->version(), true, true, true, world_.now()};
+      seen = {entry->version(), 0, true, true, true, world_.now()};
     }
-    Look(at, entry->key_hash(), entry->type(), entry->key());
+    Look(at, entry->key_hash());
   }
 }
 
 // --- acknowledgements ---
 
 bool Witness::Holds(const Process& process, std::uint64_t key_hash, Version version) {
-  // A peer that held it and dropped its copy since is as one that has crashed since.
-  const Record& record = Of(process);
-  for (const Holdings* held : {&record.seen, &record.dropped}) {
-    const auto found = held->find(key_hash);
-    if (found != held->end() && found->second.version >= version) return true;
-  }
-  return false;
+  const Holdings& seen = Of(process).seen;
+  const auto found = seen.find(key_hash);
+  return found != seen.end() && found->second.version >= version;
 }
 
 void Witness::Answered(Process& at, const sync::WriteItem& item,
@@ -243,13 +275,13 @@ void Witness::BecameReady(Process& process) {
         world_.processes().begin(), world_.processes().end(), [&, key = key](const auto& other) {
           return other->alive && other->was_ready && Stored(*other->cache, key) != Version{};
         });
-    if (base.mortal || !known) continue;
+    if (base.mortal || !known || MayDrop(key, base)) continue;
     Fail(NameOf(process) + " is ready without " + base.version.ToString());
     return;
   }
 }
 
-// --- copies dropped ---
+// --- who is missing ---
 
 void Witness::Told(Process& observer, const PeerSet& set) {
   if (!set.self_listed) return;  // not trusted
@@ -277,25 +309,11 @@ void Witness::Told(Process& observer, const PeerSet& set) {
     }
     const auto since = record.missing_since.find(observer.serial);
     if (since == record.missing_since.end()) continue;
-    record.longest_missing = std::max(record.longest_missing, world_.now() - since->second);
+    if (world_.now() - since->second >= options_.tombstone_ttl_ms) {
+      record.away.emplace_back(since->second, world_.now());
+    }
     record.missing_since.erase(since);
   }
-}
-
-void Witness::Dropped(Process& process) {
-  Record& record = Of(process);
-  SteadyMs missing = record.longest_missing;
-  for (const auto& [serial, since] : record.missing_since) {
-    missing = std::max(missing, world_.now() - since);
-  }
-  if (record.was_synced && missing < options_.tombstone_ttl_ms) {
-    Fail(NameOf(process) + " dropped its copy, though it was missing in no set for longer than " +
-         std::to_string(missing) + " ms");
-  }
-  record.dropped = std::exchange(record.seen, {});
-  record.was_synced = false;
-  record.longest_missing = 0;
-  TakeBase(record, process);
 }
 
 // --- drain ---
@@ -329,7 +347,7 @@ void Witness::Ended(Process& process, bool clean) {
 
 void Witness::Sent(Process& from, const Process& to, const sync::Message& message) {
   std::size_t bytes = 0;
-  if (const auto* entries = EntriesOf(message)) {
+  if (const auto* entries = sync::EntriesOf(message)) {
     for (const EntryRef& entry : *entries) bytes += entry->packed().size();
   }
   // One chunk, and the one entry that went over it.

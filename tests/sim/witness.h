@@ -9,7 +9,8 @@
 //   ready                     a pod that becomes ready holds what all that served when it began did
 //   bounds                    backlog, size of a message, one batch at a time, tombstones, joiners
 //                             of one donor
-//   copies dropped            only by who was missing in somebody's set for tombstone-ttl
+//   dropped as dead           only what is deleted by now, or was accepted by who was missing in
+//                             somebody's set for tombstone-ttl, then and that long ago
 //   convergence, nothing lost, digests: CheckConverged, CheckNothingLost, CheckDigests
 // Thread safety: none; one thread.
 #pragma once
@@ -54,22 +55,23 @@ class Witness {
  private:
   struct Seen {
     Version version;
-    bool mortal = false;     // a tombstone, or it expires
-    bool dead = false;       // was seen as a tombstone at this version
-    bool forgotten = false;  // and has been purged
-    SteadyMs at = 0;         // when this was seen first
+    std::uint64_t write = 0;  // its hash, of written_
+    bool mortal = false;      // a tombstone, or it expires
+    bool dead = false;        // was seen as a tombstone at this version
+    bool forgotten = false;   // and has been purged
+    SteadyMs at = 0;          // when this was seen first
   };
   using Holdings = absl::flat_hash_map<std::uint64_t, Seen>;  // by key hash
 
   // What is known of one process.
   struct Record {
     Holdings seen;
-    Holdings dropped;  // what it had seen when it last dropped its copy
-    Holdings base;     // what every pod that served when it began held
+    Holdings base;  // what every pod that served when it began held
     std::set<std::uint64_t> base_of;
     bool base_valid = true;  // one of these has served since, and said so in its record
     std::map<std::uint64_t, SteadyMs> missing_since;  // in the sets of others, by serial
-    SteadyMs longest_missing = 0;
+    // When it was missing for tombstone-ttl or longer: from, until.
+    std::vector<std::pair<SteadyMs, SteadyMs>> away;
     std::set<std::string> told;        // UIDs in the set that it was last told
     std::set<std::string> told_ready;  // those of them that are Ready
     bool was_synced = false;
@@ -79,12 +81,12 @@ class Witness {
   };
 
   Record& Of(const Process& process) { return records_[process.serial]; }
-  void Look(Process& at, std::uint64_t key_hash, std::int32_t type, std::string_view key);
+  void Look(Process& at, std::uint64_t key_hash, bool told_dead = false);
   void Started(Process& process);
   void BecameReady(Process& process);
   void Ended(Process& process, bool clean);
   void Told(Process& observer, const PeerSet& set);
-  void Dropped(Process& process);
+  bool MayDrop(std::uint64_t key_hash, const Seen& seen);
   void Received(Process& at, const sync::Message& message);
   void Sent(Process& from, const Process& to, const sync::Message& message);
   void CheckBatches(Process& from, const Process& to, const sync::Message& message);
@@ -96,10 +98,17 @@ class Witness {
 
   SimWorld& world_;
   const SimOptions options_;
-  std::vector<Record> records_;                           // by serial
-  absl::flat_hash_map<std::uint64_t, SteadyMs> written_;  // by hash of version and value: when
-  std::optional<SteadyMs> left_at_;                       // when a pod was last missed in a set
-  std::uint64_t largest_ = 0;                             // bytes of memory of the largest write
+  std::vector<Record> records_;  // by serial
+  struct Write {
+    SteadyMs at = 0;
+    std::uint64_t by = 0;  // serial
+  };
+  absl::flat_hash_map<std::uint64_t, Write> written_;  // by hash of version and value
+  absl::flat_hash_map<std::uint64_t, std::pair<std::int32_t, std::string>> keys_;  // by key hash
+  bool was_any_synced_ = false;
+  bool began_anew_ = false;          // a pod had to start alone while another held the data
+  std::optional<SteadyMs> left_at_;  // when a pod was last missed in a set
+  std::uint64_t largest_ = 0;        // bytes of memory of the largest write
   std::vector<std::string> failures_;
 };
 

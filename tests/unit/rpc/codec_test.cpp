@@ -57,7 +57,6 @@ sync::Introduction SomeIntroduction() {
   self.entries = 3;
   self.hlc = 0x1122334455667788;
   self.purge_floor = 7;
-  self.contact = 9;
   return self;
 }
 
@@ -81,21 +80,21 @@ struct Golden {
 std::vector<Golden> GoldenFrames() {
   return {
       {"hello", sync::Hello{SomeIntroduction(), "u-2"},
-       "0a710a6a0a0b706f646d6972726f722d311203752d311a1164656661756c742f706f646d6972726f72200129050"
-       "00000000000003108070605040302013880d095ffbc314001480351887766554433221159070000000000000061"
-       "09000000000000006a090880808020108080011203752d32"},
+       "0a680a610a0b706f646d6972726f722d311203752d311a1164656661756c742f706f646d6972726f72200129050"
+       "00000000000003108070605040302013880d095ffbc31400148035188776655443322115907000000000000006a"
+       "090880808020108080011203752d32"},
       {"hello_reply",
        sync::HelloReply{sync::RefusalReason::kOtherUid, "no", SomeIntroduction(), false, true},
-       "1274080212026e6f1a6a0a0b706f646d6972726f722d311203752d311a1164656661756c742f706f646d6972726"
+       "126b080212026e6f1a610a0b706f646d6972726f722d311203752d311a1164656661756c742f706f646d6972726"
        "f7220012905000000000000003108070605040302013880d095ffbc314001480351887766554433221159070000"
-       "00000000006109000000000000006a090880808020108080012001"},
+       "00000000006a090880808020108080012001"},
       {"batch", sync::Batch{5, 7, SomeEntries()},
        "1a67080510071a6110000000000000002000000000000000010000000100000001006b761100000000000000200"
        "0000000000000ffffffff000000800400676f6e6512000000000000002000000000000000020000000200004003"
        "000068e5cf8b01000074746c00ff"},
       {"ack", sync::Ack{300}, "220308ac02"},
-      {"heartbeat", sync::Heartbeat{1, 2, 3, true, true},
-       "2a1f09010000000000000011020000000000000019030000000000000020012801"},
+      {"heartbeat", sync::Heartbeat{1, 2, 3, 4, true, true},
+       "2a2809010000000000000011020000000000000019040000000000000020012801310300000000000000"},
       {"sums_request", sync::SumsRequest{4, {0, 1, 255}}, "3208080412040001ff01"},
       {"sums", sync::Sums{4, {}, Numbers(256)},
        "3a851008041a8010000000000000000001000000000000000200000000000000030000000000000004000000000"
@@ -117,22 +116,21 @@ std::vector<Golden> GoldenFrames() {
        "320101"
        "391000000000000000"
        "41a000000000000000"},
-      {"offer_reply", sync::OfferReply{4, SomeEntries(), {1, 2}, 5},
-       "4a80010804126110000000000000002000000000000000010000000100000001006b76110000000000000020000"
+      {"offer_reply", sync::OfferReply{4, SomeEntries(), {1, 2}, 5, {6, 7}, 8},
+       "4a9b010804126110000000000000002000000000000000010000000100000001006b76110000000000000020000"
        "00000000000ffffffff000000800400676f6e651200000000000000200000000000000002000000020000400300"
-       "0068e5cf8b01000074746c00ff1a1001000000000000000200000000000000290500000000000000"},
+       "0068e5cf8b01000074746c00ff1a100100000000000000020000000000000029050000000000000032100600000"
+       "0000000000700000000000000390800000000000000"},
       {"push", sync::Push{4, SomeEntries()},
        "52650804126110000000000000002000000000000000010000000100000001006b7611000000000000002000000"
        "000000000ffffffff000000800400676f6e65120000000000000020000000000000000200000002000040030000"
        "68e5cf8b01000074746c00ff"},
       {"push_reply", sync::PushReply{4}, "5a020804"},
       {"fetch", sync::Fetch{{7, 8}}, "620d0a0b0807110800000000000000"},
-      {"fetch_reply",
-       sync::FetchReply{true, SomeEntries(), {65536, 0}, true, 6, {{"u-3", 1}, {"", 2}}},
-       "6a91010801126110000000000000002000000000000000010000000100000001006b76110000000000000020000"
-       "00000000000ffffffff000000800400676f6e651200000000000000200000000000000002000000020000400300"
-       "0068e5cf8b01000074746c00ff1a04088080042001290600000000000000320e0a03752d3311010000000000000"
-       "03209110200000000000000"},
+      {"fetch_reply", sync::FetchReply{true, SomeEntries(), {65536, 0}, true},
+       "6a6d0801126110000000000000002000000000000000010000000100000001006b7611000000000000002000000"
+       "000000000ffffffff000000800400676f6e65120000000000000020000000000000000200000002000040030000"
+       "68e5cf8b01000074746c00ff1a04088080042001"},
   };
 }
 
@@ -156,8 +154,7 @@ TEST_CASE("every message comes back as it was") {
 }
 
 TEST_CASE("what a message says is in the right place") {
-  const auto reply =
-      FromBytes(Bytes(sync::FetchReply{false, SomeEntries(), {12, 34}, true, 6, {{"u-3", 1}}}));
+  const auto reply = FromBytes(Bytes(sync::FetchReply{false, SomeEntries(), {12, 34}, true}));
   const auto& fetched = std::get<sync::FetchReply>(**reply);
   REQUIRE(fetched.entries.size() == 3);
   CHECK(fetched.entries[0]->key() == "k");
@@ -166,9 +163,6 @@ TEST_CASE("what a message says is in the right place") {
   CHECK(fetched.next == sync::Position{12, 34});
   CHECK(fetched.done);
   CHECK_FALSE(fetched.busy);
-  CHECK(fetched.purge_floor == 6);
-  REQUIRE(fetched.contacts.size() == 1);
-  CHECK(fetched.contacts[0].uid == "u-3");
 
   const auto hello = FromBytes(Bytes(sync::Hello{SomeIntroduction(), "u-2"}));
   const auto& self = std::get<sync::Hello>(**hello).self;
@@ -178,7 +172,20 @@ TEST_CASE("what a message says is in the right place") {
   CHECK(self.incarnation == 0x0102030405060708);
   CHECK(self.process_started_ms == 1'700'000'000'000);
   CHECK(self.synced);
-  CHECK(self.contact == 9);
+  CHECK(self.purge_floor == 7);
+
+  const auto offered = FromBytes(Bytes(sync::OfferReply{1, {}, {2}, 3, {4, 5}, 6}));
+  const auto& answer = std::get<sync::OfferReply>(**offered);
+  CHECK(answer.wants == std::vector<std::uint64_t>{2});
+  CHECK(answer.dead == std::vector<std::uint64_t>{4, 5});
+  CHECK(answer.next == 3);
+  CHECK(answer.floor == 6);
+
+  const auto beat = FromBytes(Bytes(sync::Heartbeat{1, 2, 3, 4, true, false}));
+  const auto& heartbeat = std::get<sync::Heartbeat>(**beat);
+  CHECK(heartbeat.reached == 2);
+  CHECK(heartbeat.reach == 3);
+  CHECK(heartbeat.purge_floor == 4);
 }
 
 TEST_CASE("every reason of a refusal has its own name on the wire") {
@@ -188,8 +195,7 @@ TEST_CASE("every reason of a refusal has its own name on the wire") {
       {sync::RefusalReason::kOtherUid, v1::REFUSAL_OTHER_UID},
       {sync::RefusalReason::kProtocol, v1::REFUSAL_PROTOCOL},
       {sync::RefusalReason::kClockSkew, v1::REFUSAL_CLOCK_SKEW},
-      {sync::RefusalReason::kSelf, v1::REFUSAL_SELF},
-      {sync::RefusalReason::kStale, v1::REFUSAL_STALE}};
+      {sync::RefusalReason::kSelf, v1::REFUSAL_SELF}};
   for (const auto& [reason, wire] : reasons) {
     v1::Frame frame;
     Encode(sync::HelloReply{reason, "", SomeIntroduction(), false, false}, &frame);
@@ -374,12 +380,9 @@ TEST_CASE("listings are bounded and of equal length") {
   v1::Frame wants;
   wants.mutable_offer_reply()->mutable_wants()->Resize(most + 1, 1);
   CHECK(Decode(wants).status().code() == Code::kInvalid);
-  v1::Frame contacts;
-  contacts.mutable_fetch_reply()->add_contacts()->set_uid(std::string(1025, 'u'));
-  CHECK(Decode(contacts).status().code() == Code::kInvalid);
-  contacts.mutable_fetch_reply()->clear_contacts();
-  for (int i = 0; i <= most; ++i) contacts.mutable_fetch_reply()->add_contacts();
-  CHECK(Decode(contacts).status().code() == Code::kInvalid);
+  v1::Frame dead;
+  for (int i = 0; i <= most; ++i) dead.mutable_offer_reply()->add_dead(static_cast<unsigned>(i));
+  CHECK(Decode(dead).status().code() == Code::kInvalid);
 }
 
 TEST_CASE("tombstones of a listing are told one by one") {

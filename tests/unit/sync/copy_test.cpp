@@ -94,18 +94,5 @@ TEST_CASE("an empty cache is copied in one chunk, and behind the end there is no
   CHECK(AnswerFetch(cache, {{kBuckets, 0}}).done);
 }
 
-TEST_CASE("the end of a copy carries what the joiner takes over") {
-  Cache cache;
-  Question question;
-  question.request = Fetch{};
-  question.purge_floor = 42;
-  question.contacts = {{"uid-9", 41}};
-  const auto reply = std::get<FetchReply>(Answer(cache, question));
-  CHECK(reply.done);
-  CHECK(reply.purge_floor == 42);
-  REQUIRE(reply.contacts.size() == 1);
-  CHECK(reply.contacts[0].uid == "uid-9");
-}
-
 }  // namespace
 }  // namespace podmirror::sync

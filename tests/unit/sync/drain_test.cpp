@@ -41,6 +41,40 @@ TEST_CASE("without a reachable peer there is nobody to hand over to") {
   CHECK(f.node.Saw(EventKind::kDraining));
 }
 
+TEST_CASE("what is handed to a peer that drains, too, is not handed over while another stays") {
+  Fixture f;
+  FakePeer stays(3, f.node);
+  f.node.driver.SetPeers(SetOf({2, 3}));
+  const ConnId conn = f.peer.Open(f.node);
+  const ConnId other = stays.Open(f.node);
+  f.peer.draining = true;
+  f.peer.Serve(f.node, conn);
+  stays.Serve(f.node, other);
+  f.node.Put("k", "v");
+  stays.answers = false;
+  f.node.driver.BeginDrain();
+  const auto serve = [&] {
+    f.peer.Serve(f.node, conn);
+    stays.Serve(f.node, other);
+  };
+  serve();
+  CHECK_FALSE(f.node.driver.drained());
+  SECTION("the other one has it") {
+    stays.answers = true;
+    for (int i = 0; i < 11; ++i) {  // what it did not answer is asked anew
+      f.node.Run(1000);
+      serve();
+    }
+    CHECK(f.node.driver.drained());
+  }
+  SECTION("the other one is about to end as well") {
+    stays.draining = true;
+    f.node.Run(1000);
+    serve();
+    CHECK(f.node.driver.drained());
+  }
+}
+
 TEST_CASE("a drain flushes the backlog and makes one pass with a synced peer") {
   Fixture f;
   const ConnId conn = f.Connect();

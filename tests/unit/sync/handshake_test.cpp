@@ -181,8 +181,8 @@ TEST_CASE("before a handshake nothing is taken, and the stream is closed") {
   const EntryRef entry = Entry::Make(1, "evil", "v", {HlcOf(kStartWall), 9});
   const std::vector<Message> early = {Batch{1, 1, {entry}},
                                       Push{1, {entry}},
-                                      OfferReply{1, {entry}, {}, false},
-                                      FetchReply{false, {entry}, {}, true, 0, {}},
+                                      OfferReply{1, {entry}, {}, 0, {}, 0},
+                                      FetchReply{false, {entry}, {}, true},
                                       Heartbeat{},
                                       SumsRequest{1, {}},
                                       Offer{1, {0}, {}},
@@ -267,7 +267,7 @@ TEST_CASE("a version more than 24 h ahead is not taken, and its link is refused"
     SECTION("batch") { f.node.driver.Receive(conn, Batch{1, 1, {entry}}); }
     SECTION("push") { f.node.driver.Receive(conn, Push{1, {entry}}); }
     SECTION("heartbeat") {
-      f.node.driver.Receive(conn, Heartbeat{f.TooFarAhead(), 0, 0, true, false});
+      f.node.driver.Receive(conn, Heartbeat{f.TooFarAhead(), 0, 0, 0, true, false});
     }
     CHECK(f.node.transport.closed.contains(conn));
   }
@@ -275,9 +275,9 @@ TEST_CASE("a version more than 24 h ahead is not taken, and its link is refused"
     f.node.driver.SetPeers(SetOf({2}));
     const ConnId conn = f.peer.Open(f.node);
     REQUIRE(Find<SumsRequest>(f.node.Pull(conn)));
-    SECTION("offer reply") { f.node.driver.Receive(conn, OfferReply{1, {entry}, {}, false}); }
+    SECTION("offer reply") { f.node.driver.Receive(conn, OfferReply{1, {entry}, {}, 0, {}, 0}); }
     SECTION("heartbeat") {
-      f.node.driver.Receive(conn, Heartbeat{f.TooFarAhead(), 0, 0, true, false});
+      f.node.driver.Receive(conn, Heartbeat{f.TooFarAhead(), 0, 0, 0, true, false});
     }
     CHECK(f.node.transport.closed.contains(conn));
     CHECK(f.StateOfPeer() == LinkState::kRefused);
@@ -352,21 +352,6 @@ TEST_CASE("a link to the dead run of a peer is not told to its next run as open"
   const auto reply = f.peer.SayHello(f.node);
   REQUIRE(reply);
   CHECK_FALSE(reply->link_open);
-}
-
-TEST_CASE("a daemon of another cluster cannot make us drop our copy") {
-  Fixture f;
-  f.node.driver.SetPeers(SetOf({2}));
-  const ConnId conn = f.node.DialledTo("uid-2");
-  f.node.driver.Opened(conn);
-  (void)f.node.Pull(conn);
-  HelloReply reply;
-  reply.self = f.peer.intro;
-  reply.self.cluster = "prod/other";
-  reply.refusal = RefusalReason::kStale;
-  f.node.driver.Receive(conn, reply);
-  CHECK(f.node.driver.ready());
-  CHECK(f.node.Has("k"));
 }
 
 }  // namespace

@@ -46,7 +46,7 @@ struct Fixture {
   }
 
   Backlog backlog{10'000};
-  Link link{RecordOf(2), 1, 0, 0};
+  Link link{RecordOf(2), 1, 0};
   SteadyMs now = 1000;
   ConnId conn = 0;
 };

@@ -25,8 +25,6 @@ EntryRef SomeEntry(std::mt19937_64& random, const Key& key, std::uint64_t hlc) {
   return Entry::Make(key.first, key.second, value, version, expires_at);
 }
 
-bool Dead(const Entry& entry) { return entry.tombstone() || entry.expired(kNow); }
-
 // Two caches with a past: much is the same, some was seen by one only, each forgot tombstones up to
 // its own floor, and one has swept later than the other.
 struct Pair {
@@ -63,20 +61,22 @@ EntryRef Newest(const EntryRef& a, const EntryRef& b) {
   return a->version() < b->version() ? b : a;
 }
 
-// Whether a cache may hold nothing of a key whose newest version this is.
-bool MayBeForgotten(const EntryRef& newest, std::uint64_t floor) {
-  return !newest || (Dead(*newest) && newest->version().hlc <= floor);
+// Whether a cache may hold nothing of a key whose newest version this is: deleted or expired, or
+// dead, for one side lacked it.
+bool MayBeForgotten(const Pair& pair, const EntryRef& newest) {
+  const std::uint64_t floor = std::max(pair.caches[0].purge_floor(), pair.caches[1].purge_floor());
+  return !newest || newest->version().hlc <= floor;
 }
 
-// After a pass without writes, each side holds the newest, or nothing where that is a tombstone it
-// would purge; and nothing is left to send. Returns the number of keys that are not so.
+// After a pass without writes, each side holds the newest, or nothing where it has forgotten that;
+// and nothing is left to send. Returns the number of keys that are not so.
 int CountWrong(const Pair& pair, const std::map<Key, EntryRef>& newest) {
   int wrong = 0;
   for (const Key& key : pair.keys) {
     const EntryRef& due = newest.at(key);
     for (std::size_t side = 0; side < 2; ++side) {
       const EntryRef held = pair.At(side, key);
-      if (MayBeForgotten(due, pair.caches[side].purge_floor())) {
+      if (MayBeForgotten(pair, due)) {
         wrong += held && held->version() != due->version();
       } else {
         wrong += !held || held->version() != due->version();
@@ -92,13 +92,14 @@ std::map<Key, EntryRef> NewestOf(const Pair& pair) {
   return newest;
 }
 
-// The digests differ in nothing but tombstones that one side has purged.
+// After a pass each way the digests differ in nothing but tombstones that one side has purged.
 void CheckEqualButForFloors(Pair& pair) {
   Cache& a = pair.caches[0];
   Cache& b = pair.caches[1];
   for (Cache& cache : pair.caches) cache.Sweep(kNow);
-  const Traffic again = RunPass(a, b);
-  CHECK(again.to_asker + again.to_answerer == 0);
+  for (const Traffic& again : {RunPass(a, b), RunPass(b, a)}) {
+    CHECK(again.to_asker + again.to_answerer == 0);
+  }
   const std::uint64_t floor = std::max(a.purge_floor(), b.purge_floor());
   for (Cache& cache : pair.caches) cache.Purge(floor);
   CHECK(a.digest() == b.digest());
@@ -188,7 +189,7 @@ TEST_CASE("under writes a pass brings to both sides at least what either held wh
       if (held) {
         wrong += held->version() < due->version();
       } else {
-        wrong += !MayBeForgotten(due, pair.caches[side].purge_floor());
+        wrong += !MayBeForgotten(pair, due);
       }
     }
   }

@@ -154,6 +154,33 @@ TEST_CASE("a tombstone between the floors of both does not travel in every pass"
   CHECK(a.digest() == b.digest());
 }
 
+TEST_CASE("what one has and the other has long forgotten is dead") {
+  Cache a;
+  Cache b;
+  const bool asking = GENERATE(true, false);
+  CAPTURE(asking);
+  Cache& away = asking ? a : b;
+  Cache& stayed = asking ? b : a;
+  away.Merge(Put("deleted", 5), kNow);
+  away.Merge(Put("since", 50), kNow);
+  for (Cache* cache : {&a, &b}) cache->Merge(Put("old", 4), kNow);
+  stayed.Purge(10);
+  const Traffic traffic = RunPass(a, b);
+  CHECK(traffic.to_asker + traffic.to_answerer == 1);
+  CHECK_FALSE(stayed.Peek(1, "deleted"));
+  for (const Cache* cache : {&a, &b}) {
+    CHECK(cache->Peek(1, "since"));
+    CHECK(cache->Peek(1, "old"));
+  }
+  // Only the asker is told.
+  if (!asking) {
+    CHECK(away.Peek(1, "deleted"));
+    RunPass(b, a);
+  }
+  CHECK_FALSE(away.Peek(1, "deleted"));
+  CHECK(a.digest() == b.digest());
+}
+
 TEST_CASE("a bucket of more entries than a listing may hold is repaired in parts") {
   Cache a;
   Cache b;
@@ -218,7 +245,7 @@ TEST_CASE("replies out of turn or of another pass change nothing") {
   Cache a;
   Cache b;
   b.Merge(Put("k", 5), kNow);
-  Pass pass(7, 0, 0);
+  Pass pass(7, 0, 0, 0, 0);
   pass.OnSums(AnswerSums(b, {7, {}}), a);  // not asked yet
   CHECK(pass.HasNext());
   const std::optional<Message> request = pass.Next(a);
@@ -227,7 +254,7 @@ TEST_CASE("replies out of turn or of another pass change nothing") {
   pass.OnSums(AnswerSums(b, {id - 1, {}}), a);
   pass.OnSums(Sums{id, {}, {1, 2, 3}}, a);
   pass.OnSums(AnswerSums(b, {id, {0}}), a);
-  pass.OnOfferReply({id, {}, {}, 0});
+  pass.OnOfferReply({id, {}, {}, 0, {}, 0}, a);
   pass.OnPushReply({id});
   CHECK_FALSE(pass.HasNext());
   CHECK_FALSE(pass.done());
@@ -249,7 +276,7 @@ struct Offered {
 
   const std::vector<std::string> keys = KeysOfBucket(9, 3);
   Cache cache;
-  Pass pass{1, 0, 0};
+  Pass pass{1, kNow, 0, 0, 0};
   OfferReply reply;
 };
 
@@ -273,11 +300,13 @@ TEST_CASE("an answerer that cannot be right ends the pass") {
   }
   SECTION("an entry of another bucket") { reply.entries = {Put(KeysOfBucket(10, 1)[0], 5)}; }
   SECTION("wants of another bucket") { reply.wants = {in_bucket - 1}; }
-  offered.pass.OnOfferReply(reply);
+  SECTION("dead of another bucket") { reply.dead = {in_bucket - 1}; }
+  SECTION("a floor above our clock") { reply.floor = kNow + 1; }
+  offered.pass.OnOfferReply(reply, offered.cache);
   CHECK(offered.pass.broken());
   CHECK_FALSE(offered.pass.done());
   CHECK_FALSE(offered.pass.HasNext());
-  offered.pass.OnOfferReply(offered.reply);  // too late to make it good
+  offered.pass.OnOfferReply(offered.reply, offered.cache);  // too late to make it good
   CHECK(offered.pass.broken());
   CHECK_FALSE(offered.pass.HasNext());
 }
@@ -286,7 +315,7 @@ TEST_CASE("an answer that fills its message is asked to go on behind it") {
   Offered offered;
   offered.reply.entries = {Put(offered.keys[2], 5, std::string(kChunkBytes, 'x'))};
   offered.reply.next = offered.reply.entries[0]->key_hash() + 1;
-  offered.pass.OnOfferReply(offered.reply);
+  offered.pass.OnOfferReply(offered.reply, offered.cache);
   CHECK_FALSE(offered.pass.broken());
   const auto request = offered.pass.Next(offered.cache);
   REQUIRE(request);
@@ -300,7 +329,7 @@ TEST_CASE("an answer that fills its message is asked to go on behind it") {
 TEST_CASE("what an answerer wants and nobody holds any more is passed over") {
   Offered offered;
   offered.reply.wants = {(std::uint64_t{9} << 48) + 1};
-  offered.pass.OnOfferReply(offered.reply);
+  offered.pass.OnOfferReply(offered.reply, offered.cache);
   const auto push = std::get<Push>(*offered.pass.Next(offered.cache));
   CHECK(push.entries.empty());
   offered.pass.OnPushReply({push.pass});

@@ -46,9 +46,9 @@ struct Weather {
   std::function<void(const Message&)> replied = [](const Message&) {};
 };
 
-inline void Deliver(Pass& pass, const Message& reply, const Cache& asker) {
+inline void Deliver(Pass& pass, const Message& reply, Cache& asker) {
   if (const auto* sums = std::get_if<Sums>(&reply)) pass.OnSums(*sums, asker);
-  if (const auto* answer = std::get_if<OfferReply>(&reply)) pass.OnOfferReply(*answer);
+  if (const auto* answer = std::get_if<OfferReply>(&reply)) pass.OnOfferReply(*answer, asker);
   if (const auto* pushed = std::get_if<PushReply>(&reply)) pass.OnPushReply(*pushed);
 }
 
@@ -64,7 +64,7 @@ inline Message Reply(const Message& request, const Cache& asker, Cache& answerer
   const auto& push = std::get<Push>(request);
   traffic.to_answerer += push.entries.size();
   traffic.largest = std::max(traffic.largest, BytesOf(push.entries));
-  for (const EntryRef& entry : push.entries) answerer.Merge(entry, kNow);
+  answerer.MergeAll(push.entries, kNow, answerer.purge_floor());
   return PushReply{push.pass};
 }
 
@@ -72,7 +72,7 @@ inline Message Reply(const Message& request, const Cache& asker, Cache& answerer
 inline Traffic RunPass(Cache& asker, Cache& answerer, const Weather& weather = {},
                        std::uint64_t id = 1) {
   Traffic traffic;
-  Pass pass(id, 0, 0);
+  Pass pass(id, UINT64_MAX, 0, answerer.purge_floor(), 0);
   while (std::optional<Message> request = pass.Next(asker)) {
     if (pass.HasNext() || ++traffic.requests > 10'000) FAIL("the pass does not end");
     weather.between();
@@ -83,7 +83,7 @@ inline Traffic RunPass(Cache& asker, Cache& answerer, const Weather& weather = {
       traffic.to_asker += answer->entries.size();
       traffic.parts += answer->next != 0 ? 1 : 0;
       traffic.largest = std::max(traffic.largest, BytesOf(answer->entries));
-      for (const EntryRef& entry : answer->entries) asker.Merge(entry, kNow);
+      asker.MergeAll(answer->entries, kNow, asker.purge_floor());
     }
     weather.between();
     weather.disturb(pass);

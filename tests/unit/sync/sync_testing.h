@@ -200,8 +200,13 @@ struct FakePeer {
       return Ack{batch->last_seq};
     }
     if (std::holds_alternative<Heartbeat>(message)) {
-      return Heartbeat{HlcOf(node.env.now().wall), reached, intro.purge_floor, intro.synced,
-                       link_open};
+      return Heartbeat{HlcOf(node.env.now().wall),
+                       reached,
+                       reach,
+                       intro.purge_floor,
+                       intro.synced,
+                       link_open,
+                       draining};
     }
     if (!answers) return std::nullopt;
     if (const auto* sums = std::get_if<SumsRequest>(&message)) return AnswerSums(cache, *sums);
@@ -224,7 +229,10 @@ struct FakePeer {
   bool acks = true;
   bool answers = true;  // questions of passes and copies
   bool link_open = true;
+  bool draining = false;
+  // As its heartbeats tell.
   std::uint64_t reached = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t reach = std::numeric_limits<std::uint64_t>::max();
 };
 
 }  // namespace podmirror::sync
