@@ -30,7 +30,7 @@ LegacyRequests ToLegacy(const std::vector<EntryRef>& entries) {
       continue;
     }
     const std::size_t size = entry->key().size() + entry->value().size() + kElementBytes;
-    if (out.requests.empty() || bytes + size > kLegacyRequestBytes) {
+    if (out.requests.empty() || bytes + size > sync::kLegacyRequestBytes) {
       out.requests.emplace_back();
       data.clear();
       bytes = 0;

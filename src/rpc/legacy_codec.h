@@ -10,14 +10,13 @@
 
 #include "cache/entry.h"
 #include "hellorpc/hellorpc.pb.h"
+#include "sync/legacy_pass.h"
 
 namespace podmirror::rpc {
 
-// Requests stay below gRPC's default limit of 4 MiB, which such services have.
-inline constexpr std::size_t kLegacyRequestBytes = 3 * 1024 * 1024;
-
 struct LegacyRequests {
-  // Each holds at most kLegacyRequestBytes, or one larger entry. The newest value of each key.
+  // Each holds at most sync::kLegacyRequestBytes, or one larger entry. The newest value of each
+  // key.
   std::deque<hellorpc::SyncRequest> requests;
   std::uint64_t skipped = 0;  // values that are not UTF-8; deletes cannot be told and do not count
 };

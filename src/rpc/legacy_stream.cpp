@@ -173,7 +173,7 @@ void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Stat
   const Status outcome = FromGrpc(status);
   // A value that such a service cannot take, even alone, must not hold up all others for ever.
   const bool too_large = outcome.code() == Code::kExhausted && HoldsOne(call->request) &&
-                         call->request.ByteSizeLong() > kLegacyRequestBytes;
+                         call->request.ByteSizeLong() > sync::kLegacyRequestBytes;
   if (too_large) metrics_.LegacyValueSkipped(1);
   const bool succeeded = outcome.ok() || too_large;
   if (succeeded) {

@@ -15,6 +15,9 @@
 
 namespace podmirror::sync {
 
+// Requests stay below gRPC's default limit of 4 MiB, which such services have.
+inline constexpr std::size_t kLegacyRequestBytes = 3 * 1024 * 1024;
+
 class LegacyPass {
  public:
   // Made under the driver's lock, so not too much at a time.

@@ -88,11 +88,13 @@ WriteRefusal Node::WriteLocal(Now now, std::span<const WriteItem> items) {
 }
 
 std::vector<Waiters::Peer> Node::CountedPeers(std::span<const WriteItem> items) const {
-  // A legacy peer can be told neither a delete nor a value that is not UTF-8, so it cannot
-  // acknowledge a write that holds one.
+  // A legacy peer can be told neither a delete nor a value that is not UTF-8, and may not take a
+  // large one, so it cannot acknowledge a write that holds one of these.
   const auto tellable = [&] {
-    return std::all_of(items.begin(), items.end(),
-                       [](const WriteItem& item) { return !item.remove && IsUtf8(item.value); });
+    return std::all_of(items.begin(), items.end(), [](const WriteItem& item) {
+      return !item.remove && IsUtf8(item.value) &&
+             item.key.size() + item.value.size() + kEntryOverhead <= kLegacyRequestBytes;
+    });
   };
   std::vector<Waiters::Peer> peers;
   peers.reserve(by_age_.size());
@@ -158,6 +160,7 @@ void Node::AddLink(Now now, const PodRecord& record) {
 
 void Node::RemoveLink(Now now, std::map<std::string, Link>::iterator it) {
   const Link& link = it->second;
+  TellDropped(link);
   if (!link.record().uid.empty() && !link.duplicate() && !link.legacy()) {
     departed_[link.record().uid] = {link.reach(), now.steady};
   }
@@ -211,10 +214,8 @@ std::vector<PeerStatus> Node::Peers(Now now) const {
     status.behind_bytes = backlog_.BytesAfter(status.acked_seq);
     if (status.behind_entries > 0) {
       const std::uint64_t next = std::max(status.acked_seq + 1, backlog_.first());
-      if (next <= backlog_.last()) {
-        const WallMs oldest = WallOf(backlog_.at(next)->version().hlc);
-        status.lag_ms = std::max<std::int64_t>(0, now.wall - oldest);
-      }
+      const WallMs oldest = WallOf(backlog_.at(next)->version().hlc);
+      status.lag_ms = std::max<std::int64_t>(0, now.wall - oldest);
     }
     status.last_ack_ms_ago = link->last_ack_at() < 0 ? -1 : now.steady - link->last_ack_at();
     status.error = link->error();

@@ -192,7 +192,7 @@ void CheckLegacy(const hellorpc::SyncResponse& response) {
   Require(requests.skipped == 0, "what could be said can be said again");
   hellorpc::SyncResponse echoed;
   for (const hellorpc::SyncRequest& request : requests.requests) {
-    Require(request.ByteSizeLong() <= kLegacyRequestBytes || HoldsOne(request),
+    Require(request.ByteSizeLong() <= sync::kLegacyRequestBytes || HoldsOne(request),
             "a request is bounded");
     echoed.mutable_data()->MergeFrom(request.data());
   }

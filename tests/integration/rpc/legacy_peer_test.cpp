@@ -128,7 +128,10 @@ TEST_CASE("a value too large for a legacy peer does not hold up others") {
   Daemon a({.name = "a"});
   a.SetPeers({legacy.record()});
   REQUIRE(Eventually([&] { return a.ready(); }));
-  REQUIRE(a.Put("large", std::string(5 << 20, 'x'), {sync::AckLevel::kLocal, 0}));
+  const auto large = a.Put("large", std::string(5 << 20, 'x'), {sync::AckLevel::kAll, 10'000});
+  REQUIRE(large);
+  CHECK(large->acked == 0);
+  CHECK(large->peers == 0);
   const auto outcome = a.Put("small", "v", {sync::AckLevel::kAll, 10'000});
   REQUIRE(outcome);
   CHECK(outcome->met);

@@ -46,7 +46,7 @@ TEST_CASE("requests stay below what such services take") {
   CHECK(ValuesOf(out).size() == 21);
   std::size_t large = 0;
   for (const auto& request : out.requests) {
-    if (request.ByteSizeLong() > kLegacyRequestBytes) {
+    if (request.ByteSizeLong() > sync::kLegacyRequestBytes) {
       ++large;
       CHECK(HoldsOne(request));
     }
