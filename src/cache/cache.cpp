@@ -57,10 +57,11 @@ auto Cache::Apply(Shard& shard, Change change) {
 
 MergeResult Cache::Merge(EntryRef incoming, WallMs now) {
   const std::uint64_t key_hash = incoming->key_hash();
-  return MergeHashed(key_hash, std::move(incoming), now, 0);
+  return MergeHashed(key_hash, std::move(incoming), now, std::nullopt);
 }
 
-void Cache::MergeAll(std::span<const EntryRef> entries, WallMs now, std::uint64_t dead_floor) {
+void Cache::MergeAll(std::span<const EntryRef> entries, WallMs now,
+                     std::optional<std::uint64_t> dead_floor) {
   if (entries.size() == 1) {  // nothing to do while memory is awaited
     MergeHashed(entries.front()->key_hash(), entries.front(), now, dead_floor);
     return;
@@ -81,13 +82,15 @@ void Cache::MergeAll(std::span<const EntryRef> entries, WallMs now, std::uint64_
 }
 
 MergeResult Cache::MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
-                               std::uint64_t dead_floor) {
+                               std::optional<std::uint64_t> dead_floor) {
   if (incoming->expired(now)) {
     incoming = Entry::MakeTombstone(incoming->type(), incoming->key(), incoming->version());
   }
   // The floor is read under the lock: a Purge that has passed this shard has raised it before.
   return Apply(ShardOf(key_hash), [&](Group& group) {
-    return group.Merge(key_hash, incoming, purge_floor(), dead_floor);
+    const std::uint64_t floor = purge_floor();
+    const std::uint64_t dead = dead_floor ? std::max(*dead_floor, floor) : 0;
+    return group.Merge(key_hash, incoming, floor, dead);
   });
 }
 
@@ -192,16 +195,6 @@ std::map<std::int32_t, TypeStats> Cache::Types() const {
     }
   }
   return all;
-}
-
-void Cache::Clear() {
-  for (std::uint32_t i = 0; i < kGroups; ++i) {
-    Slots dropped;
-    Apply(shards_[i], [&](Group& group) {
-      group.Clear(dropped);
-      return true;
-    });
-  }
 }
 
 }  // namespace podmirror

@@ -1,9 +1,9 @@
 // Cache holds every entry and tombstone of this pod and the digest of them.
 // It is a table of the protocol's 65,536 buckets; a shard is one lock over a group of 256 buckets.
 // Thread safety: all calls from any thread; no lock is held across a callback or for longer than a
-// bucket (Stats, Sweep, Purge, Clear: a shard).
+// bucket (Stats, Sweep, Purge: a shard).
 // Invariants: (1) at most one entry per (type, key): the greatest version ever merged, unless
-// purged.
+//                 purged or dropped as dead.
 //             (2) bucket_sum(b) is the sum of EntryHash of the entries in b.
 //             (3) no tombstone with version.hlc <= purge_floor() is stored.
 #pragma once
@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -59,9 +60,11 @@ class Cache {
   // tombstone of the same version.
   MergeResult Merge(EntryRef incoming, WallMs now);
   // Merges all of them, in order. Cheaper than one by one: what the next ones will touch is on its
-  // way into the processor's cache meanwhile. What is not above `dead_floor` in hlc and has no
-  // older version here is dead, its tombstone long forgotten: it is not taken.
-  void MergeAll(std::span<const EntryRef> entries, WallMs now, std::uint64_t dead_floor = 0);
+  // way into the processor's cache meanwhile. With a `dead_floor`: what is not above that in hlc,
+  // nor above the purge floor, and has no older version here is dead, its tombstone long forgotten:
+  // it is not taken.
+  void MergeAll(std::span<const EntryRef> entries, WallMs now,
+                std::optional<std::uint64_t> dead_floor = std::nullopt);
 
   // The live entry, or null when there is none, it is a tombstone or has expired at `now`.
   EntryRef Find(std::int32_t type, std::string_view key, WallMs now) const;
@@ -86,7 +89,8 @@ class Cache {
   // nothing. Returns how many tombstones were dropped.
   std::uint64_t Purge(std::uint64_t floor);
   // Drops whatever is stored under these key hashes with version.hlc <= floor, live or not. Returns
-  // how many.
+  // how many of them would have lived on: those that expire do not count, others may only have done
+  // so sooner.
   std::uint64_t Drop(std::span<const std::uint64_t> key_hashes, std::uint64_t floor);
   std::uint64_t purge_floor() const { return purge_floor_.load(std::memory_order_relaxed); }
 
@@ -95,15 +99,12 @@ class Cache {
   // Live and expired-unswept entries of each type that has any.
   std::map<std::int32_t, TypeStats> Types() const;
 
-  // Drops everything; the purge floor stays.
-  void Clear();
-
  private:
   struct Shard;
 
   Shard& ShardOf(std::uint64_t key_hash) const;
   MergeResult MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
-                          std::uint64_t dead_floor);
+                          std::optional<std::uint64_t> dead_floor);
   // Runs `change` on the shard's group under its lock and carries what it changed into digest_ and
   // memory_. Gives back what `change` returned.
   template <typename Change>

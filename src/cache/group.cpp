@@ -134,24 +134,17 @@ std::uint64_t Group::Purge(std::uint64_t floor, std::vector<EntryRef>& dropped) 
 std::uint64_t Group::Drop(std::uint64_t key_hash, std::uint64_t floor,
                           std::vector<EntryRef>& dropped) {
   const std::uint32_t bucket = IndexOf(key_hash);
-  const std::size_t before = dropped.size();
+  std::uint64_t lived = 0;
   for (std::uint32_t i = 0; i < slots_.size(bucket);) {
     const Entry& entry = slots_.at(bucket, i);
     if (entry.key_hash() == key_hash && entry.version().hlc <= floor) {
+      lived += !entry.tombstone() && entry.expires_at() == 0 ? 1 : 0;
       dropped.push_back(Remove(bucket, i, key_hash));
     } else {
       ++i;
     }
   }
-  return dropped.size() - before;
-}
-
-void Group::Clear(Slots& dropped) {
-  slots_.Swap(dropped);
-  buckets_.fill({});
-  totals_ = {};
-  next_expiry_ = 0;
-  types_.clear();
+  return lived;
 }
 
 void Group::Add(std::uint32_t bucket, std::uint64_t key_hash, EntryRef entry) {

@@ -79,14 +79,6 @@ EntryRef Slots::Remove(std::uint32_t bucket, std::uint32_t index) {
   return removed;
 }
 
-void Slots::Swap(Slots& other) {
-  std::swap(block_, other.block_);
-  std::swap(block_size_, other.block_size_);
-  std::swap(used_, other.used_);
-  std::swap(held_, other.held_);
-  std::swap(ranges_, other.ranges_);
-}
-
 std::size_t Slots::memory_bytes() const {
   return block_size_ == 0 ? 0 : MallocBytes(block_size_ * sizeof(std::uint64_t));
 }

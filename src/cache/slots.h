@@ -54,7 +54,6 @@ class Slots {
   void Replace(std::uint32_t bucket, std::uint32_t index, EntryRef& entry);
   // The last entry of the bucket takes the place of the removed one.
   EntryRef Remove(std::uint32_t bucket, std::uint32_t index);
-  void Swap(Slots& other);
 
   // What the block occupies, without the entries.
   std::size_t memory_bytes() const;

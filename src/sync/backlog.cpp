@@ -16,12 +16,6 @@ std::uint64_t Backlog::Append(EntryRef entry) {
   return last_;
 }
 
-void Backlog::Clear() {
-  entries_.clear();
-  marks_.clear();
-  bytes_ = 0;
-}
-
 std::uint64_t Backlog::BytesAfter(std::uint64_t seq) const {
   if (seq >= last_) return 0;
   if (seq < first()) return bytes_;

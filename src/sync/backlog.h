@@ -19,9 +19,6 @@ class Backlog {
   // Appends the next write and returns its number; the oldest writes fall out over the limit.
   std::uint64_t Append(EntryRef entry);
 
-  // Forgets the writes; their numbers are not used again.
-  void Clear();
-
   std::uint64_t first() const { return last_ - entries_.size() + 1; }  // last() + 1 when empty
   std::uint64_t last() const { return last_; }
   std::uint64_t bytes() const { return bytes_; }

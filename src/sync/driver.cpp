@@ -24,7 +24,8 @@ void MergeCopy(Cache& cache, std::span<const EntryRef> entries, WallMs now) {
 }
 
 // Merges what a message brought; without the driver's lock.
-void MergeEntries(Cache& cache, const Message& message, WallMs now, std::uint64_t dead_floor) {
+void MergeEntries(Cache& cache, const Message& message, WallMs now,
+                  std::optional<std::uint64_t> dead_floor) {
   const std::vector<EntryRef>* entries = EntriesOf(message);
   if (std::holds_alternative<FetchReply>(message)) {
     MergeCopy(cache, *entries, now);

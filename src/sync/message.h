@@ -76,7 +76,7 @@ struct Batch {
   std::vector<EntryRef> entries;
 };
 
-// Everything up to seq has been merged.
+// Everything up to seq has been merged, or is dead.
 struct Ack {
   std::uint64_t seq = 0;
 };

@@ -69,7 +69,7 @@ class Node {
   struct Admission {
     enum Kind { kRefused, kMessageOnly, kMerge };
     Kind kind = kRefused;
-    std::uint64_t dead_floor = 0;  // for Cache::MergeAll
+    std::optional<std::uint64_t> dead_floor;  // for Cache::MergeAll
   };
   // Must be called before every Received: may this message be taken, and are its entries to be
   // merged? Notes their greatest hlc. A refused one closes its stream; do not call Received then.
@@ -144,8 +144,7 @@ class Node {
   Link* LinkTo(const Introduction& peer);
   void OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message);
   void OnLinkMessage(Now now, Link& link, const Message& message);
-  std::uint64_t DeadFloor(const Message& message, const Link* from) const;
-  void OnOfferReply(Now now, Link& link, const OfferReply& reply);
+  std::optional<std::uint64_t> DeadFloor(const Message& message, const Link* from) const;
   void OnFetchReply(Now now, Link& link, const FetchReply& reply);
   void RefuseLink(Now now, Link& link, RefusalReason reason, std::string detail);
   void DropLink(Now now, Link& link, Code code, const std::string& error);
@@ -168,6 +167,7 @@ class Node {
   // node_upkeep.cpp: what happens as time passes
   void StepLink(Now now, Link& link);
   void StepPass(Now now, Link& link);
+  bool MayBegin(const Link& link) const;
   void TellDropped(const Link& link);
   void BeginPass(Now now, Link& link);
   void StepLegacyPass(Now now, Link& link);

@@ -18,7 +18,6 @@
 // record is away, or most of its peers are silent, its floor stands still.
 #include <algorithm>
 #include <limits>
-#include <tuple>
 
 #include "sync/node.h"
 
@@ -40,10 +39,12 @@ std::vector<const Link*> Node::HoldingLinks(Now now) const {
   }
   const auto gone = static_cast<std::size_t>(std::count_if(links.begin(), links.end(), silent));
   if (gone == 0) return links;
+  PodRecord self;
+  self.uid = options_.self.uid;
+  self.started_at_ms = set_ ? set_->self_started_at_ms : 0;
   const PodRecord& oldest = links.front()->record();
-  const bool oldest_is_here =
-      !silent(links.front()) || (set_ && std::tie(set_->self_started_at_ms, options_.self.uid) <
-                                             std::tie(oldest.started_at_ms, oldest.uid));
+  const bool known = self.started_at_ms != 0 && oldest.started_at_ms != 0;
+  const bool oldest_is_here = known && (!silent(links.front()) || OlderThan(self, oldest));
   const std::size_t all = links.size() + 1;
   if (2 * gone < all || (2 * gone == all && oldest_is_here)) std::erase_if(links, silent);
   return links;

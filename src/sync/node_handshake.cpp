@@ -33,6 +33,10 @@ RefusalReason Node::Check(Now now, const Introduction& peer, std::string* detail
               std::to_string(kProtocolVersion);
     return RefusalReason::kProtocol;
   }
+  if (peer.purge_floor > peer.hlc) {
+    *detail = "it has forgotten what is still to come";
+    return RefusalReason::kProtocol;
+  }
   if (!Hlc::Acceptable(peer.hlc, now.wall)) {
     *detail = "its clock is more than 24 h ahead of ours";
     return RefusalReason::kClockSkew;

@@ -6,6 +6,11 @@
 namespace podmirror::sync {
 namespace {
 
+// A floor is older than the clock of whoever tells it.
+bool Sane(Now now, std::uint64_t hlc, std::uint64_t floor) {
+  return Hlc::Acceptable(hlc, now.wall) && floor <= hlc;
+}
+
 bool FromDialler(const Message& message) {
   return std::holds_alternative<Batch>(message) || std::holds_alternative<Push>(message);
 }
@@ -87,13 +92,16 @@ void Node::RefuseLink(Now now, Link& link, RefusalReason reason, std::string det
 // --- what arrives ---
 
 // What comes at or below this hlc and is missing here is dead: we have had everything up to our
-// floor. While a pass with a peer of a higher floor is under way, that counts as ours: what came
-// behind the back of the pass would not be found out by it.
-std::uint64_t Node::DeadFloor(const Message& message, const Link* from) const {
-  if (std::holds_alternative<FetchReply>(message)) return 0;  // a joiner takes what it is given
+// floor. None for a copy: a joiner takes what it is given. While a pass with a peer of a higher
+// floor is under way, that counts as ours for all but the pass itself: what came behind its back
+// would not be found out by it.
+std::optional<std::uint64_t> Node::DeadFloor(const Message& message, const Link* from) const {
+  if (std::holds_alternative<FetchReply>(message)) return std::nullopt;
+  const bool write = std::holds_alternative<Batch>(message);
   std::uint64_t floor = cache_.purge_floor();
   for (const Link* link : by_age_) {
-    if (link != from && link->pass()) floor = std::max(floor, link->pass()->peer_floor());
+    if (!link->pass() || (link == from && !write)) continue;
+    floor = std::max(floor, link->pass()->peer_floor());
   }
   return floor;
 }
@@ -104,12 +112,12 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
   Session* session = found == sessions_.end() ? nullptr : &found->second;
   if (link == nullptr && session == nullptr) {
     ready_.closes.push_back(conn);
-    return {Admission::kRefused, 0};
+    return {Admission::kRefused, {}};
   }
   if (link != nullptr) link->Heard(now.steady);
   if (session != nullptr) session->heard_at = now.steady;
   const std::vector<EntryRef>* entries = EntriesOf(message);
-  if (entries == nullptr) return {Admission::kMessageOnly, 0};
+  if (entries == nullptr) return {Admission::kMessageOnly, {}};
 
   const bool allowed = session != nullptr ? session->accepted && FromDialler(message)
                                           : link->open() && !FromDialler(message);
@@ -124,7 +132,7 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
       sessions_.erase(found);
       ready_.closes.push_back(conn);
     }
-    return {Admission::kRefused, 0};
+    return {Admission::kRefused, {}};
   }
   hlc_.Observe(hlc);
   const Link* from = link != nullptr ? link : LinkTo(session->peer);
@@ -134,7 +142,7 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
   // The next chunk is asked for before this one is merged: both sides work at the same time.
   std::optional<Copy>& copy = bootstrap_.copy;
   if (!copy || copy->donor != link->id() || !copy->in_flight || fetched->busy) {
-    return {Admission::kMessageOnly, 0};
+    return {Admission::kMessageOnly, {}};
   }
   bootstrap_.position = fetched->next;
   if (fetched->done) {
@@ -165,11 +173,13 @@ void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Messag
     if (const auto* batch = std::get_if<Batch>(&message)) {
       session.ack_due = batch->last_seq;
     } else if (const auto* heartbeat = std::get_if<Heartbeat>(&message)) {
-      fine = Hlc::Acceptable(heartbeat->hlc, now.wall);
-      if (fine) hlc_.Observe(heartbeat->hlc);
-      session.peer_floor = heartbeat->purge_floor;
-      session.heartbeat_due = true;
-      Link* link = LinkTo(session.peer);
+      fine = Sane(now, heartbeat->hlc, heartbeat->purge_floor);
+      Link* link = fine ? LinkTo(session.peer) : nullptr;
+      if (fine) {
+        hlc_.Observe(heartbeat->hlc);
+        session.peer_floor = heartbeat->purge_floor;
+        session.heartbeat_due = true;
+      }
       if (link != nullptr && link->incarnation() == session.peer.incarnation) {
         link->OnPeersHeartbeat(*heartbeat);
         RaiseFloor(now, heartbeat->purge_floor);
@@ -207,7 +217,7 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
     link.OnAck(ack->seq, now.steady);
     CreditAcks(link, before + 1, link.acked());
   } else if (const auto* heartbeat = std::get_if<Heartbeat>(&message)) {
-    if (!Hlc::Acceptable(heartbeat->hlc, now.wall)) {
+    if (!Sane(now, heartbeat->hlc, heartbeat->purge_floor)) {
       RefuseLink(now, link, RefusalReason::kClockSkew, "its clock is more than 24 h ahead of ours");
       return;
     }
@@ -221,7 +231,8 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
   } else if (link.pass()) {
     link.PassProgress(now.steady);
     if (const auto* sums = std::get_if<Sums>(&message)) link.pass()->OnSums(*sums, cache_);
-    if (const auto* reply = std::get_if<OfferReply>(&message)) OnOfferReply(now, link, *reply);
+    if (const auto* reply = std::get_if<OfferReply>(&message))
+      link.pass()->OnOfferReply(*reply, cache_);
     if (const auto* pushed = std::get_if<PushReply>(&message)) link.pass()->OnPushReply(*pushed);
     if (link.pass()->broken()) {
       RefuseLink(now, link, RefusalReason::kProtocol, "it broke the protocol of repair");
@@ -230,17 +241,6 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
   }
   StepLink(now, link);
   StepJoin(now);
-}
-
-void Node::OnOfferReply(Now now, Link& link, const OfferReply& reply) {
-  const std::uint64_t before = link.pass()->dropped();
-  link.pass()->OnOfferReply(reply, cache_);
-  if (link.pass()->dropped() == before) return;
-  // What was dropped may be in the backlog, too.
-  backlog_.Clear();
-  for (Link* other : by_age_) {
-    if (other->RestartIfBehind(backlog_) && other != &link) StepLink(now, *other);
-  }
 }
 
 void Node::OnFetchReply(Now now, Link& link, const FetchReply& reply) {

@@ -98,9 +98,19 @@ void Node::StepPass(Now now, Link& link) {
     TellDropped(link);
     link.AbandonPass(now.steady);
   }
-  if (!link.pass() && link.PassDue(now.steady) && MayPass(link)) {
+  if (!link.pass() && link.PassDue(now.steady) && MayPass(link) && MayBegin(link)) {
     BeginPass(now, link);
   }
+}
+
+// During a pass with a peer of a higher floor that floor counts as ours, see DeadFloor. Another
+// pass at the same time would not get what is alive and at or below it, and would not bring it
+// later.
+bool Node::MayBegin(const Link& link) const {
+  const bool higher = link.peer_floor() > cache_.purge_floor();
+  return std::none_of(by_age_.begin(), by_age_.end(), [&](const Link* other) {
+    return other->pass() && (higher || other->pass()->peer_floor() > cache_.purge_floor());
+  });
 }
 
 void Node::TellDropped(const Link& link) {
@@ -186,7 +196,7 @@ void Node::StepJoin(Now now) {
     case JoinDecision::Kind::kVerify:
       for (const std::string& id : decision.verify) {
         Link& link = links_.at(id);
-        if (link.pass()) continue;
+        if (link.pass() || !MayBegin(link)) continue;
         BeginPass(now, link);
         ready_.wakes.push_back(link.conn());
       }

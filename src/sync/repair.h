@@ -17,7 +17,7 @@
 // at any instant: under writes they never are. What a completed pass promises: the version of each
 // key that either side held when it began, or a newer one, is at both; where the newest is a
 // tombstone at or below a side's purge floor, that side holds nothing for the key;
-// and nothing that was dead is left at the asker. So, without
+// and nothing that was dead is left at the asker. So, after a pass each way, without
 // writes meanwhile, the caches differ in nothing but tombstones that one of them has purged.
 // Two keys with the same 64-bit hash may need a second pass.
 // Thread safety: Pass: none, belongs to its Link. The answers: any thread.

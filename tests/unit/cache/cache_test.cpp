@@ -184,25 +184,6 @@ TEST_CASE("what expires at or below the floor is dropped at once") {
   CheckInvariants(cache);
 }
 
-TEST_CASE("clearing drops everything but the floor") {
-  Cache cache;
-  cache.Purge(10);
-  for (int i = 0; i < 1000; ++i) {
-    cache.Merge(Entry::Make(i % 3, std::to_string(i), "v"sv, {20, 1}, i % 2 * kNow), 0);
-    cache.Merge(Entry::MakeTombstone(i % 3, "t" + std::to_string(i), {20, 1}), 0);
-  }
-  const EntryRef kept = cache.Peek(0, "0");
-  cache.Clear();
-  CHECK(Contents(cache).empty());
-  CHECK(cache.digest() == 0);
-  CHECK(cache.memory_bytes() == 0);
-  CHECK(cache.purge_floor() == 10);
-  CHECK(cache.Sweep(kNow) == 0);
-  CHECK(kept->value() == "v");
-  CHECK(cache.Merge(kept, 0) == MergeResult::kAdded);
-  CheckInvariants(cache);
-}
-
 TEST_CASE("counts by type") {
   Cache cache;
   cache.Merge(Entry::Make(7, "a", "123"sv, {1, 1}), kNow);

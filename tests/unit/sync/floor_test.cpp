@@ -78,7 +78,9 @@ TEST_CASE("a listed peer without contact holds the floor, until it has left for 
 // Of two, the older gives up the other; of more, those who are more.
 TEST_CASE("a listed peer without contact holds the floor for 24 h at most") {
   Fixture f;
-  f.List({2});
+  PeerSet set = SetOf({2});
+  set.self_started_at_ms = 1;
+  f.node.driver.SetPeers(set);
   f.node.Run(24 * kHour, 10 * kStep);
   CHECK(f.node.cache.Stats().tombstones == 1);
   f.node.Run(kHour + kHour / 16 + 20 * kStep, 10 * kStep);
@@ -210,21 +212,56 @@ TEST_CASE("a daemon that was away drops what is dead, says so, and keeps the res
   CHECK(told->numbers.at(0).second == 1);  // of entries
 }
 
-TEST_CASE("what was dropped is not sent to others any more") {
+// Both hold it; neither pass may keep the other from bringing it.
+TEST_CASE("a daemon that was away gets all that is alive from whomever it meets first") {
   Fixture f;
   FakePeer third(3, f.node);
   f.List({2, 3});
-  const ConnId other = third.Open(f.node);
-  third.Serve(f.node, other);
-  f.node.Put("deleted", "v");  // waits to be sent to the third
-  f.node.env.Advance(2000);
+  f.node.env.Advance(3 * kHour);
+  const EntryRef alive =
+      Entry::Make(1, "alive", "v", {HlcOf(f.node.env.now().wall - 2 * kHour), 77});
   f.PeerForgets();
-  f.peer.intro.purge_floor = HlcOf(f.node.env.now().wall - 1);
-  f.peer.cache.Purge(f.peer.intro.purge_floor);
-  f.Connect();
-  REQUIRE_FALSE(f.node.Has("deleted"));
-  third.Serve(f.node, other);
-  CHECK_FALSE(third.cache.Peek(1, "deleted"));
+  third.intro.purge_floor = f.peer.intro.purge_floor;
+  third.intro.hlc = f.peer.intro.hlc;
+  third.cache.Purge(third.intro.purge_floor);
+  for (FakePeer* peer : {&f.peer, &third}) peer->cache.Merge(alive, kStartWall);
+  const ConnId conn = f.peer.Open(f.node);
+  const ConnId other = third.Open(f.node);
+  for (int i = 0; i < 20; ++i) {  // a message of each in turn
+    for (auto& [peer, at] : {std::pair(&f.peer, conn), std::pair(&third, other)}) {
+      if (const std::optional<Message> message = f.node.driver.Next(at)) {
+        if (auto reply = peer->Answer(f.node, *message)) {
+          f.node.driver.Receive(at, std::move(*reply));
+        }
+      }
+    }
+    f.node.Run(25);
+  }
+  CHECK(f.node.Has("alive"));
+  CHECK(f.node.cache.purge_floor() == f.peer.intro.purge_floor);
+  CHECK(f.peer.cache.Peek(1, "alive"));
+}
+
+TEST_CASE("a peer whose floor is above its clock is refused") {
+  Fixture f;
+  f.List({2});
+  SECTION("when it says hello") {
+    f.peer.intro.purge_floor = f.peer.intro.hlc + 1;
+    CHECK(f.peer.SayHello(f.node)->refusal == RefusalReason::kProtocol);
+  }
+  SECTION("in a heartbeat of its own") {
+    ConnId inbound = 0;
+    f.peer.SayHello(f.node, &inbound);
+    f.node.driver.Receive(inbound, Heartbeat{f.peer.intro.hlc, 0, 0, ~0ULL, true, true});
+    CHECK(f.node.transport.closed.contains(inbound));
+  }
+  SECTION("in the answer to one") {
+    const ConnId conn = f.Connect();
+    f.node.driver.Receive(conn, Heartbeat{f.peer.intro.hlc, 0, 0, ~0ULL, true, true});
+    CHECK(f.node.transport.closed.contains(conn));
+  }
+  f.node.Run(30 * kStep, kStep);
+  CHECK(f.node.cache.purge_floor() < f.peer.intro.hlc);
 }
 
 // The pass compares what we hold; what came behind its back would stay.

@@ -153,7 +153,6 @@ TEST_CASE("a peer that comes back gets what it missed") {
   }
   SECTION("restarted and synced again: by a pass") {
     f.peer.intro.incarnation += 1;
-    f.peer.cache.Clear();
     f.peer.Serve(f.node, f.peer.Open(f.node));
   }
   CHECK(f.peer.cache.Find(1, "k", f.node.env.now().wall));
