@@ -36,8 +36,9 @@ extern "C" const char* __tsan_default_suppressions() {  // NOLINT: the sanitizer
 
 namespace {
 
-// Released by every unlock and acquired by every evaluation of a condition: the library evaluates
-// conditions while it holds the mutex in ways that are not seen here.
+// Released by every unlock, acquired and released by every evaluation of a condition, and acquired
+// by all that have waited for one. The library evaluates conditions while it holds the mutex in
+// ways that are not seen here: also those of waiting threads, on their stacks, within an unlock.
 char conditions;
 
 // The library's own function of that name; the name is that of Debian's inline namespace.
@@ -96,7 +97,9 @@ void Mutex::ReaderUnlock() {
 bool Condition::Eval() const {
   static const auto real = Real<bool(const Condition*)>("_ZNK4absl7debian39Condition4EvalEv");
   __tsan_acquire(&conditions);
-  return real(this);
+  const bool met = real(this);
+  __tsan_release(&conditions);
+  return met;
 }
 
 // All that wait for a condition end in one of the following three.
@@ -108,6 +111,7 @@ bool Mutex::LockSlowWithDeadline(MuHow how, const Condition* condition,
           "24synchronization_internal13KernelTimeoutEi");
   const bool met = real(this, how, condition, timeout, flags);
   __tsan_acquire(this);
+  __tsan_acquire(&conditions);
   return met;
 }
 
@@ -120,6 +124,7 @@ bool Mutex::AwaitCommon(const Condition& condition,
   __tsan_release(this);
   const bool met = real(this, condition, timeout);
   __tsan_acquire(this);
+  __tsan_acquire(&conditions);
   return met;
 }
 
