@@ -106,7 +106,7 @@ class Node {
     SteadyMs asked_at = 0;
   };
   struct Bootstrap {
-    SteadyMs since = 0;          // of this incarnation
+    SteadyMs since = 0;          // of this process
     std::int64_t waited_ms = 0;  // since a good set is known, without the time that we stood still
     Position position;           // where the copy goes on, whoever the donor
     std::optional<Copy> copy;

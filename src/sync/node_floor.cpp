@@ -6,16 +6,17 @@
 // the data to forget, whoever comes back with whatever; and a floor that was set too high would
 // lose what is still alive. Why it is not: for each peer P of the set,
 //   - a pass with P was completed that began at or after the floor, and P has seen that hlc, so
-//   that
 //     what P writes from then on is newer;
-//   - before that pass began, P had completed such passes with all peers of its own (`reached`), so
-//     that nothing older can come to P later, by one that was away, while we cannot reach P;
-//   - P did not leave the set less than tombstone-ttl ago, and all that was so tombstone-ttl ago,
-//   by
-//     the steady clock: what a pod accepted before it was lost has had so long to come to us.
+//   - before that pass began, P had completed such passes with all peers of its own (`reached`),
+//     so nothing older can come to P later, by one that was away, while we cannot reach P;
+//   - P did not leave the set less than tombstone-ttl ago, and all that was so tombstone-ttl ago
+//     (steady clock): what a pod accepted before it was lost has had so long to come to us.
+// Or we have had it from a peer of a higher floor: a whole pass with it, during which nothing that
+// is alive was refused, as it runs alone (MayBegin). Then its floor is ours, whatever our reach.
 // A peer that is lost from the set for longer, or silent for 24 hours, is not waited for: what it
-// alone accepted meanwhile is dead when it comes back. It does the same to nobody: while its own
-// record is away, or most of its peers are silent, its floor stands still.
+// alone accepted meanwhile is dead when it comes back. Our own floor stands still while our record
+// is away or most peers are silent, so that those who come back do not do the same to the others;
+// only two that each saw the other leave do it to each other.
 #include <algorithm>
 #include <limits>
 

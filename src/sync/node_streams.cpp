@@ -218,7 +218,8 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
     CreditAcks(link, before + 1, link.acked());
   } else if (const auto* heartbeat = std::get_if<Heartbeat>(&message)) {
     if (!Sane(now, heartbeat->hlc, heartbeat->purge_floor)) {
-      RefuseLink(now, link, RefusalReason::kClockSkew, "its clock is more than 24 h ahead of ours");
+      RefuseLink(now, link, RefusalReason::kClockSkew,
+                 "its clock is more than 24 h ahead of ours, or behind its own purge floor");
       return;
     }
     hlc_.Observe(heartbeat->hlc);
