@@ -53,6 +53,7 @@ struct Plan {
   bool duplicate = false;
   bool short_ttl = false;
   bool skewed = false;
+  bool moving = false;  // keys are written for a while, then others are
 
   std::string ToText() const {
     std::string text = std::to_string(nodes) + " pods, " + std::to_string(keys) + " keys, ttl " +
@@ -105,6 +106,7 @@ Plan Draw(const RunOptions& options) {
     plan.faults.push_back(Fault::kAway);
     plan.faults_ms += 2 * plan.world.tombstone_ttl_ms;
   }
+  plan.moving = chance.OneIn(4);
   return plan;
 }
 
@@ -146,7 +148,9 @@ class Run {
 
   void Write(int pod) {
     Process& process = world_.process(pod);
-    const std::string key = "k" + std::to_string(time_.Below(plan_.keys));
+    const auto age = static_cast<std::uint64_t>(world_.now() / 10'000);
+    const std::uint64_t first = plan_.moving ? age * plan_.keys / 8 : 0;
+    const std::string key = "k" + std::to_string(first + time_.Below(plan_.keys));
     // Every value is another, so that nothing can be mistaken for something else.
     const std::string value =
         std::to_string(++writes_) + std::string(time_.Below(plan_.value_bytes), 'v');
@@ -272,9 +276,13 @@ class Run {
         if (!world_.running(a) || !Spare(a)) return;
         const SteadyMs ttl = plan_.world.tombstone_ttl_ms;
         const SteadyMs away = time_.Between(ttl / 2, 2 * ttl + ttl / 2);
+        const bool slowly = time_.OneIn(2);
         world_.DropRecord(a);
         Hide(a, away);
-        time_.In(away, [this, a] { Relist(a); });
+        time_.In(away, [this, a, slowly] {
+          if (slowly && Exists(a)) SlowAround(a);
+          Relist(a);
+        });
         return;
       }
       default:
@@ -287,6 +295,17 @@ class Run {
       if (other == pod) continue;
       CutOneWay(world_.address(pod), world_.address(other), soon);
       CutOneWay(world_.address(other), world_.address(pod), soon);
+    }
+  }
+
+  // Its comparisons with the others take long, so that they overlap.
+  void SlowAround(int pod) {
+    for (const int other : world_.Pods()) {
+      if (other == pod) continue;
+      world_.network().Slow(world_.address(pod), world_.address(other), time_.Between(10, 800), 0);
+      time_.In(20'000, [this, x = world_.address(pod), y = world_.address(other)] {
+        world_.network().Slow(x, y, 0, 0);
+      });
     }
   }
 
