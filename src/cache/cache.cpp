@@ -113,6 +113,18 @@ std::vector<EntryRef> Cache::Bucket(std::uint32_t bucket) const {
   return shard.group.Entries(bucket % kBucketsPerGroup);
 }
 
+std::uint32_t Cache::NextStored(std::uint32_t bucket) const {
+  while (bucket < kBuckets) {
+    const std::uint32_t begin = GroupOf(bucket) * kBucketsPerGroup;
+    const Shard& shard = shards_[GroupOf(bucket)];
+    absl::ReaderMutexLock lock(&shard.mu);
+    const std::uint32_t next = begin + shard.group.NextStored(bucket - begin);
+    if (next < begin + kBucketsPerGroup) return next;
+    bucket = next;
+  }
+  return kBuckets;
+}
+
 std::uint64_t Cache::bucket_sum(std::uint32_t bucket) const {
   const Shard& shard = shards_[GroupOf(bucket)];
   absl::ReaderMutexLock lock(&shard.mu);

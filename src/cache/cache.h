@@ -75,6 +75,10 @@ class Cache {
   // All that is stored in one bucket, tombstones included, in unspecified order.
   std::vector<EntryRef> Bucket(std::uint32_t bucket) const;
 
+  // The first bucket from this one on in which something is stored; kBuckets when there is none.
+  // For scans: most buckets of a small cache are empty.
+  std::uint32_t NextStored(std::uint32_t bucket) const;
+
   // Digests. Sums taken at different moments need not fit together while writes go on.
   std::uint64_t bucket_sum(std::uint32_t bucket) const;
   std::array<std::uint64_t, kBucketsPerGroup> group_bucket_sums(std::uint32_t group) const;

@@ -74,6 +74,12 @@ std::vector<EntryRef> Group::Entries(std::uint32_t bucket) const {
   return entries;
 }
 
+std::uint32_t Group::NextStored(std::uint32_t bucket) const {
+  if (totals_.stats.entries + totals_.stats.tombstones == 0) return kBucketsPerGroup;
+  while (bucket < kBucketsPerGroup && slots_.size(bucket) == 0) ++bucket;
+  return bucket;
+}
+
 std::uint64_t Group::Sweep(WallMs now, std::uint64_t purge_floor, std::vector<EntryRef>& dropped) {
   if (next_expiry_ == 0 || next_expiry_ > now) return 0;
   std::uint64_t swept = 0;

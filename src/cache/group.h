@@ -46,6 +46,8 @@ class Group {
 
   // `bucket` counts from the first of the group.
   std::vector<EntryRef> Entries(std::uint32_t bucket) const;
+  // The first one from this one on that is not empty; kBucketsPerGroup when there is none.
+  std::uint32_t NextStored(std::uint32_t bucket) const;
   std::uint64_t bucket_sum(std::uint32_t bucket) const { return buckets_[bucket].sum; }
 
   // As in Cache; what is replaced or removed is appended to `dropped`.

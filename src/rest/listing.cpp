@@ -87,7 +87,7 @@ std::string ListDocument(const Cache& cache, std::int32_t type, const ListQuery&
   ListCursor at = query.cursor;
   while (at.bucket < kBuckets && !page.over()) {
     at.after_key_hash = page.AddBucket(cache.Bucket(at.bucket), at.after_key_hash);
-    if (!at.after_key_hash) ++at.bucket;
+    if (!at.after_key_hash) at.bucket = cache.NextStored(at.bucket + 1);
   }
   return page.End(at.bucket < kBuckets ? std::optional(at) : std::nullopt);
 }

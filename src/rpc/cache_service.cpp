@@ -116,8 +116,9 @@ class GetAllCall final : public grpc::ServerWriteReactor<v1::GetAllResponse> {
     std::size_t bytes = 0;
     while (bytes < kAnswerBytes) {
       if (bucket_entries_.empty()) {
-        if (bucket_ == end) break;
-        bucket_entries_ = cache_.Bucket(bucket_++);
+        if (bucket_ >= end) break;
+        bucket_entries_ = cache_.Bucket(bucket_);
+        bucket_ = cache_.NextStored(bucket_ + 1);
         continue;
       }
       const EntryRef entry = std::move(bucket_entries_.back());

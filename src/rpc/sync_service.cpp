@@ -5,6 +5,7 @@
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
 
+#include <algorithm>
 #include <atomic>
 #include <map>
 #include <string>
@@ -88,8 +89,8 @@ class GetAllCall final : public grpc::ServerUnaryReactor {
  private:
   void Continue() {
     const WallMs now = env_.now().wall;
-    const std::uint32_t end = bucket_ + kBucketsPerGroup;
-    for (; bucket_ < end && answer_.fits(); ++bucket_) {
+    const std::uint32_t end = std::min(bucket_ + kBucketsPerGroup, kBuckets);
+    for (; bucket_ < end && answer_.fits(); bucket_ = cache_.NextStored(bucket_ + 1)) {
       for (const EntryRef& entry : cache_.Bucket(bucket_)) {
         if (!entry->tombstone() && !entry->expired(now)) Add(*entry);
       }

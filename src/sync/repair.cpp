@@ -321,7 +321,7 @@ FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch) {
   std::size_t bytes = 0;
   std::size_t yield_at = 0;
   Position at = fetch.from;
-  for (; at.bucket < kBuckets && bytes < kChunkBytes; at = {at.bucket + 1, 0}) {
+  for (; at.bucket < kBuckets && bytes < kChunkBytes; at = {cache.NextStored(at.bucket + 1), 0}) {
     if (bytes >= yield_at) {
       yield_at = bytes + kCopiedInOneGo;
       YieldProcessor();

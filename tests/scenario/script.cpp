@@ -295,7 +295,7 @@ void Script::Show(int pod) {
       " tombstones");
   if (stats.entries + stats.tombstones <= kShown) {
     std::map<std::string, std::string> held;
-    for (std::uint32_t bucket = 0; bucket < kBuckets; ++bucket) {
+    for (std::uint32_t bucket = 0; bucket < kBuckets; bucket = cache.NextStored(bucket + 1)) {
       for (const EntryRef& entry : cache.Bucket(bucket)) {
         held[std::string(entry->key())] =
             entry->tombstone() ? " deleted" : "=" + std::string(entry->value());

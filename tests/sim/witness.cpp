@@ -15,14 +15,8 @@ constexpr WallMs kAgreeing = 5000;  // clocks no further apart agree on what has
 // Every entry of a cache, tombstones included.
 template <typename Visit>
 void ForEach(const Cache& cache, Visit visit) {
-  const auto groups = cache.group_sums();
-  for (std::uint32_t group = 0; group < kGroups; ++group) {
-    if (groups[group] == 0) continue;
-    const auto sums = cache.group_bucket_sums(group);
-    for (std::uint32_t i = 0; i < kBucketsPerGroup; ++i) {
-      if (sums[i] == 0) continue;
-      for (const EntryRef& entry : cache.Bucket(group * kBucketsPerGroup + i)) visit(*entry);
-    }
+  for (std::uint32_t bucket = 0; bucket < kBuckets; bucket = cache.NextStored(bucket + 1)) {
+    for (const EntryRef& entry : cache.Bucket(bucket)) visit(*entry);
   }
 }
 

@@ -35,13 +35,19 @@ inline void CheckInvariants(const Cache& cache) {
   std::map<std::int32_t, TypeStats> types;
   std::uint64_t digest = 0;
   std::uint64_t wrong = 0;  // one assertion for 65,536 buckets: Catch is slow
+  std::uint32_t next_stored = cache.NextStored(0);
   for (std::uint32_t group = 0; group < kGroups; ++group) {
     const auto sums = cache.group_bucket_sums(group);
     std::uint64_t group_sum = 0;
     for (std::uint32_t i = 0; i < kBucketsPerGroup; ++i) {
       const std::uint32_t bucket = group * kBucketsPerGroup + i;
       std::uint64_t sum = 0;
-      for (const EntryRef& entry : cache.Bucket(bucket)) {
+      const std::vector<EntryRef> entries = cache.Bucket(bucket);
+      if (!entries.empty()) {
+        wrong += bucket != next_stored;
+        next_stored = cache.NextStored(bucket + 1);
+      }
+      for (const EntryRef& entry : entries) {
         wrong += BucketOf(entry->key_hash()) != bucket;
         wrong += entry->tombstone() && entry->version().hlc <= cache.purge_floor();
         wrong += cache.Peek(entry->type(), entry->key()).get() != entry.get();
@@ -63,6 +69,7 @@ inline void CheckInvariants(const Cache& cache) {
     wrong += group_sum != cache.group_sums()[group];
     digest += group_sum;
   }
+  wrong += next_stored != kBuckets;
   CHECK(wrong == 0);
   CHECK(cache.digest() == digest);
   const CacheStats told = cache.Stats();
