@@ -52,7 +52,14 @@ void Node::Opened(Now now, ConnId conn) {
 }
 
 void Node::Closed(Now now, ConnId conn, const podmirror::Status& status) {
-  if (sessions_.erase(conn) != 0) return;
+  if (const auto found = sessions_.find(conn); found != sessions_.end()) {
+    const bool accepted = found->second.accepted;
+    const Link* back = accepted ? LinkTo(found->second.peer) : nullptr;
+    sessions_.erase(found);
+    // As in DropLink, for one that we have no link to.
+    if (draining_ && accepted && (back == nullptr || !back->open())) HandOver(now);
+    return;
+  }
   Link* link = LinkOf(conn);
   if (link == nullptr) return;
   DropLink(now, *link, status.code(), status.message());
@@ -155,12 +162,21 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
 }
 
 void Node::Received(Now now, ConnId conn, const Message& message) {
+  const std::vector<EntryRef>* entries = EntriesOf(message);
+  const bool brought = entries != nullptr && !entries->empty();
+  // It leaves to us what it hands over, maybe behind the pass that we hand over with.
+  const auto take_over = [&](bool stays) {
+    if (draining_ && brought && !stays) HandOver(now);
+  };
   if (Link* link = LinkOf(conn); link != nullptr) {
+    take_over(!link->draining());
     OnLinkMessage(now, *link, message);
     return;
   }
   const auto found = sessions_.find(conn);
-  if (found != sessions_.end()) OnSessionMessage(now, conn, found->second, message);
+  if (found == sessions_.end()) return;
+  take_over(found->second.stays);
+  OnSessionMessage(now, conn, found->second, message);
 }
 
 void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message) {
@@ -178,6 +194,7 @@ void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Messag
       if (fine) {
         hlc_.Observe(heartbeat->hlc);
         session.peer_floor = heartbeat->purge_floor;
+        session.stays = !heartbeat->draining;
         session.heartbeat_due = true;
       }
       if (link != nullptr && link->incarnation() == session.peer.incarnation) {

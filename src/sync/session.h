@@ -30,6 +30,7 @@ struct Session {
   SteadyMs heard_at = 0;
   SteadyMs fetched_at = -kJoinerMs;  // last time it asked for a chunk of the copy
   std::uint64_t peer_floor = 0;
+  bool stays = false;  // its last heartbeat said that it does not drain
 
   // What is to be sent, in this order.
   std::optional<HelloReply> hello_reply;

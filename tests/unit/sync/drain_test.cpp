@@ -75,6 +75,42 @@ TEST_CASE("what is handed to a peer that drains, too, is not handed over while a
   }
 }
 
+TEST_CASE("what a peer that drains, too, leaves to us is handed on") {
+  Fixture f;
+  FakePeer stays(3, f.node);
+  f.node.driver.SetPeers(SetOf({2, 3}));
+  ConnId inbound = 0;
+  f.peer.SayHello(f.node, &inbound);
+  const ConnId conn = stays.Open(f.node);
+  stays.Serve(f.node, conn);
+  const auto last = [&](bool draining) {
+    Heartbeat heartbeat{HlcOf(f.node.env.now().wall)};
+    heartbeat.draining = draining;
+    f.node.driver.Receive(inbound, heartbeat);
+    f.node.driver.Receive(inbound, Batch{1, 1, {Entry::Make(1, "k", "v", {HlcOf(kStartWall), 2})}});
+  };
+  f.node.driver.BeginDrain();
+  stays.Serve(f.node, conn);
+  REQUIRE(f.node.driver.drained());
+  SECTION("it drains") {
+    last(true);
+    CHECK_FALSE(f.node.driver.drained());
+    f.node.Run(1000);
+    stays.Serve(f.node, conn);
+    CHECK(f.node.driver.drained());
+    CHECK(stays.cache.Find(1, "k", f.node.env.now().wall));
+  }
+  SECTION("it stays, and brings it to the others itself") {
+    last(false);
+    CHECK(f.node.driver.drained());
+  }
+  SECTION("it is lost before it can") {
+    last(false);
+    f.node.driver.Closed(inbound, {Code::kUnavailable, "reset"});
+    CHECK_FALSE(f.node.driver.drained());
+  }
+}
+
 TEST_CASE("a drain flushes the backlog and makes one pass with a synced peer") {
   Fixture f;
   const ConnId conn = f.Connect();
