@@ -14,6 +14,7 @@ from systems import cpu_seconds, rss_bytes, run_loader, run_redis_benchmark, run
 Figure = collections.namedtuple("Figure", "name unit target peer measure_ours measure_peer")
 MILLION = 1_000_000
 MIB = 1024 * 1024
+CLIENTS = 32  # at a time, of every system
 
 
 class Bench:
@@ -61,23 +62,23 @@ def cpu_per(system, run, per_request=1):
 # --- writes and reads, three processes each ---
 
 def rest_put(bench):
-    return cpu_per(bench.ours, lambda: run_wrk(bench.ours.rest, "put", bench.seconds, 32))
+    return cpu_per(bench.ours, lambda: run_wrk(bench.ours.rest, "put", bench.seconds, CLIENTS))
 
 
 def etcd_put(bench):
-    return cpu_per(bench.etcd, lambda: run_wrk(bench.etcd.rest, "etcd-put", bench.seconds, 32))
+    return cpu_per(bench.etcd, lambda: run_wrk(bench.etcd.rest, "etcd-put", bench.seconds, CLIENTS))
 
 
 def rest_get(bench):
     bench.ours.fill(100_000)
-    return cpu_per(bench.ours, lambda: run_wrk(bench.ours.rest, "get", bench.seconds, 32))[0]
+    return cpu_per(bench.ours, lambda: run_wrk(bench.ours.rest, "get", bench.seconds, CLIENTS))[0]
 
 
 def etcd_range(bench):
     keys = 10_000
     bench.system("etcd filled", lambda _: EtcdFilled(bench.etcd, keys))
-    return cpu_per(bench.etcd, lambda: run_wrk(bench.etcd.rest, "etcd-range", bench.seconds, 32,
-                                               keys=keys))[0]
+    return cpu_per(bench.etcd, lambda: run_wrk(bench.etcd.rest, "etcd-range", bench.seconds,
+                                               CLIENTS, keys=keys))[0]
 
 
 class EtcdFilled:
@@ -91,20 +92,21 @@ class EtcdFilled:
 
 
 def rest_batch(bench):
-    return cpu_per(bench.ours, lambda: run_wrk(bench.ours.rest, "batch", bench.seconds, 4),
-                   per_request=100)[0]
+    return cpu_per(bench.ours,
+                   lambda: run_wrk(bench.ours.rest, "batch", bench.seconds, CLIENTS), 100)[0]
 
 
 def grpc_batch(bench):
     entries = 200_000 * bench.seconds
-    return cpu_per(bench.ours, lambda: run_loader("grpc", bench.ours.grpc, entries=entries))[0]
+    return cpu_per(bench.ours, lambda: run_loader("grpc", bench.ours.grpc, entries=entries,
+                                                  calls=CLIENTS))[0]
 
 
 def redis_batch(bench):
     count = 300_000 * bench.seconds
 
     def run():
-        run_redis_benchmark(bench.redis, count)
+        run_redis_benchmark(bench.redis, count, clients=CLIENTS)
         return {"requests": count}
     return cpu_per(bench.redis, run)[0]
 

@@ -214,7 +214,7 @@ def run_wrk(url, kind, seconds, connections, *, keys=100_000, value=100, batch=1
     return check(json.loads(lines[-1]), f"wrk {url} {kind}")
 
 
-def run_redis_benchmark(redis, count, *, clients=4, pipeline=100, value=100, keys=100_000):
+def run_redis_benchmark(redis, count, *, clients, pipeline=100, value=100, keys=100_000):
     subprocess.run(["redis-benchmark", "-h", redis.ip(1), "-q", "-t", "set", "-n", str(count),
                     "-c", str(clients), "-P", str(pipeline), "-d", str(value), "-r", str(keys)],
                    stdout=subprocess.DEVNULL, check=True)
