@@ -282,7 +282,8 @@ bool Node::drained() const {
   for (const Link* link : by_age_) {
     if (link->duplicate() || link->refused()) continue;
     if (!link->open()) {
-      may_come = may_come || link->silent() || link->lost_at() < drain_at_;
+      // One that was reset is dialled once more: only when that fails as well, nobody is there.
+      may_come = may_come || link->silent() || link->lost_at() < drain_at_ || link->failures() < 2;
       continue;
     }
     // What a run that restarted has left out, the pass with whoever is synced hands over.

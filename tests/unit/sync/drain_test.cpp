@@ -133,9 +133,21 @@ TEST_CASE("a drain flushes the backlog and makes one pass with a synced peer") {
     f.peer.Serve(f.node, conn);
     CHECK_FALSE(f.node.driver.drained());
   }
-  SECTION("the peer is lost") {
+  SECTION("the peer is lost, and is not there any more") {
     f.node.driver.Closed(conn, {Code::kUnavailable, "reset"});
+    CHECK_FALSE(f.node.driver.drained());
+    f.node.Run(1000);
+    const ConnId again = f.node.DialledTo(f.peer.id);
+    REQUIRE(again != conn);
+    f.node.driver.Closed(again, {Code::kUnavailable, "connection refused"});
     CHECK(f.node.driver.drained());
+  }
+  SECTION("the peer is lost for a moment") {
+    f.node.driver.Closed(conn, {Code::kUnavailable, "reset"});
+    f.node.Run(1000);
+    f.peer.Serve(f.node, f.peer.Open(f.node));
+    CHECK(f.node.driver.drained());
+    CHECK(f.peer.cache.digest() == f.node.cache.digest());
   }
 }
 
