@@ -380,11 +380,13 @@ class Run {
     world_.HealDiscovery();
   }
 
+  // Streams are found dead and dialled again within some seconds; then one repair interval.
+  SteadyMs HealingMs() const { return 12'000 + plan_.world.repair_interval_ms; }
+
   void CheckHealed() {
     const SteadyMs healed = world_.now();
     const std::vector<int> served = world_.Serving();
-    // Streams are found dead and dialled again within some seconds; then one repair interval.
-    world_.RunUntil(healed + 12'000 + plan_.world.repair_interval_ms);
+    world_.RunUntil(healed + HealingMs());
     std::vector<int> still;
     for (const int pod : served) {
       const auto now = world_.Serving();
@@ -406,11 +408,12 @@ class Run {
   }
 
   void CheckSame(const std::vector<int>& pods) {
+    const SteadyMs ready_by = world_.now() - HealingMs();
     // All forget tombstones at about the same time, not at the same instant.
     const SteadyMs until = world_.now() + 1000;
     while (!witness_.Same(pods) && world_.now() < until) world_.RunUntil(world_.now() + 100);
     witness_.CheckConverged(pods);
-    witness_.CheckNothingLost(pods);
+    witness_.CheckNothingLost(pods, ready_by);
   }
 
   // With everybody in contact, no tombstone outlives tombstone-ttl by more than some steps of it.

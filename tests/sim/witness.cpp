@@ -54,7 +54,7 @@ Witness::Witness(SimWorld& world, const SimOptions& options) : world_(world), op
     if (event.kind == sync::EventKind::kBootstrapDone) {
       began_anew_ = began_anew_ || (event.detail == "first" && was_any_synced_);
       was_any_synced_ = true;
-      Of(process).was_synced = true;
+      Of(process).synced_at = world_.now();
       BecameReady(process);
     }
   };
@@ -313,7 +313,7 @@ void Witness::Told(Process& observer, const PeerSet& set) {
 // --- drain ---
 
 void Witness::Ended(Process& process, bool clean) {
-  if (!clean || !Of(process).was_synced) return;
+  if (!clean || !Of(process).synced_at) return;
   // Some living process holds what it held, if there was one to hand it to.
   Holdings others;
   bool heard = false;
@@ -485,11 +485,11 @@ void Witness::CheckConverged(const std::vector<int>& pods) {
   }
 }
 
-void Witness::CheckNothingLost(const std::vector<int>& pods) {
+void Witness::CheckNothingLost(const std::vector<int>& pods, SteadyMs ready_by) {
   Holdings newest;
   for (const auto& process : world_.processes()) {
-    // What a joiner alone was told, it hands on when it is ready.
-    if (!process->alive || !process->was_ready) continue;
+    const std::optional<SteadyMs> synced_at = Of(*process).synced_at;
+    if (!process->alive || !synced_at || *synced_at > ready_by) continue;
     for (const auto& [key, seen] : Of(*process).seen) {
       Seen& known = newest[key];
       if (known.version < seen.version) known = seen;
@@ -501,9 +501,9 @@ void Witness::CheckNothingLost(const std::vector<int>& pods) {
     ForEach(*process.cache, [&](const Entry& entry) {
       held[entry.key_hash()].version = entry.version();
       const auto known = newest.find(entry.key_hash());
-      if (known == newest.end() || entry.version() < known->second.version) {
-        Fail(NameOf(process) + " holds an older " + Text(entry.key(), entry.version()) +
-             (known == newest.end() ? "" : " than " + known->second.version.ToString()));
+      if (known != newest.end() && entry.version() < known->second.version) {
+        Fail(NameOf(process) + " holds an older " + Text(entry.key(), entry.version()) + " than " +
+             known->second.version.ToString());
       }
     });
     for (const auto& [key, seen] : newest) {

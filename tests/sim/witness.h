@@ -42,8 +42,9 @@ class Witness {
   // Whether the digests are equal.
   bool Same(const std::vector<int>& pods);
   void CheckConverged(const std::vector<int>& pods);
-  // Everything that a living process was seen to hold until now is on all of the pods, or newer.
-  void CheckNothingLost(const std::vector<int>& pods);
+  // Everything that a living process that was ready by then was seen to hold until now is on all of
+  // the pods, or newer. One that is ready later hands on what it alone was told while it joined.
+  void CheckNothingLost(const std::vector<int>& pods, SteadyMs ready_by);
   void CheckDigests();
   void CheckNoTombstones();
   void CheckBounds();
@@ -74,7 +75,7 @@ class Witness {
     std::vector<std::pair<SteadyMs, SteadyMs>> away;
     std::set<std::string> told;        // UIDs in the set that it was last told
     std::set<std::string> told_ready;  // those of them that are Ready
-    bool was_synced = false;
+    std::optional<SteadyMs> synced_at;
     std::map<std::uint64_t, SteadyMs> served;  // joiners that it gave chunks, last time
     // Whom a batch is on its way to, and its last number.
     std::map<std::uint64_t, std::uint64_t> unanswered;
