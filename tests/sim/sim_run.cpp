@@ -280,7 +280,7 @@ class Run {
         world_.DropRecord(a);
         Hide(a, away);
         time_.In(away, [this, a, slowly] {
-          if (slowly && Exists(a)) SlowAround(a);
+          if (slowly && faulting_ && Exists(a)) SlowAround(a);
           Relist(a);
         });
         return;
