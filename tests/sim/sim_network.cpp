@@ -1,5 +1,6 @@
 #include "sim/sim_network.h"
 
+#include <algorithm>
 #include <optional>
 #include <vector>
 
@@ -35,6 +36,13 @@ void SimNetwork::Cut(int from, int to, bool cut) {
     const auto [stream, side] = place;
     time_.In(0, [this, stream = stream, side = side] { Deliver(stream, side); });
   }
+}
+
+bool SimNetwork::Connected(const Process& dialler, const Process& to) const {
+  return std::any_of(streams_.begin(), streams_.end(), [&](const auto& item) {
+    const auto& [stream, side] = item.second;
+    return item.first.first == dialler.serial && side == 0 && stream->ends[1].process == &to;
+  });
 }
 
 void SimNetwork::HealAll() {

@@ -38,6 +38,8 @@ class SimNetwork {
   void Cut(int from, int to, bool cut);
   bool Up(int from, int to) const { return !cuts_.contains({from, to}); }
   bool Reachable(int a, int b) const { return Up(a, b) && Up(b, a) && !dark_.contains(b); }
+  // Whether a stream that `dialler` opened to `to` lives.
+  bool Connected(const Process& dialler, const Process& to) const;
   void HealAll();
   // Every stream between two processes ends; what is on its way is lost.
   void Reset(Process& a, Process& b);

@@ -354,7 +354,9 @@ void Witness::Sent(Process& from, const Process& to, const sync::Message& messag
   auto& served = Of(from).served;
   served[to.serial] = world_.now();
   std::erase_if(served, [&](const auto& item) {
-    return world_.now() - item.second >= sync::kJoinerMs || !world_.processes()[item.first]->alive;
+    const Process& joiner = *world_.processes()[item.first];
+    return world_.now() - item.second >= sync::kJoinerMs || !joiner.alive ||
+           !world_.network().Connected(joiner, from);
   });
   if (served.size() > sync::kMaxJoiners) {
     Fail(NameOf(from) + " serves " + std::to_string(served.size()) + " joiners at a time");
