@@ -28,6 +28,7 @@ extern "C" const char* __tsan_default_suppressions() {  // NOLINT: the sanitizer
          "race:grpc::internal::InterceptorBatchMethodsImpl\n"
          "race:grpc::internal::CallOp\n"
          "race:grpc::internal::CallbackUnaryCallImpl\n"
+         "race:absl::debian3::cord_internal::\n"
          // Where it asks for the next call and frees what belonged to this one.
          "race:grpc::internal::CallbackUnaryHandler*::CallOnDone\n"
          "race:grpc::internal::ClientCallbackReaderImpl*::MaybeFinish\n"

@@ -181,6 +181,7 @@ void SimWorld::EndProcess(Process& process, bool silent, bool clean) {
   const int pod = process.pod;
   if (watch.ended) watch.ended(process, clean);
   process.alive = false;
+  if (silent) process.gone_at = now();
   current_.erase(pod);
   network_.Died(process, silent);
   if (silent) network_.Dark(process.address, true);

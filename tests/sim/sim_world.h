@@ -12,6 +12,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,7 @@ struct Process {
   bool was_ready = false;
   bool draining = false;
   SteadyMs started_at = 0;
+  std::optional<SteadyMs> gone_at;  // with its node: nobody is told
   std::unique_ptr<Env> env;
   std::unique_ptr<Cache> cache;
   std::unique_ptr<sync::Transport> transport;

@@ -9,6 +9,7 @@ namespace podmirror::sim {
 namespace {
 
 constexpr std::size_t kMaxFailures = 10;
+constexpr SteadyMs kUnnoticed = 4000;  // a silent peer is called lost after 3 s
 constexpr SteadyMs kLeaving = 12'000;  // from being cut off to being missed, at most
 constexpr WallMs kAgreeing = 5000;  // clocks no further apart agree on what has expired, after that
 
@@ -329,6 +330,14 @@ void Witness::Ended(Process& process, bool clean) {
     }
   }
   if (!heard) return;
+  // Nor can it know of one that was lost with its node since, and had been handed everything.
+  for (const auto& other : world_.processes()) {
+    if (!other->gone_at || world_.now() - *other->gone_at > kUnnoticed) continue;
+    for (const auto& [key, seen] : Of(*other).seen) {
+      Seen& newest = others[key];
+      if (newest.version < seen.version) newest = seen;
+    }
+  }
   for (const auto& [key, seen] : Of(process).seen) {
     if (!seen.mortal && others[key].version < seen.version) {
       Fail(NameOf(process) + " ended without handing over " + seen.version.ToString());
