@@ -23,7 +23,7 @@ Push LegacyPass::MakePush(const Cache& cache, WallMs now) {
   Push push{id_, {}};
   std::size_t bytes = 0;
   const std::uint32_t end = std::min(at_.bucket + kBucketsPerPush, kBuckets);
-  for (; at_.bucket < end && bytes < kBytesPerPush; at_ = {at_.bucket + 1, 0}) {
+  for (; at_.bucket < end && bytes < kBytesPerPush; at_ = {cache.NextStored(at_.bucket + 1), 0}) {
     const std::uint64_t after = at_.after_key_hash;
     for (Keyed& ours : KeyedBucket(cache, at_.bucket)) {
       const Entry& entry = *ours.entry;

@@ -162,21 +162,19 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
 }
 
 void Node::Received(Now now, ConnId conn, const Message& message) {
+  Link* link = LinkOf(conn);
+  const auto session = sessions_.find(conn);
+  if (link == nullptr && session == sessions_.end()) return;
+  // One that drains as well leaves to us what it brings, maybe behind the pass that we hand over
+  // with.
+  const bool stays = link != nullptr ? !link->draining() : session->second.stays;
   const std::vector<EntryRef>* entries = EntriesOf(message);
-  const bool brought = entries != nullptr && !entries->empty();
-  // It leaves to us what it hands over, maybe behind the pass that we hand over with.
-  const auto take_over = [&](bool stays) {
-    if (draining_ && brought && !stays) HandOver(now);
-  };
-  if (Link* link = LinkOf(conn); link != nullptr) {
-    take_over(!link->draining());
+  if (draining_ && !stays && entries != nullptr && !entries->empty()) HandOver(now);
+  if (link != nullptr) {
     OnLinkMessage(now, *link, message);
-    return;
+  } else {
+    OnSessionMessage(now, conn, session->second, message);
   }
-  const auto found = sessions_.find(conn);
-  if (found == sessions_.end()) return;
-  take_over(found->second.stays);
-  OnSessionMessage(now, conn, found->second, message);
 }
 
 void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message) {

@@ -126,10 +126,10 @@ def filled(bench):
     """Two daemons that hold a million entries, in an own system."""
     def make(number):
         ours = systems.Ours(number, 2)
-        ours.before = rss_bytes(ours.pids()[0])
+        before = rss_bytes(ours.pids()[0])
         ours.fill(bench.million)
         ours.cluster.wait_same(ours.nodes, 60)
-        ours.grown = rss_bytes(ours.pids()[0]) - ours.before
+        ours.grown = rss_bytes(ours.pids()[0]) - before
         return ours
     return bench.system("filled", make)
 

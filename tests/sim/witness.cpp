@@ -317,6 +317,12 @@ void Witness::Ended(Process& process, bool clean) {
   if (!clean || !Of(process).synced_at) return;
   // Some living process holds what it held, if there was one to hand it to.
   Holdings others;
+  const auto add = [&](const Process& other) {
+    for (const auto& [key, seen] : Of(other).seen) {
+      Seen& newest = others[key];
+      if (newest.version < seen.version) newest = seen;
+    }
+  };
   bool heard = false;
   for (const int pod : world_.Running()) {
     const Process& other = world_.process(pod);
@@ -324,19 +330,12 @@ void Witness::Ended(Process& process, bool clean) {
     heard = heard || (other.was_ready && !other.paused &&
                       world_.network().Reachable(process.address, other.address) &&
                       !other.draining && Of(process).told.contains(UidOf(other)));
-    for (const auto& [key, seen] : Of(other).seen) {
-      Seen& newest = others[key];
-      if (newest.version < seen.version) newest = seen;
-    }
+    add(other);
   }
   if (!heard) return;
   // Nor can it know of one that was lost with its node since, and had been handed everything.
   for (const auto& other : world_.processes()) {
-    if (!other->gone_at || world_.now() - *other->gone_at > kUnnoticed) continue;
-    for (const auto& [key, seen] : Of(*other).seen) {
-      Seen& newest = others[key];
-      if (newest.version < seen.version) newest = seen;
-    }
+    if (other->gone_at && world_.now() - *other->gone_at <= kUnnoticed) add(*other);
   }
   for (const auto& [key, seen] : Of(process).seen) {
     if (!seen.mortal && others[key].version < seen.version) {

@@ -76,8 +76,7 @@ class Witness {
     std::set<std::string> told;        // UIDs in the set that it was last told
     std::set<std::string> told_ready;  // those of them that are Ready
     std::optional<SteadyMs> synced_at;
-    std::map<std::uint64_t, SteadyMs>
-        served;  // joiners that it gave chunks, last time, while connected
+    std::map<std::uint64_t, SteadyMs> served;  // connected joiners that it gave chunks, last time
     // Whom a batch is on its way to, and its last number.
     std::map<std::uint64_t, std::uint64_t> unanswered;
   };
