@@ -147,6 +147,8 @@ class EtcdV2Source final : public RecordSource {
       const bool quiet = answer.ok() ? answer->status == 200 && answer->body.is_null()
                                      : answer.status().code() == Code::kDeadline;
       if (!answer.ok() && !quiet) return answer.status();
+      // A list is due, which asks more than a check does.
+      if (quiet && SteadyNow() >= thread_.ReadDue(planned)) return Status();
       if (Status status = quiet ? CheckQuiet() : TakeEvent(*answer); !status.ok()) return status;
       // Whoever ends polls at once is not to be asked without a pause.
       if (quiet) thread_.SleepUntil(begun + kShortWatchMs);

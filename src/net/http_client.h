@@ -1,6 +1,7 @@
 // A small HTTP/1.1 client for one server: GET with limits, deadlines and cancellation.
 // Thread safety: Cancel from any thread, all else from one thread.
 // Invariants: (1) no exception leaves it. (2) a body is never longer than max_body_bytes in memory.
+// The process has to ignore SIGPIPE: the library writes to connections that have been closed.
 #pragma once
 
 #include <chrono>

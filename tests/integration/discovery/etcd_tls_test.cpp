@@ -1,5 +1,3 @@
-#include <signal.h>
-
 #include <catch2/catch.hpp>
 #include <iostream>
 
@@ -9,9 +7,6 @@
 
 namespace podmirror::discovery {
 namespace {
-
-// As the daemon does: OpenSSL writes to connections that the other side has closed.
-[[maybe_unused]] const auto kBefore = signal(SIGPIPE, SIG_IGN);
 
 // The files of an etcd with TLS on both sides, and of its client.
 struct Credentials {

@@ -93,6 +93,18 @@ class Running {
     return WaitFor([&](const Seen& seen) { return seen.set && seen.names() == names; }, limit);
   }
 
+  // Asks to read again, all the time, until there were `answers`. As reads begin at least a second
+  // apart, that takes a second for each but the first, whatever else the machine does.
+  bool RefreshUntilAnswers(int answers) {
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    const auto enough = [answers](const Seen& seen) { return seen.answers >= answers; };
+    while (!WaitFor(enough, std::chrono::milliseconds(1))) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      source_->Refresh();
+    }
+    return true;
+  }
+
   std::chrono::milliseconds TimeStop() {
     const auto start = std::chrono::steady_clock::now();
     source_->Stop();
