@@ -275,10 +275,10 @@ def extra_peer(bench):
     return (many - few) / 6
 
 
-def discovery_pods(bench, pods_there=5000):
+def discovery_pods(bench):
     """CPU milliseconds of a start among so many pods, less those of a start among few."""
     few = bench.system("few pods", lambda number: systems.Ours(number, 1))
-    many = bench.system(f"{pods_there} pods", lambda number: Crowd(number, pods_there))
+    many = bench.system("5000 pods", lambda number: Crowd(number, 5000))
     return (start(many)[1] - start(few)[1]) * 1000
 
 

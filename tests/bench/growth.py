@@ -2,10 +2,11 @@
 beside this file in plots/, and the numbers on standard output."""
 
 import pathlib
+import statistics
 
 import matplotlib
 import systems
-from figures import MIB, cpu_per, discovery_pods, ready, until, writer_cpu
+from figures import MIB, Crowd, cpu_per, ready, start, until, writer_cpu
 from systems import rss_bytes, run_loader, run_wrk
 
 matplotlib.use("svg")
@@ -60,25 +61,27 @@ def by_peers(bench):
 def by_pods(bench):
     rows = []
     for pods_there in (10, 100, 1000, 5000):
-        rows.append((pods_there, discovery_pods(bench, pods_there)))
-        bench.close(f"{pods_there} pods")
+        crowd = Crowd(next(bench.numbers), pods_there)
+        rows.append((pods_there, statistics.median(start(crowd)[1] * 1000 for _ in range(5))))
+        crowd.close()
     return rows
 
 
-# File, what is on the x axis, what the columns are.
+# File, what is on the x axis, the scale of both, what the columns are.
 PLANS = [
-    ("entries", by_entries, "entries",
+    ("entries", by_entries, "entries", "log",
      ("PUT, us of CPU, 2 daemons", "GET, us of CPU", "join, ms", "memory, MiB")),
-    ("values", by_value, "bytes of a value", ("PUT, us of CPU, 3 daemons", "GET, us of CPU")),
-    ("peers", by_peers, "peers",
+    ("values", by_value, "bytes of a value", "log",
+     ("PUT, us of CPU, 3 daemons", "GET, us of CPU")),
+    ("peers", by_peers, "peers", "linear",
      ("writer, us of CPU an entry", "all daemons, us of CPU an entry")),
-    ("pods", by_pods, "pods in the namespace", ("list and decode, ms of CPU",)),
+    ("pods", by_pods, "pods in the namespace", "linear", ("a start, ms of CPU",)),
 ]
 
 
 def draw(bench):
     PLOTS.mkdir(exist_ok=True)
-    for name, rows_of, x_label, columns in PLANS:
+    for name, rows_of, x_label, scale, columns in PLANS:
         rows = rows_of(bench)
         print(f"\n{x_label:>22} | " + " | ".join(columns))
         for row in rows:
@@ -87,7 +90,9 @@ def draw(bench):
         for number, column in enumerate(columns, start=1):
             axes.plot([row[0] for row in rows], [row[number] for row in rows], marker="o",
                       label=column)
-        axes.set(xlabel=x_label, xscale="log", yscale="log")
+        axes.set(xlabel=x_label, xscale=scale, yscale=scale)
+        if scale == "linear":
+            axes.set(xlim=0, ylim=0)
         axes.grid(True, alpha=0.3)
         axes.legend()
         figure.savefig(PLOTS / f"{name}.svg", metadata={"Date": None})
