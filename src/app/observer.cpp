@@ -39,6 +39,12 @@ Shape ShapeOf(EventKind kind) {
       return {LogLevel::kInfo, "a repair pass is complete", "peer", "reason"};
     case EventKind::kDeadDropped:
       return {LogLevel::kWarn, "dropped what was deleted while out of contact", "peer", "detail"};
+    case EventKind::kClocksApart:
+      return {LogLevel::kWarn, "clocks are apart", "peer", "clock"};
+    case EventKind::kFloorHeld:
+      return {LogLevel::kWarn, "deletes cannot be forgotten", "peer", "reason"};
+    case EventKind::kGetAllFailed:
+      return {LogLevel::kWarn, "an old service cannot give what it holds", "peer", "error"};
     case EventKind::kDraining:
       return {LogLevel::kInfo, "handing over to the peers", "peer", "detail"};
     case EventKind::kDrained:

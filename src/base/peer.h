@@ -28,6 +28,9 @@ struct PodRecord {
   bool ready = false;        // condition Ready=True; always false where the source has no records
   WallMs started_at_ms = 0;  // startedAt of the daemon's container; 0 = unknown
 
+  // Whether the source has records at all, that would say so if it were ready.
+  bool recorded() const { return !phase.empty(); }
+
   // What tells peers apart: the UID, or the address where there is none. Never the IP of a record
   // that has a UID: addresses are reused.
   std::string id() const { return uid.empty() ? ip + ":" + std::to_string(port) : uid; }

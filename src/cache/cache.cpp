@@ -60,25 +60,31 @@ MergeResult Cache::Merge(EntryRef incoming, WallMs now) {
   return MergeHashed(key_hash, std::move(incoming), now, std::nullopt);
 }
 
-void Cache::MergeAll(std::span<const EntryRef> entries, WallMs now,
-                     std::optional<std::uint64_t> dead_floor) {
+std::vector<std::uint32_t> Cache::MergeAll(std::span<const EntryRef> entries, WallMs now,
+                                           std::optional<std::uint64_t> dead_floor) {
+  std::vector<std::uint32_t> dead;
+  const auto merge = [&](std::size_t place, std::uint64_t key_hash) {
+    const EntryRef& entry = entries[place];
+    const MergeResult result = MergeHashed(key_hash, entry, now, dead_floor);
+    if (result == MergeResult::kPurged && !entry->tombstone() && !entry->expired(now)) {
+      dead.push_back(static_cast<std::uint32_t>(place));
+    }
+  };
   if (entries.size() == 1) {  // nothing to do while memory is awaited
-    MergeHashed(entries.front()->key_hash(), entries.front(), now, dead_floor);
-    return;
+    merge(0, entries.front()->key_hash());
+    return dead;
   }
   std::array<std::uint64_t, kMergedAtOnce> hashes;
-  while (!entries.empty()) {
-    const auto some = entries.first(std::min(entries.size(), kMergedAtOnce));
+  for (std::size_t done = 0; done < entries.size(); done += kMergedAtOnce) {
+    const auto some = entries.subspan(done, std::min(entries.size() - done, kMergedAtOnce));
     for (std::size_t i = 0; i < some.size(); ++i) {
       hashes[i] = some[i]->key_hash();
       ShardOf(hashes[i]).Prefetch(hashes[i]);
     }
     for (std::size_t i = 0; i < some.size(); ++i) ShardOf(hashes[i]).PrefetchEntry(hashes[i]);
-    for (std::size_t i = 0; i < some.size(); ++i) {
-      MergeHashed(hashes[i], some[i], now, dead_floor);
-    }
-    entries = entries.subspan(some.size());
+    for (std::size_t i = 0; i < some.size(); ++i) merge(done + i, hashes[i]);
   }
+  return dead;
 }
 
 MergeResult Cache::MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
@@ -86,7 +92,7 @@ MergeResult Cache::MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs
   if (incoming->expired(now)) {
     incoming = Entry::MakeTombstone(incoming->type(), incoming->key(), incoming->version());
   }
-  // The floor is read under the lock: a Purge that has passed this shard has raised it before.
+  // The floor is read under the lock: a Purge that has passed this shard came after it rose.
   return Apply(ShardOf(key_hash), [&](Group& group) {
     const std::uint64_t floor = purge_floor();
     const std::uint64_t dead = dead_floor ? std::max(*dead_floor, floor) : 0;
@@ -160,25 +166,36 @@ std::uint64_t Cache::Sweep(WallMs now) {
   return swept;
 }
 
-std::uint64_t Cache::Purge(std::uint64_t floor) {
+void Cache::RaiseFloor(std::uint64_t floor) {
   std::uint64_t seen = purge_floor();
-  do {
-    if (floor <= seen) return 0;
-  } while (!purge_floor_.compare_exchange_weak(seen, floor, std::memory_order_relaxed));
+  while (floor > seen &&
+         !purge_floor_.compare_exchange_weak(seen, floor, std::memory_order_relaxed)) {
+  }
+}
+
+std::uint64_t Cache::Purge(std::uint64_t limit) {
+  if (purge_at_ == kGroups) {
+    const std::uint64_t floor = purge_floor();
+    if (floor == purging_to_) return 0;
+    purging_to_ = floor;
+    purge_at_ = 0;
+  }
   std::uint64_t purged = 0;
-  for (std::uint32_t i = 0; i < kGroups; ++i) {
+  for (; purge_at_ < kGroups && purged < limit; ++purge_at_) {
     std::vector<EntryRef> dropped;
-    purged += Apply(shards_[i], [&](Group& group) { return group.Purge(floor, dropped); });
+    purged +=
+        Apply(shards_[purge_at_], [&](Group& group) { return group.Purge(purging_to_, dropped); });
   }
   return purged;
 }
 
-std::uint64_t Cache::Drop(std::span<const std::uint64_t> key_hashes, std::uint64_t floor) {
+std::uint64_t Cache::Drop(std::span<const std::uint64_t> key_hashes, std::uint64_t floor,
+                          WallMs now) {
   std::uint64_t count = 0;
   for (const std::uint64_t key_hash : key_hashes) {
     std::vector<EntryRef> dropped;
     count += Apply(ShardOf(key_hash),
-                   [&](Group& group) { return group.Drop(key_hash, floor, dropped); });
+                   [&](Group& group) { return group.Drop(key_hash, floor, now, dropped); });
   }
   return count;
 }

@@ -1,11 +1,12 @@
 // Cache holds every entry and tombstone of this pod and the digest of them.
 // It is a table of the protocol's 65,536 buckets; a shard is one lock over a group of 256 buckets.
 // Thread safety: all calls from any thread; no lock is held across a callback or for longer than a
-// bucket (Stats, Sweep, Purge: a shard).
+// bucket (Stats, Sweep, Purge: a shard). Purge: one thread at a time.
 // Invariants: (1) at most one entry per (type, key): the greatest version ever merged, unless
 //                 purged or dropped as dead.
 //             (2) bucket_sum(b) is the sum of EntryHash of the entries in b.
-//             (3) no tombstone with version.hlc <= purge_floor() is stored.
+//             (3) no tombstone with version.hlc <= purge_floor() is taken; those that were stored
+//                 when the floor rose go with the next calls of Purge.
 #pragma once
 
 #include <array>
@@ -56,15 +57,16 @@ class Cache {
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;
 
-  // Takes `incoming` if it is newer than what is here. Already expired at `now`: merged as the
-  // tombstone of the same version.
+  // Takes `incoming` if it is newer than what is here. Already expired at `now`, a moment that all
+  // clocks have passed: merged as the tombstone of the same version.
   MergeResult Merge(EntryRef incoming, WallMs now);
   // Merges all of them, in order. Cheaper than one by one: what the next ones will touch is on its
   // way into the processor's cache meanwhile. With a `dead_floor`: what is not above that in hlc,
   // nor above the purge floor, and has no older version here is dead, its tombstone long forgotten:
-  // it is not taken.
-  void MergeAll(std::span<const EntryRef> entries, WallMs now,
-                std::optional<std::uint64_t> dead_floor = std::nullopt);
+  // it is not taken. Returns the places in `entries` of those not taken for that reason that would
+  // have been alive; empty without a `dead_floor`.
+  std::vector<std::uint32_t> MergeAll(std::span<const EntryRef> entries, WallMs now,
+                                      std::optional<std::uint64_t> dead_floor = std::nullopt);
 
   // The live entry, or null when there is none, it is a tombstone or has expired at `now`.
   EntryRef Find(std::int32_t type, std::string_view key, WallMs now) const;
@@ -85,17 +87,20 @@ class Cache {
   std::array<std::uint64_t, kGroups> group_sums() const;
   std::uint64_t digest() const { return digest_.load(std::memory_order_relaxed); }
 
-  // Turns entries that have expired at `now` in place into tombstones of the same version; looks
-  // only at buckets that hold a due entry. Returns how many.
+  // Turns entries that have expired at `now`, a moment that all clocks have passed, in place into
+  // tombstones of the same version; looks only at buckets that hold a due entry. Returns how many.
   std::uint64_t Sweep(WallMs now);
 
-  // Forgets tombstones with version.hlc <= floor, from now on. Never goes back: a lower floor does
-  // nothing. Returns how many tombstones were dropped.
-  std::uint64_t Purge(std::uint64_t floor);
+  // Takes no tombstone with version.hlc <= floor from now on. Never goes back: a lower floor does
+  // nothing. Costs nothing; Purge then removes those that are stored.
+  void RaiseFloor(std::uint64_t floor);
+  // Forgets stored tombstones at or below the floor, shard by shard until at least `limit` are
+  // gone; the next call goes on there. Returns how many it dropped. Costs next to nothing when the
+  // floor has not risen since the last one was dropped.
+  std::uint64_t Purge(std::uint64_t limit = UINT64_MAX);
   // Drops whatever is stored under these key hashes with version.hlc <= floor, live or not. Returns
-  // how many of them would have lived on: those that expire do not count, others may only have done
-  // so sooner.
-  std::uint64_t Drop(std::span<const std::uint64_t> key_hashes, std::uint64_t floor);
+  // how many of them were neither tombstones nor expired at `now`.
+  std::uint64_t Drop(std::span<const std::uint64_t> key_hashes, std::uint64_t floor, WallMs now);
   std::uint64_t purge_floor() const { return purge_floor_.load(std::memory_order_relaxed); }
 
   CacheStats Stats() const;
@@ -118,6 +123,9 @@ class Cache {
   std::atomic<std::uint64_t> digest_{0};
   std::atomic<std::uint64_t> memory_{0};
   std::atomic<std::uint64_t> purge_floor_{0};
+  // Of Purge, whoever calls it: up to which floor it purges, and the next shard.
+  std::uint64_t purging_to_ = 0;
+  std::uint32_t purge_at_ = kGroups;
 };
 
 }  // namespace podmirror

@@ -137,14 +137,14 @@ std::uint64_t Group::Purge(std::uint64_t floor, std::vector<EntryRef>& dropped) 
   return before - totals_.stats.tombstones;
 }
 
-std::uint64_t Group::Drop(std::uint64_t key_hash, std::uint64_t floor,
+std::uint64_t Group::Drop(std::uint64_t key_hash, std::uint64_t floor, WallMs now,
                           std::vector<EntryRef>& dropped) {
   const std::uint32_t bucket = IndexOf(key_hash);
   std::uint64_t lived = 0;
   for (std::uint32_t i = 0; i < slots_.size(bucket);) {
     const Entry& entry = slots_.at(bucket, i);
     if (entry.key_hash() == key_hash && entry.version().hlc <= floor) {
-      lived += !entry.tombstone() && entry.expires_at() == 0 ? 1 : 0;
+      lived += entry.tombstone() || entry.expired(now) ? 0 : 1;
       dropped.push_back(Remove(bucket, i, key_hash));
     } else {
       ++i;

@@ -53,7 +53,8 @@ class Group {
   // As in Cache; what is replaced or removed is appended to `dropped`.
   std::uint64_t Sweep(WallMs now, std::uint64_t purge_floor, std::vector<EntryRef>& dropped);
   std::uint64_t Purge(std::uint64_t floor, std::vector<EntryRef>& dropped);
-  std::uint64_t Drop(std::uint64_t key_hash, std::uint64_t floor, std::vector<EntryRef>& dropped);
+  std::uint64_t Drop(std::uint64_t key_hash, std::uint64_t floor, WallMs now,
+                     std::vector<EntryRef>& dropped);
 
   const Totals& totals() const { return totals_; }
   WallMs next_expiry() const { return next_expiry_; }  // 0 = nothing to be swept, ever

@@ -112,11 +112,14 @@ Status Take(const v1::Batch& from, sync::Batch* to) {
   return {};
 }
 
-void Put(const sync::Ack& from, v1::Frame* frame) { frame->mutable_ack()->set_seq(from.seq); }
+void Put(const sync::Ack& from, v1::Frame* frame) {
+  frame->mutable_ack()->set_seq(from.seq);
+  PutAll(from.dead, frame->mutable_ack()->mutable_dead());
+}
 
 Status Take(const v1::Ack& from, sync::Ack* to) {
   to->seq = from.seq();
-  return {};
+  return TakeRising<std::uint32_t>(from.dead(), sync::kMaxListed, "place", &to->dead);
 }
 
 void Put(const sync::Heartbeat& from, v1::Frame* frame) {
@@ -128,11 +131,14 @@ void Put(const sync::Heartbeat& from, v1::Frame* frame) {
   to->set_synced(from.synced);
   to->set_link_open(from.link_open);
   to->set_draining(from.draining);
+  to->set_lost(from.lost);
+  to->set_wall_ms(from.wall);
 }
 
 Status Take(const v1::Heartbeat& from, sync::Heartbeat* to) {
-  *to = {from.hlc(),    from.reached(),   from.reach(),   from.purge_floor(),
-         from.synced(), from.link_open(), from.draining()};
+  *to = {from.hlc(),       from.reached(),  from.reach(), from.purge_floor(), from.synced(),
+         from.link_open(), from.draining(), from.lost(),  from.wall_ms()};
+  if (from.wall_ms() < 0) return Invalid("a clock before 1970");
   return {};
 }
 

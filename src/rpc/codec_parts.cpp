@@ -38,6 +38,7 @@ void PutIntroduction(const sync::Introduction& from, v1::Introduction* to) {
   to->set_entries(from.entries);
   to->set_hlc(from.hlc);
   to->set_purge_floor(from.purge_floor);
+  to->set_wall_ms(from.wall);
   to->mutable_limits()->set_max_frame_bytes(sync::kMaxMessageBytes);
   to->mutable_limits()->set_max_listed(sync::kMaxListed);
 }
@@ -49,6 +50,7 @@ Status TakeIntroduction(const v1::Introduction& from, sync::Introduction* to) {
     return status;
   }
   if (from.incarnation() == 0) return Invalid("incarnation 0");
+  if (from.wall_ms() < 0) return Invalid("a clock before 1970");
   // A peer that takes less than we may send would end the stream at our first large message.
   const v1::Limits& limits = from.limits();
   if ((limits.max_frame_bytes() != 0 && limits.max_frame_bytes() < sync::kMaxMessageBytes) ||
@@ -66,6 +68,7 @@ Status TakeIntroduction(const v1::Introduction& from, sync::Introduction* to) {
   to->entries = from.entries();
   to->hlc = from.hlc();
   to->purge_floor = from.purge_floor();
+  to->wall = from.wall_ms();
   return {};
 }
 

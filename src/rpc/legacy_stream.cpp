@@ -175,9 +175,11 @@ void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Stat
   const bool too_large = outcome.code() == Code::kExhausted && HoldsOne(call->request) &&
                          call->request.ByteSizeLong() > sync::kLegacyRequestBytes;
   if (too_large) metrics_.LegacyValueSkipped(1);
-  const bool succeeded = outcome.ok() || too_large;
+  // Nor must one that holds more than fits into a message lose its stream again and again.
+  const bool too_much = outcome.code() == Code::kExhausted && call->kind == Task::Kind::kGetAll;
+  const bool succeeded = outcome.ok() || too_large || too_much;
   if (succeeded) {
-    Succeeded(*call);
+    Succeeded(*call, outcome);
   } else {
     static constexpr std::string_view kNames[] = {"Get", "Set", "GetAll"};
     Close({outcome.code(),
@@ -200,7 +202,7 @@ void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Stat
   }
 }
 
-void LegacyStream::Succeeded(const Call& call) {
+void LegacyStream::Succeeded(const Call& call, const Status& outcome) {
   sync::Message reply;
   bool was_full = false;
   {
@@ -218,6 +220,7 @@ void LegacyStream::Succeeded(const Call& call) {
     fetched.entries = std::move(copy.entries);
     fetched.next = {kBuckets, 0};
     fetched.done = true;
+    if (!outcome.ok()) fetched.failure = "GetAll: " + outcome.message();
     reply = std::move(fetched);
   }
   Deliver(std::move(reply));

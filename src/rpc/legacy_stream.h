@@ -72,8 +72,9 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
   void Advance();
   void Start(const std::shared_ptr<Call>& call);
   void Completed(const std::shared_ptr<Call>& call, const grpc::Status& status);
-  // What the call's success means for the task at the front.
-  void Succeeded(const Call& call);
+  // What the call's end means for the task at the front. outcome: not OK where the peer cannot do
+  // it, and lives.
+  void Succeeded(const Call& call, const Status& outcome);
   // Gives replies to the driver one after the other, whoever brings them.
   void Deliver(sync::Message reply);
   // No call may be started any more; the one in flight is cancelled.

@@ -9,6 +9,8 @@ namespace podmirror::sync {
 namespace {
 
 constexpr std::int64_t kSweepMs = 250;
+// Tombstones forgotten in one Tick: some 50 ms. A million at once would keep heartbeats waiting.
+constexpr std::uint64_t kPurgedPerTick = 65'536;
 
 // Of a chunk of a copy: whoever waits for this processor goes first. On few processors those are
 // the threads that others' writes need, and a scheduler may let a busy thread run for milliseconds.
@@ -23,15 +25,16 @@ void MergeCopy(Cache& cache, std::span<const EntryRef> entries, WallMs now) {
   }
 }
 
-// Merges what a message brought; without the driver's lock.
-void MergeEntries(Cache& cache, const Message& message, WallMs now,
-                  std::optional<std::uint64_t> dead_floor) {
+// Merges what a message brought; without the driver's lock. Returns the places of what is dead.
+std::vector<std::uint32_t> MergeEntries(Cache& cache, const Message& message, WallMs now,
+                                        std::optional<std::uint64_t> dead_floor) {
   const std::vector<EntryRef>* entries = EntriesOf(message);
   if (std::holds_alternative<FetchReply>(message)) {
     MergeCopy(cache, *entries, now);
   } else if (entries != nullptr) {
-    cache.MergeAll(*entries, now, dead_floor);
+    return cache.MergeAll(*entries, now, dead_floor);
   }
+  return {};
 }
 
 }  // namespace
@@ -49,9 +52,11 @@ void Driver::Pump(absl::FunctionRef<void(Node&, Now)> step) {
   Ready ready;
   {
     absl::MutexLock lock(&mu_);
-    step(node_, env_.now());
+    const Now now = env_.now();
+    step(node_, now);
     ready = node_.TakeReady();
     ready_.store(node_.serving(), std::memory_order_relaxed);
+    expired_by_.store(node_.ExpiredBy(now), std::memory_order_relaxed);
   }
   for (const ConnId conn : ready.closes) transport_.Close(conn);
   for (const Ready::DialRequest& dial : ready.dials) {
@@ -80,7 +85,9 @@ WriteRefusal Driver::WriteLocal(std::span<const WriteItem> items) {
 
 NodeStatus Driver::Status() const {
   absl::MutexLock lock(&mu_);
-  return node_.Status(env_.now());
+  NodeStatus status = node_.Status(env_.now());
+  status.expired = expired_.load(std::memory_order_relaxed);
+  return status;
 }
 
 std::vector<PeerStatus> Driver::Peers() const {
@@ -110,10 +117,12 @@ void Driver::Receive(ConnId conn, Message message) {
   Node::Admission admission;
   Pump([&](Node& node, Now now) { admission = node.Admit(now, conn, message); });
   if (admission.kind == Node::Admission::kRefused) return;
+  std::vector<std::uint32_t> dead;
   if (admission.kind == Node::Admission::kMerge) {
-    MergeEntries(cache_, message, env_.now().wall, admission.dead_floor);
+    const WallMs expired_by = expired_by_.load(std::memory_order_relaxed);
+    dead = MergeEntries(cache_, message, expired_by, admission.dead_floor);
   }
-  Pump([&](Node& node, Now now) { node.Received(now, conn, message); });
+  Pump([&](Node& node, Now now) { node.Received(now, conn, message, dead); });
 }
 
 std::optional<Message> Driver::Next(ConnId conn) {
@@ -132,9 +141,10 @@ void Driver::Tick() {
   const Now now = env_.now();
   if (now.steady >= sweep_at_) {
     sweep_at_ = now.steady + kSweepMs;
-    cache_.Sweep(now.wall);
+    expired_ += cache_.Sweep(std::min(now.wall, expired_by_.load(std::memory_order_relaxed)));
   }
   Pump([](Node& node, Now at) { node.Tick(at); });
+  cache_.Purge(kPurgedPerTick);
 }
 
 void Driver::BeginDrain() {
@@ -147,7 +157,7 @@ void Driver::EndWaits() {
 
 bool Driver::drained() const {
   absl::MutexLock lock(&mu_);
-  return node_.drained();
+  return node_.Drained(env_.now());
 }
 
 }  // namespace podmirror::sync

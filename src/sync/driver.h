@@ -102,6 +102,8 @@ class Driver {
   std::function<void()> on_unknown_peer_;  // set before threads start
   SteadyMs sweep_at_ = 0;                  // Tick's own
   std::atomic<bool> ready_{false};
+  std::atomic<WallMs> expired_by_{0};  // Node::ExpiredBy
+  std::atomic<std::uint64_t> expired_{0};
   mutable absl::Mutex mu_;
   Node node_ ABSL_GUARDED_BY(mu_);
 };

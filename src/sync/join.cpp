@@ -9,10 +9,19 @@ using Kind = JoinDecision::Kind;
 
 JoinDecision Wait(std::string reason) { return {Kind::kWait, {}, {}, std::move(reason)}; }
 
-// A peer that was not reached and may hold data that we would start without.
+bool ReachesMost(const JoinView& view) {
+  const auto reached = std::count_if(view.peers.begin(), view.peers.end(),
+                                     [](const JoinPeer& peer) { return peer.reached; });
+  return 2 * (static_cast<std::size_t>(reached) + 1) > view.peers.size() + 1;
+}
+
+// A peer that was not reached and may hold data that we would start without. Without a record
+// nobody can tell whether it does: then two parts of a fleet must not both start, so most of those
+// listed have to be at hand.
 bool Blocks(const JoinPeer& peer, const JoinView& view, const JoinLimits& limits) {
   if (peer.reached) return false;
-  if (!peer.record_ready) return view.elapsed_ms < limits.bootstrap_timeout_ms;
+  const bool may_hold = peer.record_ready || (!peer.recorded && !ReachesMost(view));
+  if (!may_hold) return view.elapsed_ms < limits.bootstrap_timeout_ms;
   if (!limits.bootstrap_alone) return true;
   return view.elapsed_ms < std::min(kAloneMs, limits.bootstrap_timeout_ms);
 }
@@ -30,6 +39,12 @@ std::string Missing(const JoinView& view, const JoinLimits& limits) {
   return names.empty() ? "" : "waiting for " + names;
 }
 
+// One that cannot be first holds up the others for as long as one that is not reached.
+bool Precedes(const JoinPeer& peer, const JoinView& view, const JoinLimits& limits) {
+  if (!peer.reached || peer.legacy || !peer.elder) return false;
+  return !peer.lost || view.elapsed_ms < limits.bootstrap_timeout_ms;
+}
+
 // The oldest peer that can give the copy; null when there is none now.
 const JoinPeer* Donor(const JoinView& view) {
   for (const JoinPeer& peer : view.peers) {
@@ -40,21 +55,22 @@ const JoinPeer* Donor(const JoinView& view) {
   return nullptr;
 }
 
+// The waiting comes first: a check that is followed by a wait says nothing of what came meanwhile.
 JoinDecision Verify(const JoinView& view, const JoinLimits& limits) {
-  JoinDecision decision{Kind::kVerify, {}, {}, {}};
+  if (std::string missing = Missing(view, limits); !missing.empty()) return Wait(missing);
   std::string unaware;
+  JoinDecision decision{Kind::kVerify, {}, {}, {}};
   for (const JoinPeer& peer : view.peers) {
-    if (!peer.synced || peer.passed) continue;
-    if (peer.link_open || view.elapsed_ms >= limits.bootstrap_timeout_ms) {
+    if (!peer.synced) continue;
+    if (!peer.link_open && view.elapsed_ms < limits.bootstrap_timeout_ms) {
+      unaware += (unaware.empty() ? "waiting for the link of " : ", ") + peer.name;
+    } else if (!peer.checked) {
       decision.verify.push_back(peer.id);
       decision.reason += (decision.reason.empty() ? "checking the copy with " : ", ") + peer.name;
-    } else {
-      unaware += (unaware.empty() ? "waiting for the link of " : ", ") + peer.name;
     }
   }
-  if (!decision.verify.empty()) return decision;
   if (!unaware.empty()) return Wait(unaware);
-  if (std::string missing = Missing(view, limits); !missing.empty()) return Wait(missing);
+  if (!decision.verify.empty()) return decision;
   return {Kind::kSynced, {}, {}, {}};
 }
 
@@ -72,9 +88,9 @@ JoinDecision DecideJoin(const JoinView& view, const JoinLimits& limits) {
   // Nobody reached is synced: the oldest of those reached is first, with what it has.
   if (std::string missing = Missing(view, limits); !missing.empty()) return Wait(missing);
   for (const JoinPeer& peer : view.peers) {
-    if (peer.reached && !peer.legacy && peer.elder) {
-      return Wait("waiting for " + peer.name + ", which is older, to be first");
-    }
+    if (!Precedes(peer, view, limits)) continue;
+    return Wait("waiting for " + peer.name + ", which is older, to be first" +
+                (peer.lost ? "; it has no answer from discovery that lists it" : ""));
   }
   bool slow_legacy = false;
   for (const JoinPeer& peer : view.peers) {

@@ -18,12 +18,14 @@ struct JoinPeer {
   bool reached = false;       // there is a stream, the handshake succeeded
   bool failed = false;        // at least one attempt was in vain
   bool record_ready = false;  // its pod record says Ready=True
+  bool recorded = true;       // there is a record that would say so
   bool legacy = false;
   bool synced = false;
   bool elder = false;      // its process is older than ours (ties: smaller UID)
+  bool lost = false;       // it waits for an answer from discovery, so it cannot be first
   bool busy = false;       // said so a moment ago
   bool link_open = false;  // says that its own link to us is open
-  bool passed = false;     // a pass with it has completed that began after it said so
+  bool checked = false;    // see Link::Checked
   std::string error;
 };
 
@@ -57,6 +59,8 @@ struct JoinDecision {
 
 // How long a younger donor is passed over in favour of an older peer not heard of yet.
 inline constexpr std::int64_t kGatherMs = 1000;
+// A donor that has not answered for so long, or could not, is passed over for as long.
+inline constexpr std::int64_t kFetchStuckMs = 10'000;
 // With bootstrap_alone: for how long an unreachable Ready peer still holds up the start.
 inline constexpr std::int64_t kAloneMs = 5000;
 

@@ -28,6 +28,9 @@ bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now)
   synced_ = reply.self.synced;
   draining_ = false;
   link_open_ = reply.link_open;
+  lost_ = false;
+  clock_.Told(reply.self.wall, now);
+  denied_since_ = -1;
   process_started_ms_ = reply.self.process_started_ms;
   peer_floor_ = reply.self.purge_floor;
   peer_reached_ = 0;
@@ -37,20 +40,39 @@ bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now)
   in_flight_ = in_flight_bytes_ = 0;
   pass_.reset();
   pass_wanted_ = true;
-  // A legacy service does not tell one run of it from the next.
-  const bool same = !legacy_ && incarnation_ == reply.self.incarnation;
+  const bool met = incarnation_ == reply.self.incarnation;
   incarnation_ = reply.self.incarnation;
   cursor_ = acked_ + 1;
-  if (same && cursor_ >= backlog.first()) return false;
-  if (!same) {
+  if (legacy_) {
+    AcceptLegacy(met, backlog);
+    return false;
+  }
+  if (met && cursor_ >= backlog.first()) return false;
+  if (!met) {  // this run of the peer holds nothing that we know of
     covered_ = 0;
     passed_ = 0;
+    acked_ = 0;
+    restart_pending_ = false;
   }
   Restart(backlog);
   return true;
 }
 
+// Such a service does not tell one run of it from the next, and no pass heals a run that was
+// broken: it gets what the backlog still holds, and the pass of the oldest daemon brings the rest.
+void Link::AcceptLegacy(bool met, const Backlog& backlog) {
+  if (!met) cursor_ = backlog.last() + 1;
+  cursor_ = std::max(cursor_, backlog.first());
+  run_start_ = cursor_;
+  acked_ = cursor_ - 1;
+  restart_pending_ = false;
+}
+
 void Link::Restart(const Backlog& backlog) {
+  if (legacy_) {
+    AcceptLegacy(true, backlog);
+    return;
+  }
   held_ = held();
   run_start_ = cursor_ = backlog.last() + 1;
   acked_ = backlog.last();
@@ -73,7 +95,12 @@ void Link::Lost(Code code, std::string error, SteadyMs now, std::uint64_t jitter
   if (!refused()) error_ = std::move(error);
   phase_ = Phase::kWaiting;
   lost_at_ = now;
-  silent_ = code == Code::kDeadline;
+  if (was_open || code == Code::kDeadline) {
+    denied_since_ = -1;
+  } else if (denied_since_ < 0) {
+    denied_since_ = now;
+  }
+  SpoilCheck();
   conn_ = 0;
   pass_.reset();
   in_flight_ = in_flight_bytes_ = 0;
@@ -107,10 +134,17 @@ bool Link::TimedOut(SteadyMs now, bool copying) const {
   return false;
 }
 
-void Link::OnHeartbeat(const Heartbeat& heartbeat) {
+void Link::OnHeartbeat(const Heartbeat& heartbeat, SteadyMs now) {
+  OnPeersHeartbeat(heartbeat);
+  clock_.Told(heartbeat.wall, now);
+  if (link_open_ && !heartbeat.link_open) SpoilCheck();
+  link_open_ = heartbeat.link_open;
+}
+
+void Link::OnPeersHeartbeat(const Heartbeat& heartbeat) {
   synced_ = heartbeat.synced;
   draining_ = heartbeat.draining;
-  link_open_ = heartbeat.link_open;
+  lost_ = heartbeat.lost;
   peer_floor_ = heartbeat.purge_floor;
   peer_reached_ = heartbeat.reached;
   peer_reach_ = heartbeat.reach;
@@ -132,24 +166,25 @@ Batch Link::NextBatch(const Backlog& backlog) {
 }
 
 bool Link::RestartIfBehind(const Backlog& backlog) {
-  if (!open() || cursor_ >= backlog.first()) return false;
+  if (!open() || in_flight_ != 0 || cursor_ >= backlog.first()) return false;
   Restart(backlog);
   return true;
 }
 
-void Link::OnAck(std::uint64_t seq, SteadyMs now) {
+bool Link::OnAck(std::uint64_t seq, SteadyMs now) {
   // Only the answer to the batch in flight counts: after a restart an older one may still arrive.
-  if (in_flight_ == 0 || seq != in_flight_) return;
+  if (in_flight_ == 0 || seq != in_flight_) return false;
   acked_ = seq;
   in_flight_ = in_flight_bytes_ = 0;
   last_ack_at_ = now;
+  return true;
 }
 
 void Link::BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog, SteadyMs now) {
   pass_.emplace(id, hlc, backlog.last(), peer_floor_, peer_reached_);
-  pass_heals_ = true;
+  pass_heals_ = pass_checks_ = true;
   pass_wanted_ = false;
-  pass_progress_at_ = now;
+  pass_progress_at_ = pass_begun_at_ = now;
   HeartbeatNow();  // the peer is to see `hlc` before the pass is done: node_floor.cpp
 }
 
@@ -160,6 +195,7 @@ void Link::EndPass(SteadyMs now, SteadyMs next_at) {
   contact_at_ = now;
   passed_ = pass_->begun_hlc();
   if (pass_heals_) restart_pending_ = false;
+  if (pass_checks_) checked_at_ = pass_begun_at_;
   pass_.reset();
   pass_at_ = next_at;
 }

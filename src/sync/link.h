@@ -5,8 +5,8 @@
 // the
 //                 unbroken run of acknowledged batches, or m <= covered(): a completed pass began
 //                 when m was in our cache.
-//             (2) at most one batch is in flight.
-//             (3) open() implies that the handshake succeeded on the stream conn().
+//             (2) at most one batch is in flight, and its number is answered before the run
+//             restarts. (3) open() implies that the handshake succeeded on the stream conn().
 #pragma once
 
 #include <algorithm>
@@ -18,6 +18,7 @@
 #include "base/peer.h"
 #include "base/status.h"
 #include "sync/backlog.h"
+#include "sync/clock.h"
 #include "sync/message.h"
 #include "sync/repair.h"
 #include "sync/types.h"
@@ -37,6 +38,8 @@ inline constexpr std::int64_t kMaxBackoffMs = 2000;
 inline constexpr std::int64_t kRefusedBackoffMs = 5000;
 inline constexpr std::int64_t kDuplicateBackoffMs = 30'000;
 inline constexpr std::size_t kBatchEntries = 4096;
+// A copy counts as checked by a pass that began at most this long ago.
+inline constexpr std::int64_t kCheckedMs = 60'000;
 
 class Link {
  public:
@@ -62,6 +65,8 @@ class Link {
   // peer of its own.
   bool duplicate() const { return duplicate_; }
   bool refused() const { return refusal_ != RefusalReason::kNone; }
+  // It belongs to another cluster: it cannot hold our data, and nobody waits for it.
+  bool foreign() const { return refusal_ == RefusalReason::kOtherCluster; }
   RefusalReason refusal() const { return refusal_; }
   const std::string& error() const { return error_; }
   // A writer may wait for this peer: there is a stream, or the first attempt is still under way.
@@ -71,8 +76,12 @@ class Link {
   int failures() const { return failures_; }
   // When it was last lost, or tried in vain; -1 = never.
   SteadyMs lost_at() const { return lost_at_; }
-  // Nobody answered there, not even to say no.
-  bool silent() const { return silent_; }
+  // Every attempt since `since`, for kGoneMs and longer, was answered, and in vain: somebody is
+  // there who knows that our peer is not. Silence never tells that.
+  bool Gone(SteadyMs since, SteadyMs now) const {
+    return !open() && lost_at_ >= since && denied_since_ >= 0 &&
+           now - std::max(denied_since_, since) >= kGoneMs;
+  }
 
   bool DialDue(SteadyMs now) const { return phase_ == Phase::kWaiting && now >= retry_at_; }
   void Dialled(ConnId conn, SteadyMs now);
@@ -97,17 +106,19 @@ class Link {
   bool synced() const { return open() && !legacy_ && synced_; }
   bool draining() const { return draining_; }
   bool link_open() const { return link_open_; }
+  bool lost() const { return lost_; }  // as in Heartbeat
+  const PeerClock& clock() const { return clock_; }
+  PeerClock& clock() { return clock_; }
+  // Whether its clock was last said to be far from ours.
+  bool clock_apart() const { return clock_apart_; }
+  void set_clock_apart(bool apart) { clock_apart_ = apart; }
   WallMs process_started_ms() const { return process_started_ms_; }
   const std::string& uid() const { return uid_; }  // as the peer told, empty before
-  void OnHeartbeat(const Heartbeat& heartbeat);
+  void OnHeartbeat(const Heartbeat& heartbeat, SteadyMs now);
   // What came on the peer's own link to us.
-  void OnPeersHeartbeat(const Heartbeat& heartbeat) {
-    synced_ = heartbeat.synced;
-    draining_ = heartbeat.draining;
-    peer_floor_ = heartbeat.purge_floor;
-    peer_reached_ = heartbeat.reached;
-    peer_reach_ = heartbeat.reach;
-  }
+  void OnPeersHeartbeat(const Heartbeat& heartbeat);
+  // A legacy peer could not do what it was asked, and still lives; empty: it could.
+  void set_complaint(std::string complaint) { error_ = std::move(complaint); }
 
   // --- our writes ---
   std::uint64_t run_start() const { return run_start_; }
@@ -124,7 +135,8 @@ class Link {
   Batch NextBatch(const Backlog& backlog);
   // The backlog does not hold the cursor any more. True: the run was restarted at the head.
   bool RestartIfBehind(const Backlog& backlog);
-  void OnAck(std::uint64_t seq, SteadyMs now);
+  // True when that answers the batch in flight.
+  bool OnAck(std::uint64_t seq, SteadyMs now);
 
   // --- heartbeat ---
   bool HeartbeatDue(SteadyMs now) const { return open() && now >= heartbeat_at_; }
@@ -168,6 +180,14 @@ class Link {
   void EndPass(SteadyMs now, SteadyMs next_at);
   // hlc at which the last pass that this incarnation of ours completed with it began; 0 = none.
   std::uint64_t passed() const { return passed_; }
+  // A pass has brought what the peer held, and whatever it wrote since has been on its way to us
+  // without a break.
+  bool Checked(SteadyMs now) const { return checked_at_ >= 0 && now - checked_at_ <= kCheckedMs; }
+  // Something may have been missed: no pass that has begun counts as a check any more.
+  void SpoilCheck() {
+    checked_at_ = -1;
+    pass_checks_ = false;
+  }
   bool PassStuck(SteadyMs now) const { return pass_ && now - pass_progress_at_ > kPassStuckMs; }
   void PassProgress(SteadyMs now) { pass_progress_at_ = now; }
   void AbandonPass(SteadyMs next_at) {
@@ -177,8 +197,10 @@ class Link {
 
  private:
   static constexpr std::int64_t kPassStuckMs = 10'000;
+  static constexpr std::int64_t kGoneMs = 3000;
 
   void Restart(const Backlog& backlog);
+  void AcceptLegacy(bool met, const Backlog& backlog);
   std::int64_t AllowedSilence(bool copying) const;
 
   std::string id_;
@@ -192,7 +214,7 @@ class Link {
   int failures_ = 0;
   SteadyMs retry_at_ = 0;
   SteadyMs lost_at_ = -1;
-  bool silent_ = false;
+  SteadyMs denied_since_ = -1;  // all attempts since then were answered, in vain; -1 = not so
   SteadyMs phase_since_ = 0;
   SteadyMs heard_at_ = 0;
   bool hello_sent_ = false;
@@ -202,6 +224,9 @@ class Link {
   bool synced_ = false;
   bool draining_ = false;
   bool link_open_ = false;
+  bool lost_ = false;
+  PeerClock clock_;
+  bool clock_apart_ = false;
   WallMs process_started_ms_ = 0;
 
   std::uint64_t run_start_ = 1;
@@ -218,6 +243,9 @@ class Link {
   std::optional<Pass> pass_;
   bool restart_pending_ = false;  // the run restarted; no pass has healed that yet
   bool pass_heals_ = false;       // the present pass began after the last restart
+  bool pass_checks_ = false;      // nothing has spoiled the check since the present pass began
+  SteadyMs pass_begun_at_ = 0;
+  SteadyMs checked_at_ = -1;  // when the pass began that counts as a check; -1 = none does
   bool pass_wanted_ = false;
   SteadyMs pass_at_ = 0;
   SteadyMs pass_progress_at_ = 0;

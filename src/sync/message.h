@@ -44,6 +44,7 @@ struct Introduction {
   std::uint64_t entries = 0;
   std::uint64_t hlc = 0;
   std::uint64_t purge_floor = 0;
+  WallMs wall = 0;  // what its own clock says now; 0 = it does not tell
 };
 
 struct Hello {
@@ -76,9 +77,11 @@ struct Batch {
   std::vector<EntryRef> entries;
 };
 
-// Everything up to seq has been merged, or is dead.
+// Everything up to seq has been merged, but for what is dead.
 struct Ack {
   std::uint64_t seq = 0;
+  // Places in the batch of what was dead (see OfferReply) though it would be alive: not taken.
+  std::vector<std::uint32_t> dead{};
 };
 
 struct Heartbeat {
@@ -89,6 +92,8 @@ struct Heartbeat {
   bool synced = false;
   bool link_open = false;  // as in HelloReply; set by the acceptor
   bool draining = false;   // about to end: what is handed to it is not handed over
+  bool lost = false;       // has had no answer from discovery that lists it: cannot be first
+  WallMs wall = 0;         // what its own clock says now; 0 = it does not tell
 };
 
 // In all messages of a repair pass, `pass` tells which request of which pass it belongs to; the
@@ -160,6 +165,7 @@ struct FetchReply {
   std::vector<EntryRef> entries;
   Position next;
   bool done = false;
+  std::string failure{};  // set by the transport for a legacy peer that cannot give what it holds
 };
 
 using Message = std::variant<Hello, HelloReply, Batch, Ack, Heartbeat, SumsRequest, Sums, Offer,

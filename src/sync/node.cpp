@@ -25,6 +25,7 @@ Node::Node(NodeOptions options, Cache& cache, std::function<std::uint64_t()> ran
       incarnation_(random_() | 1),
       backlog_(options_.backlog_bytes) {
   bootstrap_.since = ticked_at_ = now.steady;
+  agreed_ = now.wall;
   bootstrap_.reason = discovery_error_;
 }
 
@@ -57,7 +58,7 @@ std::vector<EntryRef> Node::Apply(Now now, std::span<const WriteItem> items) {
                                   : Entry::Make(item.type, item.key, item.value, version,
                                                 ExpiryOf(now.wall, item.ttl_ms)));
   }
-  cache_.MergeAll(entries, now.wall);
+  cache_.MergeAll(entries, ExpiredBy(now));
   return entries;
 }
 
@@ -72,12 +73,13 @@ WriteRefusal Node::Write(Now now, std::span<const WriteItem> items, const WriteO
   }
   std::vector<EntryRef> entries = Apply(now, items);
   const Version version = entries.back()->version();
+  const std::uint64_t first = backlog_.last() + 1;
   for (EntryRef& entry : entries) backlog_.Append(std::move(entry));
   for (Link* link : by_age_) {
     if (link->BatchDue(backlog_)) ready_.wakes.push_back(link->conn());
   }
-  waiters_.Add(backlog_.last(), version, options, now.steady, CountedPeers(items), std::move(done),
-               ready_.completions);
+  waiters_.Add(first, backlog_.last(), version, options, now.steady, CountedPeers(items),
+               std::move(done), ready_.completions);
   return WriteRefusal::kNone;
 }
 
@@ -99,7 +101,7 @@ std::vector<Waiters::Peer> Node::CountedPeers(std::span<const WriteItem> items) 
   std::vector<Waiters::Peer> peers;
   peers.reserve(by_age_.size());
   for (const Link* link : by_age_) {
-    if (link->duplicate() || (link->legacy() && !tellable())) continue;
+    if (link->duplicate() || link->foreign() || (link->legacy() && !tellable())) continue;
     peers.push_back({link->id(), link->record().name, link->reachable()});
   }
   return peers;
@@ -150,19 +152,19 @@ void Node::SortLinks() {
 }
 
 void Node::AddLink(Now now, const PodRecord& record) {
-  const auto departed = departed_.find(record.uid);
+  const auto departed = departed_.find(record.id());
   const std::uint64_t reach =
       departed != departed_.end() ? departed->second.reach : cache_.purge_floor();
   links_.emplace(record.id(), Link(record, reach, now.steady));
-  departed_.erase(record.uid);
+  departed_.erase(record.id());
   Emit(EventKind::kPeerAdded, record.name, record.ip);
 }
 
 void Node::RemoveLink(Now now, std::map<std::string, Link>::iterator it) {
   const Link& link = it->second;
   TellDropped(link);
-  if (!link.record().uid.empty() && !link.duplicate() && !link.legacy()) {
-    departed_[link.record().uid] = {link.reach(), now.steady};
+  if (!link.duplicate() && !link.foreign() && !link.legacy()) {
+    departed_[link.id()] = {link.reach(), now.steady};
   }
   if (link.conn() != 0) {
     ready_.closes.push_back(link.conn());
@@ -217,6 +219,7 @@ std::vector<PeerStatus> Node::Peers(Now now) const {
       const WallMs oldest = WallOf(backlog_.at(next)->version().hlc);
       status.lag_ms = std::max<std::int64_t>(0, now.wall - oldest);
     }
+    if (const auto clock = link->clock().At(now.steady)) status.clock_ahead_ms = *clock - now.wall;
     status.last_ack_ms_ago = link->last_ack_at() < 0 ? -1 : now.steady - link->last_ack_at();
     status.error = link->error();
     peers.push_back(std::move(status));

@@ -75,7 +75,9 @@ class Node {
   // merged? Notes their greatest hlc. A refused one closes its stream; do not call Received then.
   Admission Admit(Now now, ConnId conn, const Message& message);
   // The message, its entries merged if they are to be.
-  void Received(Now now, ConnId conn, const Message& message);
+  // dead: places in it of the entries that were not taken, as Cache::MergeAll tells them.
+  void Received(Now now, ConnId conn, const Message& message,
+                const std::vector<std::uint32_t>& dead);
   void Closed(Now now, ConnId conn, const podmirror::Status& status);
 
   // What is to be sent next on this stream: a message, a question to be answered from the cache, or
@@ -85,7 +87,7 @@ class Node {
 
   void Tick(Now now);
   void BeginDrain(Now now);
-  bool drained() const;
+  bool Drained(Now now) const;
   // Answers every write that waits for peers, as far as it has come.
   void EndWaits();
 
@@ -93,6 +95,9 @@ class Node {
 
   bool serving() const { return synced_ && !draining_; }
   bool synced() const { return synced_; }
+  // A moment that our clock and those of all peers have passed (clock.h): what ended before it has
+  // expired for everybody. Never later than now.wall; up to one Tick old.
+  WallMs ExpiredBy(Now now) const { return std::min(now.wall, agreed_); }
   NodeStatus Status(Now now) const;
   std::vector<PeerStatus> Peers(Now now) const;
   const Backlog& backlog() const { return backlog_; }
@@ -112,7 +117,6 @@ class Node {
     std::optional<Copy> copy;
     bool copied = false;
     bool legacy_copied = false;
-    std::uint64_t verify_hlc = 0;  // passes that began at or after it check the copy
     BootstrapReport report;
     std::string reason;
     std::map<std::string, SteadyMs> busy_until;
@@ -142,10 +146,16 @@ class Node {
   // node_streams.cpp: what comes and goes on the streams
   Link* LinkOf(ConnId conn);
   Link* LinkTo(const Introduction& peer);
-  void OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message);
+  void OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message,
+                        const std::vector<std::uint32_t>& dead);
+  bool OnBatch(Session& session, const Batch& batch, const std::vector<std::uint32_t>& dead);
+  void OnPeersHeartbeat(Now now, Session& session, const Heartbeat& heartbeat);
+  void OnAck(Now now, Link& link, const Ack& ack);
+  void EndSession(ConnId conn);
   void OnLinkMessage(Now now, Link& link, const Message& message);
   std::optional<std::uint64_t> DeadFloor(const Message& message, const Link* from) const;
   void OnFetchReply(Now now, Link& link, const FetchReply& reply);
+  void Complain(Link& link, const std::string& failure);
   void RefuseLink(Now now, Link& link, RefusalReason reason, std::string detail);
   void DropLink(Now now, Link& link, Code code, const std::string& error);
   Heartbeat BeatOf(Now now, bool link_open) const;
@@ -155,6 +165,11 @@ class Node {
   bool LinkHasOther(const Link& link) const;
   void CreditAcks(const Link& link, std::uint64_t first, std::uint64_t last);
 
+  // node_clock.cpp: what has expired for everybody
+  void StepClocks(Now now);
+  void Agree(const PeerClock& clock, Now now);
+  void TellClock(Now now, Session& session, WallMs wall);
+
   // node_floor.cpp: what may be forgotten
   std::vector<const Link*> HoldingLinks(Now now) const;
   std::uint64_t LowestOfDeparted() const;
@@ -162,6 +177,7 @@ class Node {
   std::uint64_t ReachOfLinks(Now now) const;
   std::uint64_t Reach(Now now) const;
   void AdvanceFloor(Now now);
+  void TellFloorHeld(Now now);
   bool RaiseFloor(Now now, std::uint64_t floor);
 
   // node_upkeep.cpp: what happens as time passes
@@ -175,9 +191,10 @@ class Node {
   bool MayPass(const Link& link) const;
   void StepSessions(Now now);
   void StepJoin(Now now);
+  void SpoilChecks();
   JoinView ViewForJoin(Now now) const;
   void BeginCopy(Now now, const std::string& donor);
-  void EndCopy(Now now);
+  void EndCopy();
   void BecomeSynced(Now now);
   void HandOver(Now now);
   bool Elder(const Link& link) const;
@@ -203,7 +220,7 @@ class Node {
     std::uint64_t reach = 0;
     SteadyMs at = 0;
   };
-  std::map<std::string, Departed> departed_;  // by UID
+  std::map<std::string, Departed> departed_;  // by PodRecord::id
   ConnId next_conn_ = 1;
   std::uint64_t next_pass_ = 1;
 
@@ -216,8 +233,10 @@ class Node {
   std::string discovery_error_ = "no answer from discovery yet";
   Bootstrap bootstrap_;
   SteadyMs ticked_at_ = 0;
+  WallMs agreed_ = 0;          // see ExpiredBy
   SteadyMs floor_due_ = 0;     // when the purge floor is looked at next
   SteadyMs floor_at_ = 0;      // when it last advanced
+  bool floor_held_ = false;    // somebody holds it for long, and that was said
   std::deque<Mark> reached_;   // the newest last; tombstone-ttl back, one each floor step
   std::uint64_t matured_ = 0;  // the newest that is older than tombstone-ttl
   Ready ready_;

@@ -36,7 +36,8 @@ std::vector<const Link*> Node::HoldingLinks(Now now) const {
   const auto silent = [&](const Link* link) { return now.steady - link->contact_at() > kSilentMs; };
   std::vector<const Link*> links;
   for (const Link* link : by_age_) {
-    if (!link->duplicate() && !(link->legacy() && link->open())) links.push_back(link);
+    const bool legacy = link->legacy() && link->open();
+    if (!link->duplicate() && !link->foreign() && !legacy) links.push_back(link);
   }
   const auto gone = static_cast<std::size_t>(std::count_if(links.begin(), links.end(), silent));
   if (gone == 0) return links;
@@ -81,7 +82,7 @@ bool Node::RaiseFloor(Now now, std::uint64_t floor) {
     if (link->synced()) floor = std::min(floor, link->peer_reach());
   }
   if (floor <= cache_.purge_floor()) return false;
-  cache_.Purge(floor);
+  cache_.RaiseFloor(floor);
   floor_at_ = now.steady;
   return true;
 }
@@ -93,7 +94,10 @@ void Node::AdvanceFloor(Now now) {
   const std::int64_t ttl = options_.tombstone_ttl_ms;
   const std::int64_t step = std::max<std::int64_t>(ttl / kFloorSteps, 1);
   if (reached_.empty() || now.steady - reached_.back().at >= step) {
+    // Alone, that is what our clock says: a write of ours must not come below it, even when the
+    // clock is set back.
     reached_.push_back({now.steady, ReachOfLinks(now)});
+    hlc_.Observe(reached_.back().hlc);
   }
   while (!reached_.empty() && now.steady - reached_.front().at >= ttl) {
     matured_ = std::max(matured_, reached_.front().hlc);
@@ -108,7 +112,27 @@ void Node::AdvanceFloor(Now now) {
       StepLink(now, *link);
     }
   }
+  TellFloorHeld(now);
   std::erase_if(departed_, [&](const auto& item) { return now.steady - item.second.at >= ttl; });
+}
+
+// Whoever has had no pass for longer than tombstones are kept holds all of them: worth a word, for
+// it may be for a day.
+void Node::TellFloorHeld(Now now) {
+  const Link* holds = nullptr;
+  for (const Link* link : HoldingLinks(now)) {
+    if (holds == nullptr || link->contact_at() < holds->contact_at()) holds = link;
+  }
+  const std::int64_t held_ms = holds == nullptr ? 0 : now.steady - holds->contact_at();
+  const bool held = held_ms > options_.tombstone_ttl_ms;
+  if (held == floor_held_) return;
+  floor_held_ = held;
+  if (held) {
+    Emit(EventKind::kFloorHeld, holds->record().name, "no repair pass with it",
+         {{"seconds", static_cast<std::uint64_t>(held_ms) / 1000}});
+  } else {
+    Emit(EventKind::kFloorHeld, {}, "not any more");
+  }
 }
 
 }  // namespace podmirror::sync

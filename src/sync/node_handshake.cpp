@@ -14,6 +14,7 @@ Introduction Node::Introduce(Now now) const {
   self.entries = cache_.Stats().entries;
   self.hlc = hlc_.Current(now.wall);
   self.purge_floor = cache_.purge_floor();
+  self.wall = now.wall;
   return self;
 }
 
@@ -58,10 +59,12 @@ void Node::OnHello(Now now, ConnId conn, Session& session, const Hello& hello) {
     session.accepted = true;
     session.peer = hello.self;
     session.peer_floor = hello.self.purge_floor;
+    TellClock(now, session, hello.self.wall);
     Link* link = LinkTo(hello.self);
     if (link == nullptr) {
       ready_.unknown_peer = set_.has_value();
     } else {
+      link->SpoilCheck();  // until now its writes had no way to us
       if (link->open() && link->incarnation() != hello.self.incarnation) {
         ready_.closes.push_back(link->conn());
         DropLink(now, *link, Code::kUnavailable, "it has been started anew");
@@ -99,6 +102,7 @@ void Node::OnHelloReply(Now now, Link& link, const HelloReply& reply) {
   }
   hlc_.Observe(reply.self.hlc);
   link.Accept(reply, backlog_, now.steady);
+  Agree(link.clock(), now);
   Emit(EventKind::kPeerConnected, link.record().name, reply.legacy ? "hellorpc" : "podmirror.v1");
   StepLink(now, link);
   StepJoin(now);

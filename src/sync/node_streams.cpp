@@ -55,7 +55,7 @@ void Node::Closed(Now now, ConnId conn, const podmirror::Status& status) {
   if (const auto found = sessions_.find(conn); found != sessions_.end()) {
     const bool accepted = found->second.accepted;
     const Link* back = accepted ? LinkTo(found->second.peer) : nullptr;
-    sessions_.erase(found);
+    EndSession(conn);
     // As in DropLink, for one that we have no link to.
     if (draining_ && accepted && (back == nullptr || !back->open())) HandOver(now);
     return;
@@ -63,6 +63,14 @@ void Node::Closed(Now now, ConnId conn, const podmirror::Status& status) {
   Link* link = LinkOf(conn);
   if (link == nullptr) return;
   DropLink(now, *link, status.code(), status.message());
+}
+
+// What the peer wrote meanwhile may be missing here until a pass with it.
+void Node::EndSession(ConnId conn) {
+  const auto found = sessions_.find(conn);
+  Link* link = found->second.accepted ? LinkTo(found->second.peer) : nullptr;
+  sessions_.erase(found);
+  if (link != nullptr) link->SpoilCheck();
 }
 
 void Node::DropLink(Now now, Link& link, Code code, const std::string& error) {
@@ -136,7 +144,7 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
       RefuseLink(now, *link, sane ? RefusalReason::kProtocol : RefusalReason::kClockSkew,
                  sane ? "it broke the protocol" : "it sent a version more than 24 h ahead");
     } else {
-      sessions_.erase(found);
+      EndSession(conn);
       ready_.closes.push_back(conn);
     }
     return {Admission::kRefused, {}};
@@ -161,7 +169,8 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
   return merge;
 }
 
-void Node::Received(Now now, ConnId conn, const Message& message) {
+void Node::Received(Now now, ConnId conn, const Message& message,
+                    const std::vector<std::uint32_t>& dead) {
   Link* link = LinkOf(conn);
   const auto session = sessions_.find(conn);
   if (link == nullptr && session == sessions_.end()) return;
@@ -173,11 +182,12 @@ void Node::Received(Now now, ConnId conn, const Message& message) {
   if (link != nullptr) {
     OnLinkMessage(now, *link, message);
   } else {
-    OnSessionMessage(now, conn, session->second, message);
+    OnSessionMessage(now, conn, session->second, message, dead);
   }
 }
 
-void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message) {
+void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message,
+                            const std::vector<std::uint32_t>& dead) {
   if (const auto* hello = std::get_if<Hello>(&message)) {
     OnHello(now, conn, session, *hello);
     return;
@@ -185,22 +195,10 @@ void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Messag
   bool fine = session.accepted && session.answers_due.size() < kMaxQuestions;
   if (fine) {
     if (const auto* batch = std::get_if<Batch>(&message)) {
-      session.ack_due = batch->last_seq;
+      fine = OnBatch(session, *batch, dead);
     } else if (const auto* heartbeat = std::get_if<Heartbeat>(&message)) {
       fine = Sane(now, heartbeat->hlc, heartbeat->purge_floor);
-      Link* link = fine ? LinkTo(session.peer) : nullptr;
-      if (fine) {
-        hlc_.Observe(heartbeat->hlc);
-        session.peer_floor = heartbeat->purge_floor;
-        session.stays = !heartbeat->draining;
-        session.heartbeat_due = true;
-      }
-      if (link != nullptr && link->incarnation() == session.peer.incarnation) {
-        link->OnPeersHeartbeat(*heartbeat);
-        RaiseFloor(now, heartbeat->purge_floor);
-        StepLink(now, *link);
-        StepJoin(now);
-      }
+      if (fine) OnPeersHeartbeat(now, session, *heartbeat);
     } else if (const auto* sums = std::get_if<SumsRequest>(&message)) {
       session.answers_due.push_back(*sums);
     } else if (const auto* offer = std::get_if<Offer>(&message)) {
@@ -216,9 +214,44 @@ void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Messag
   if (fine) {
     ready_.wakes.push_back(conn);
   } else {
-    sessions_.erase(conn);
+    EndSession(conn);
     ready_.closes.push_back(conn);
   }
+}
+
+bool Node::OnBatch(Session& session, const Batch& batch, const std::vector<std::uint32_t>& dead) {
+  // Its run was restarted: what lies between came by no batch.
+  Link* link = LinkTo(session.peer);
+  if (link != nullptr && session.next_seq != 0 && batch.first_seq > session.next_seq) {
+    link->SpoilCheck();
+  }
+  session.next_seq = batch.last_seq + 1;
+  session.ack_due = Ack{batch.last_seq, dead};
+  return true;
+}
+
+void Node::OnPeersHeartbeat(Now now, Session& session, const Heartbeat& heartbeat) {
+  hlc_.Observe(heartbeat.hlc);
+  session.peer_floor = heartbeat.purge_floor;
+  session.stays = !heartbeat.draining;
+  session.heartbeat_due = true;
+  TellClock(now, session, heartbeat.wall);
+  Link* link = LinkTo(session.peer);
+  if (link == nullptr || link->incarnation() != session.peer.incarnation) return;
+  link->OnPeersHeartbeat(heartbeat);
+  RaiseFloor(now, heartbeat.purge_floor);
+  StepLink(now, *link);
+  StepJoin(now);
+}
+
+// A write that the peer refused as dead stands here until a pass drops it: it is not there.
+void Node::OnAck(Now now, Link& link, const Ack& ack) {
+  const std::uint64_t before = link.acked();
+  if (!link.OnAck(ack.seq, now.steady)) return;
+  for (const std::uint32_t place : ack.dead) {
+    waiters_.Refused(link.id(), before + 1 + place, ready_.completions);
+  }
+  CreditAcks(link, before + 1, link.acked());
 }
 
 void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
@@ -228,9 +261,7 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
   }
   if (!link.open()) return;
   if (const auto* ack = std::get_if<Ack>(&message)) {
-    const std::uint64_t before = link.acked();
-    link.OnAck(ack->seq, now.steady);
-    CreditAcks(link, before + 1, link.acked());
+    OnAck(now, link, *ack);
   } else if (const auto* heartbeat = std::get_if<Heartbeat>(&message)) {
     if (!Sane(now, heartbeat->hlc, heartbeat->purge_floor)) {
       RefuseLink(now, link, RefusalReason::kClockSkew,
@@ -238,7 +269,8 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
       return;
     }
     hlc_.Observe(heartbeat->hlc);
-    link.OnHeartbeat(*heartbeat);
+    link.OnHeartbeat(*heartbeat, now.steady);
+    Agree(link.clock(), now);
     RaiseFloor(now, heartbeat->purge_floor);
   } else if (const auto* fetched = std::get_if<FetchReply>(&message)) {
     OnFetchReply(now, link, *fetched);
@@ -247,8 +279,9 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
   } else if (link.pass()) {
     link.PassProgress(now.steady);
     if (const auto* sums = std::get_if<Sums>(&message)) link.pass()->OnSums(*sums, cache_);
-    if (const auto* reply = std::get_if<OfferReply>(&message))
-      link.pass()->OnOfferReply(*reply, cache_);
+    if (const auto* reply = std::get_if<OfferReply>(&message)) {
+      link.pass()->OnOfferReply(*reply, cache_, ExpiredBy(now));
+    }
     if (const auto* pushed = std::get_if<PushReply>(&message)) link.pass()->OnPushReply(*pushed);
     if (link.pass()->broken()) {
       RefuseLink(now, link, RefusalReason::kProtocol, "it broke the protocol of repair");
@@ -263,7 +296,11 @@ void Node::OnFetchReply(Now now, Link& link, const FetchReply& reply) {
   const std::string id = link.id();
   std::optional<Copy>& copy = bootstrap_.copy;
   if (copy && copy->donor == id) {
-    if (reply.busy) {
+    if (!reply.failure.empty()) {
+      bootstrap_.busy_until[id] = now.steady + kFetchStuckMs;
+      copy.reset();
+      Complain(link, reply.failure);
+    } else if (reply.busy) {
       bootstrap_.busy_until[id] = now.steady + 100 + static_cast<std::int64_t>(random_() % 200);
       copy.reset();
     } else {
@@ -271,12 +308,26 @@ void Node::OnFetchReply(Now now, Link& link, const FetchReply& reply) {
       for (const EntryRef& entry : reply.entries) {
         bootstrap_.report.bytes += entry->key().size() + entry->value().size();
       }
-      if (reply.done && copy->finishing) EndCopy(now);
+      if (reply.done && copy->finishing) EndCopy();
     }
     return;
   }
   const auto legacy = legacy_passes_.find(id);
-  if (legacy != legacy_passes_.end()) legacy->second.OnFetchReply(reply);
+  if (legacy == legacy_passes_.end()) return;
+  Complain(link, reply.failure);
+  if (reply.failure.empty()) {
+    legacy->second.OnFetchReply(reply);
+    return;
+  }
+  legacy_passes_.erase(legacy);
+  link.AbandonPass(NextPassAt(now));
+}
+
+// Says it once, as long as it is the same.
+void Node::Complain(Link& link, const std::string& failure) {
+  if (link.error() == failure) return;
+  link.set_complaint(failure);
+  if (!failure.empty()) Emit(EventKind::kGetAllFailed, link.record().name, failure);
 }
 
 // --- what goes out ---
@@ -295,7 +346,9 @@ Heartbeat Node::BeatOf(Now now, bool link_open) const {
           cache_.purge_floor(),
           synced_,
           link_open,
-          draining_};
+          draining_,
+          !set_.has_value(),
+          now.wall};
 }
 
 Node::Outgoing Node::NextForSession(Now now, Session& session) {
@@ -303,7 +356,7 @@ Node::Outgoing Node::NextForSession(Now now, Session& session) {
     Message reply = *std::exchange(session.hello_reply, std::nullopt);
     return reply;
   }
-  if (session.ack_due != 0) return Message(Ack{std::exchange(session.ack_due, 0)});
+  if (session.ack_due) return Message(*std::exchange(session.ack_due, std::nullopt));
   if (std::exchange(session.heartbeat_due, false)) {
     const Link* link = LinkTo(session.peer);
     const bool link_open =

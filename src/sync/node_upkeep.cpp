@@ -8,7 +8,6 @@ namespace podmirror::sync {
 namespace {
 
 constexpr std::int64_t kFloorLookMs = 1000;
-constexpr std::int64_t kFetchStuckMs = 10'000;
 constexpr std::int64_t kLongestTickMs = 1000;
 
 }  // namespace
@@ -17,6 +16,7 @@ void Node::Tick(Now now) {
   // A process that was stopped has not waited for anybody meanwhile.
   if (set_) bootstrap_.waited_ms += std::min(now.steady - ticked_at_, kLongestTickMs);
   ticked_at_ = now.steady;
+  StepClocks(now);
   for (Link* link : by_age_) StepLink(now, *link);
   StepSessions(now);
   waiters_.Tick(now.steady, ready_.completions);
@@ -89,7 +89,7 @@ void Node::StepPass(Now now, Link& link) {
     link.EndPass(now.steady, NextPassAt(now));
     CreditAcks(link, 1, link.covered());
     // Now we have had all that it had, and nothing that was dead there.
-    cache_.Purge(peer_floor);
+    cache_.RaiseFloor(peer_floor);
     if (received + sent > 0) {
       Emit(EventKind::kRepairDone, link.record().name, restart ? "connect" : "periodic",
            {{"received", received}, {"sent", sent}});
@@ -119,7 +119,7 @@ void Node::TellDropped(const Link& link) {
 }
 
 void Node::BeginPass(Now now, Link& link) {
-  link.BeginPass(next_pass_++, hlc_.Current(now.wall), backlog_, now.steady);
+  link.BeginPass(next_pass_++, hlc_.Next(now.wall), backlog_, now.steady);
 }
 
 bool Node::OldestSynced() const {
@@ -131,14 +131,11 @@ bool Node::OldestSynced() const {
 
 void Node::StepSessions(Now now) {
   for (auto it = sessions_.begin(); it != sessions_.end();) {
-    const Session& session = it->second;
+    const auto& [conn, session] = *it++;
     const bool mute = !session.accepted && now.steady - session.opened_at > kSessionHelloMs;
-    if (mute || now.steady - session.heard_at > kSessionSilenceMs) {
-      ready_.closes.push_back(it->first);
-      it = sessions_.erase(it);
-    } else {
-      ++it;
-    }
+    if (!mute && now.steady - session.heard_at <= kSessionSilenceMs) continue;
+    ready_.closes.push_back(conn);
+    EndSession(conn);
   }
 }
 
@@ -157,20 +154,22 @@ JoinView Node::ViewForJoin(Now now) const {
   view.copied = bootstrap_.copied;
   view.legacy_copied = bootstrap_.legacy_copied;
   for (const Link* link : by_age_) {
-    if (link->duplicate()) continue;
+    if (link->duplicate() || link->foreign()) continue;
     JoinPeer peer;
     peer.id = link->id();
     peer.name = link->record().name;
     peer.reached = link->open();
     peer.failed = link->failed();
     peer.record_ready = link->record().ready;
+    peer.recorded = link->record().recorded();
     peer.legacy = link->legacy();
     peer.synced = link->synced();
     peer.elder = Elder(*link);
+    peer.lost = link->lost();
     const auto busy = bootstrap_.busy_until.find(peer.id);
     peer.busy = busy != bootstrap_.busy_until.end() && now.steady < busy->second;
     peer.link_open = link->link_open();
-    peer.passed = bootstrap_.copied && link->passed() >= bootstrap_.verify_hlc;
+    peer.checked = bootstrap_.copied && link->Checked(now.steady);
     peer.error = link->error();
     view.peers.push_back(std::move(peer));
   }
@@ -189,6 +188,7 @@ void Node::StepJoin(Now now) {
       DecideJoin(ViewForJoin(now), {options_.bootstrap_timeout_ms, options_.bootstrap_alone});
   switch (decision.kind) {
     case JoinDecision::Kind::kWait:
+      SpoilChecks();  // who waits has to look again afterwards
       break;
     case JoinDecision::Kind::kCopy:
       BeginCopy(now, decision.peer);
@@ -225,11 +225,16 @@ void Node::BeginCopy(Now now, const std::string& donor) {
   ready_.wakes.push_back(link.conn());
 }
 
-void Node::EndCopy(Now now) {
+void Node::EndCopy() {
   (links_.at(bootstrap_.copy->donor).legacy() ? bootstrap_.legacy_copied : bootstrap_.copied) =
       true;
-  bootstrap_.verify_hlc = hlc_.Next(now.wall);
+  SpoilChecks();
   bootstrap_.copy.reset();
+}
+
+// Only passes that begin from now on check the copy.
+void Node::SpoilChecks() {
+  for (Link* link : by_age_) link->SpoilCheck();
 }
 
 void Node::BecomeSynced(Now now) {
@@ -269,7 +274,7 @@ void Node::HandOver(Now now) {
   for (Link* link : by_age_) link->PassNow();
 }
 
-bool Node::drained() const {
+bool Node::Drained(Now now) const {
   // An unsynced node has accepted nothing that anybody would lack.
   if (!synced_) return true;
   bool handed_over = true;
@@ -282,8 +287,7 @@ bool Node::drained() const {
   for (const Link* link : by_age_) {
     if (link->duplicate() || link->refused()) continue;
     if (!link->open()) {
-      // One that was reset is dialled once more: only when that fails as well, nobody is there.
-      may_come = may_come || link->silent() || link->lost_at() < drain_at_ || link->failures() < 2;
+      may_come = may_come || !link->Gone(drain_at_, now.steady);
       continue;
     }
     // What a run that restarted has left out, the pass with whoever is synced hands over.

@@ -241,14 +241,16 @@ bool Pass::Plausible(const OfferReply& reply) const {
   return reply.next == 0 || (bytes >= kChunkBytes && offered(reply.next));
 }
 
-void Pass::OnOfferReply(const OfferReply& reply, Cache& cache) {
+void Pass::OnOfferReply(const OfferReply& reply, Cache& cache, WallMs now) {
   if (!Awaits(Step::kOffer, reply.pass)) return;
   if (!Plausible(reply)) {
     broken_ = true;
     return;
   }
   received_ += reply.entries.size();
-  dropped_ += cache.Drop(reply.dead, reply.floor);
+  // The answerer's floor may have risen since the pass began. What lies between would be dead, too,
+  // but this pass does not make that floor ours, and an older tombstone could be stored after it.
+  dropped_ += cache.Drop(reply.dead, std::min(reply.floor, peer_floor_), now);
   wants_.assign(reply.wants.begin(), reply.wants.end());
   auto rest = buckets_.begin() + static_cast<std::ptrdiff_t>(offered_);
   first_ = 0;

@@ -54,8 +54,8 @@ class Pass {
 
   // Replies; all but the one to the present request are ignored. Entries have been merged already.
   void OnSums(const Sums& sums, const Cache& cache);
-  // Drops what is dead.
-  void OnOfferReply(const OfferReply& reply, Cache& cache);
+  // Drops what is dead; `now` as for Cache::Drop.
+  void OnOfferReply(const OfferReply& reply, Cache& cache, WallMs now);
   void OnPushReply(const PushReply& reply);
 
   bool done() const { return done_; }

@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "base/env.h"
+#include "sync/clock.h"
 #include "sync/message.h"
 
 namespace podmirror::sync {
@@ -31,16 +32,16 @@ struct Session {
   SteadyMs fetched_at = -kJoinerMs;  // last time it asked for a chunk of the copy
   std::uint64_t peer_floor = 0;
   bool stays = false;  // its last heartbeat said that it does not drain
+  PeerClock clock;
+  std::uint64_t next_seq = 0;  // of its next batch, if its run goes on; 0 before the first one
 
   // What is to be sent, in this order.
   std::optional<HelloReply> hello_reply;
-  std::uint64_t ack_due = 0;  // 0 = none
+  std::optional<Ack> ack_due;
   bool heartbeat_due = false;
   std::deque<std::variant<SumsRequest, Offer, Fetch, PushReply>> answers_due;
 
-  bool HasNext() const {
-    return hello_reply || ack_due != 0 || heartbeat_due || !answers_due.empty();
-  }
+  bool HasNext() const { return hello_reply || ack_due || heartbeat_due || !answers_due.empty(); }
 };
 
 }  // namespace podmirror::sync

@@ -68,6 +68,12 @@ std::string_view ToString(EventKind kind) {
       return "repair_done";
     case EventKind::kDeadDropped:
       return "dead_dropped";
+    case EventKind::kClocksApart:
+      return "clocks_apart";
+    case EventKind::kFloorHeld:
+      return "floor_held";
+    case EventKind::kGetAllFailed:
+      return "get_all_failed";
     case EventKind::kDraining:
       return "draining";
     case EventKind::kDrained:

@@ -69,6 +69,7 @@ struct NodeStatus {
   BootstrapReport bootstrap;
   std::uint64_t hlc = 0;
   std::uint64_t backlog_bytes = 0;
+  std::uint64_t expired = 0;  // entries that expired here since the start
 };
 
 enum class LinkState : std::uint8_t { kConnecting, kStreaming, kRepairing, kLegacy, kRefused };
@@ -83,7 +84,9 @@ struct PeerStatus {
   std::uint64_t behind_bytes = 0;
   std::int64_t lag_ms = 0;            // age of the oldest of these that we still hold
   std::int64_t last_ack_ms_ago = -1;  // -1 = never
-  std::string error;                  // why there is no stream; empty when there is
+  std::int64_t clock_ahead_ms = 0;    // of ours; 0 as long as it has told nothing
+  // Why there is no stream, or what a legacy peer could not do; empty when all is well.
+  std::string error;
 };
 
 enum class EventKind : std::uint8_t {
@@ -98,6 +101,9 @@ enum class EventKind : std::uint8_t {
   kNotReady,  // the reason changed while bootstrapping
   kRepairDone,
   kDeadDropped,
+  kClocksApart,   // a peer's clock and ours; detail: which one is ahead, empty when no more
+  kFloorHeld,     // by a peer, for longer than tombstone-ttl; or not any more
+  kGetAllFailed,  // of a legacy peer
   kDraining,
   kDrained,
 };

@@ -40,10 +40,15 @@ WriteOutcome Waiters::Waiter::Outcome() const {
   return outcome;
 }
 
-void Waiters::Add(std::uint64_t seq, Version version, const WriteOptions& options, SteadyMs now,
-                  std::vector<Peer> peers, WriteDone done, Completions& out) {
-  Waiter waiter{options.ack, version,          now + options.timeout_ms,
-                0,           std::move(peers), std::move(done)};
+void Waiters::Add(std::uint64_t first, std::uint64_t seq, Version version,
+                  const WriteOptions& options, SteadyMs now, std::vector<Peer> peers,
+                  WriteDone done, Completions& out) {
+  Waiter waiter{.first = first,
+                .level = options.ack,
+                .version = version,
+                .deadline = now + options.timeout_ms,
+                .pending = std::move(peers),
+                .done = std::move(done)};
   if (waiter.Over() || waiters_.size() >= kMaxWaiters) {
     WriteOutcome outcome = waiter.Outcome();
     out.emplace_back(std::move(waiter.done), std::move(outcome));
@@ -65,12 +70,23 @@ void Waiters::Acked(const std::string& peer, std::uint64_t first, std::uint64_t 
     auto& pending = it->second.pending;
     const auto found = std::find_if(pending.begin(), pending.end(),
                                     [&](const Peer& candidate) { return candidate.id == peer; });
-    if (found != pending.end()) {
+    if (found != pending.end() && !found->refused) {
       pending.erase(found);
       ++it->second.acked;
     }
     it = Settle(it, out);
   }
+}
+
+void Waiters::Refused(const std::string& peer, std::uint64_t number, Completions& out) {
+  const auto it = waiters_.lower_bound(number);
+  if (it == waiters_.end() || it->second.first > number) return;
+  for (Peer& candidate : it->second.pending) {
+    if (candidate.id != peer) continue;
+    candidate.refused = true;
+    candidate.reachable = false;
+  }
+  Settle(it, out);
 }
 
 void Waiters::Unreachable(const std::string& peer, Completions& out) {

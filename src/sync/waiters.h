@@ -23,17 +23,20 @@ class Waiters {
     std::string id;
     std::string name;
     bool reachable = true;  // false: not waited for
+    bool refused = false;   // it took the write for dead, or a part of it
   };
   using Completions = std::vector<std::pair<WriteDone, WriteOutcome>>;
 
   // More writes than this do not wait: they end at once as not met.
   static constexpr std::size_t kMaxWaiters = 65536;
 
-  // A write that ended with number `seq`; `peers` are those counted, oldest first. Ends at once
-  // when nothing is to be waited for.
-  void Add(std::uint64_t seq, Version version, const WriteOptions& options, SteadyMs now,
-           std::vector<Peer> peers, WriteDone done, Completions& out);
+  // A write of the numbers first..seq; `peers` are those counted, oldest first. Ends at once when
+  // nothing is to be waited for.
+  void Add(std::uint64_t first, std::uint64_t seq, Version version, const WriteOptions& options,
+           SteadyMs now, std::vector<Peer> peers, WriteDone done, Completions& out);
 
+  // The peer does not take the write of this number: it stays pending, and is not waited for.
+  void Refused(const std::string& peer, std::uint64_t number, Completions& out);
   // The peer holds every write numbered first..last.
   void Acked(const std::string& peer, std::uint64_t first, std::uint64_t last, Completions& out);
   // The peer is not waited for any more; it stays pending.
@@ -49,6 +52,7 @@ class Waiters {
 
  private:
   struct Waiter {
+    std::uint64_t first;  // of its numbers; the last one is the key
     AckLevel level;
     Version version;
     SteadyMs deadline;

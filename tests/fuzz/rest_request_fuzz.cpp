@@ -64,7 +64,8 @@ struct Shared {
     env.Advance(1000);
     const Now now = env.now();
     const std::uint64_t floor = HlcOf(now.wall);
-    cache.Purge(floor);
+    cache.RaiseFloor(floor);
+    cache.Purge();
     for (const EntryRef& entry : Entries()) {
       cache.Merge(Entry::MakeTombstone(entry->type(), entry->key(), {floor, 0}), now.wall);
     }

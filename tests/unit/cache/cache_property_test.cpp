@@ -177,11 +177,11 @@ TEST_CASE("everything stays exact through random operations") {
       }
     }
     if (random() % 2 == 0) cache.Sweep(kNow - 30 + random() % 60);
-    if (random() % 2 == 0) cache.Purge(random() % 60);
+    if (random() % 2 == 0) PurgeTo(cache, random() % 60);
     if (random() % 8 == 0) {
       for (const EntryRef& entry : RandomEntries(random, 50)) {
         const std::uint64_t hash = entry->key_hash();
-        cache.Drop({&hash, 1}, random() % 60);
+        cache.Drop({&hash, 1}, random() % 60, kNow);
       }
     }
     CheckInvariants(cache);
@@ -202,10 +202,10 @@ TEST_CASE("caches that merged the same and purged to the same floor are equal") 
   for (const EntryRef& entry : entries) {
     purged_early.Merge(entry, kNow);
     purged_late.Merge(entry, kNow);
-    if (random() % 10 == 0) purged_early.Purge(random() % 30);
+    if (random() % 10 == 0) PurgeTo(purged_early, random() % 30);
   }
-  purged_early.Purge(30);
-  purged_late.Purge(30);
+  PurgeTo(purged_early, 30);
+  PurgeTo(purged_late, 30);
   CHECK(Contents(purged_early) == Contents(purged_late));
   CHECK(purged_early.digest() == purged_late.digest());
   CheckInvariants(purged_early);

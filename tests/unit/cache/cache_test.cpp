@@ -132,7 +132,7 @@ TEST_CASE("purging forgets tombstones up to the floor and nothing else") {
     cache.Merge(Entry::Make(1, "live" + std::to_string(hlc), "v"sv, {hlc, 1}), kNow);
     cache.Merge(Entry::MakeTombstone(1, "dead" + std::to_string(hlc), {hlc, 1}), kNow);
   }
-  CHECK(cache.Purge(400) == 400);
+  CHECK(PurgeTo(cache, 400) == 400);
   CHECK(cache.purge_floor() == 400);
   CHECK_FALSE(cache.Peek(1, "dead400"));
   CHECK(cache.Peek(1, "dead401"));
@@ -140,17 +140,35 @@ TEST_CASE("purging forgets tombstones up to the floor and nothing else") {
   CHECK(cache.Stats().tombstones == 600);
   CheckInvariants(cache);
 
-  CHECK(cache.Purge(399) == 0);  // never back
+  CHECK(PurgeTo(cache, 399) == 0);  // never back
   CHECK(cache.purge_floor() == 400);
-  CHECK(cache.Purge(400) == 0);
-  CHECK(cache.Purge(std::numeric_limits<std::uint64_t>::max()) == 600);
+  CHECK(PurgeTo(cache, 400) == 0);
+  CHECK(PurgeTo(cache, std::numeric_limits<std::uint64_t>::max()) == 600);
   CHECK(cache.Stats().entries == 1000);
+  CheckInvariants(cache);
+}
+
+TEST_CASE("tombstones are forgotten some at a time, and none is taken meanwhile") {
+  Cache cache;
+  for (std::uint64_t i = 1; i <= 1000; ++i) {
+    cache.Merge(Entry::MakeTombstone(1, "k" + std::to_string(i), {i, 1}), kNow);
+  }
+  cache.RaiseFloor(900);
+  CHECK(cache.Stats().tombstones == 1000);
+  CHECK(cache.Merge(Entry::MakeTombstone(1, "late", {900, 1}), kNow) == MergeResult::kPurged);
+  const std::uint64_t some = cache.Purge(100);
+  CHECK(some >= 100);
+  CHECK(some < 300);  // a shard holds a few
+  std::uint64_t all = some;
+  while (const std::uint64_t more = cache.Purge(100)) all += more;
+  CHECK(all == 900);
+  CHECK(cache.Purge() == 0);
   CheckInvariants(cache);
 }
 
 TEST_CASE("a tombstone at or below the floor kills what is older, but is not stored") {
   Cache cache;
-  cache.Purge(10);
+  PurgeTo(cache, 10);
   CHECK(cache.Merge(Dead(10), kNow) == MergeResult::kPurged);
   CHECK_FALSE(cache.Peek(1, "key"));
 
@@ -172,7 +190,7 @@ TEST_CASE("what expires at or below the floor is dropped at once") {
   Cache cache;
   cache.Merge(Live(5, "value", kNow), kNow - 1);
   cache.Merge(Entry::Make(1, "other", "value"sv, {11, 1}, kNow), kNow - 1);
-  cache.Purge(10);
+  PurgeTo(cache, 10);
   CHECK(cache.Stats().entries == 2);
   CHECK(cache.Sweep(kNow) == 2);
   CHECK_FALSE(cache.Peek(1, "key"));

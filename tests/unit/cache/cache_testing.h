@@ -28,6 +28,12 @@ inline std::map<Key, std::string> Contents(const Cache& cache) {
   return contents;
 }
 
+// Raises the floor, and forgets all that it lets go. Returns how many tombstones that were.
+inline std::uint64_t PurgeTo(Cache& cache, std::uint64_t floor) {
+  cache.RaiseFloor(floor);
+  return cache.Purge();
+}
+
 // Requires: nobody changes the cache meanwhile. Counts what is stored and compares it with every
 // digest and counter of the cache.
 inline void CheckInvariants(const Cache& cache) {

@@ -63,7 +63,7 @@ TEST_CASE("any thread may do anything at any time") {
   threads.emplace_back([&] {
     for (std::uint64_t round = 0; writing > 0; ++round) {
       cache.Sweep(kNow + static_cast<WallMs>(round % 20));
-      cache.Purge(round);
+      PurgeTo(cache, round);
       cache.group_sums();
       cache.Stats();
       cache.Types();
@@ -100,8 +100,8 @@ TEST_CASE("a scan by buckets shows what exists throughout exactly once, whatever
     // Comes and goes all around the steady ones, so that their places in the table move.
     for (std::uint64_t hlc = 2; !done; ++hlc) {
       Write(cache, hlc, 2000);
-      cache.Purge(hlc);
-      cache.Purge(2000 + hlc);
+      PurgeTo(cache, hlc);
+      PurgeTo(cache, 2000 + hlc);
     }
   });
   for (int scan = 0; scan < 10; ++scan) {

@@ -1,6 +1,7 @@
 // The purge floor, and what becomes of what a daemon holds that was away for longer than it allows.
 #include <catch2/catch.hpp>
 
+#include "cache/cache_testing.h"
 #include "sync/sync_testing.h"
 
 namespace podmirror::sync {
@@ -45,7 +46,7 @@ struct Fixture {
   void PeerForgets() {
     peer.intro.purge_floor = HlcOf(node.env.now().wall - kHour);
     peer.intro.hlc = HlcOf(node.env.now().wall);
-    peer.cache.Purge(peer.intro.purge_floor);
+    PurgeTo(peer.cache, peer.intro.purge_floor);
   }
 
   TestNode node;
@@ -73,6 +74,43 @@ TEST_CASE("a listed peer without contact holds the floor, until it has left for 
   CHECK(f.node.cache.Stats().tombstones == 1);
   f.node.Run(kHour / 16 + 4 * kStep, kStep);
   CHECK(f.node.cache.Stats().tombstones == 0);
+}
+
+TEST_CASE("one without a UID holds it as well when it leaves") {
+  Fixture f;
+  PeerSet set = SetOf({2});
+  set.peers[0].uid.clear();
+  f.node.driver.SetPeers(set);
+  f.node.Run(5 * kHour, kStep);
+  f.List({});
+  f.node.Run(kHour - 2 * kStep, kStep);
+  CHECK(f.node.cache.Stats().tombstones == 1);
+  f.node.Run(kHour / 16 + 4 * kStep, kStep);
+  CHECK(f.node.cache.Stats().tombstones == 0);
+}
+
+TEST_CASE("a peer of another cluster holds nothing") {
+  Fixture f;
+  f.List({2});
+  f.peer.intro.cluster = "prod/other";
+  f.peer.Open(f.node);
+  f.node.Run(kHour + kHour / 16 + 4 * kStep, kStep);
+  CHECK(f.node.cache.Stats().tombstones == 0);
+}
+
+TEST_CASE("whoever holds the floor for long is named once, and when it does no more") {
+  Fixture f;
+  f.List({2});
+  f.node.Run(5 * kHour, kStep);
+  const auto told = [&] {
+    return std::count_if(f.node.events.begin(), f.node.events.end(),
+                         [](const Event& event) { return event.kind == EventKind::kFloorHeld; });
+  };
+  CHECK(told() == 1);
+  while (f.node.transport.closed.contains(f.node.DialledTo(f.peer.id))) f.node.Run(100);
+  f.Connect();
+  f.node.Run(2 * kStep, kStep);
+  CHECK(told() == 2);
 }
 
 // Of two, the older gives up the other; of more, those who are more.
@@ -223,7 +261,7 @@ TEST_CASE("a daemon that was away gets all that is alive from whomever it meets 
   f.PeerForgets();
   third.intro.purge_floor = f.peer.intro.purge_floor;
   third.intro.hlc = f.peer.intro.hlc;
-  third.cache.Purge(third.intro.purge_floor);
+  PurgeTo(third.cache, third.intro.purge_floor);
   for (FakePeer* peer : {&f.peer, &third}) peer->cache.Merge(alive, kStartWall);
   const ConnId conn = f.peer.Open(f.node);
   const ConnId other = third.Open(f.node);
@@ -279,6 +317,28 @@ TEST_CASE("during a pass with a peer of a higher floor nothing that is dead is t
   f.node.driver.Receive(inbound, Batch{1, 1, {dead}});
   CHECK_FALSE(f.node.Has("dead"));
   REQUIRE(beat);
+}
+
+// Else a tombstone could be stored that is older than what was dropped.
+TEST_CASE("a pass drops up to the floor that it takes over, and not beyond") {
+  Fixture f;
+  f.List({2});
+  const std::uint64_t between = HlcOf(f.node.env.now().wall);
+  ConnId inbound = 0;
+  f.peer.SayHello(f.node, &inbound);
+  f.node.driver.Receive(inbound, Batch{1, 1, {Entry::Make(1, "dead", "v", {between, 77})}});
+  REQUIRE(f.node.Has("dead"));
+  f.node.env.Advance(3 * kHour);
+  f.peer.intro.hlc = HlcOf(f.node.env.now().wall);
+  f.peer.intro.purge_floor = between - HlcOf(kHour);  // as it tells when the pass begins
+  f.peer.cache.RaiseFloor(between);                   // and when it answers
+  f.Connect();
+  CHECK(f.node.Has("dead"));
+  CHECK(f.node.cache.purge_floor() == f.peer.intro.purge_floor);
+  // The next one, which knows.
+  f.peer.intro.purge_floor = between;
+  for (int i = 0; i < 30 && f.node.Has("dead"); ++i) f.Serve(f.node.DialledTo(f.peer.id), kStep);
+  CHECK_FALSE(f.node.Has("dead"));
 }
 
 TEST_CASE("a joiner takes over the floor of whom it has checked its copy with") {

@@ -130,10 +130,22 @@ TEST_CASE("a refusal by the peer is shown, and tried again later") {
   CHECK(f.StateOfPeer() != LinkState::kRefused);
 }
 
-TEST_CASE("a refused peer is not waited for") {
+TEST_CASE("a peer of another cluster is no peer: no acknowledgement counts it") {
   Fixture f;
   f.node.driver.SetPeers(SetOf({2}));
   f.peer.intro.cluster = "prod/other";
+  f.peer.Open(f.node);
+  std::optional<WriteOutcome> told;
+  f.node.Put("k", "v2", {AckLevel::kAll, 1000}, [&](const WriteOutcome& o) { told = o; });
+  REQUIRE(told);
+  CHECK(told->met);
+  CHECK(told->peers == 0);
+}
+
+TEST_CASE("a refused peer is not waited for") {
+  Fixture f;
+  f.node.driver.SetPeers(SetOf({2}));
+  f.peer.intro.uid = "uid-3";
   f.peer.Open(f.node);
   std::optional<WriteOutcome> told;
   f.node.Put("k", "v2", {AckLevel::kAll, 1000}, [&](const WriteOutcome& o) { told = o; });

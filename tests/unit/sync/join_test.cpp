@@ -45,7 +45,10 @@ JoinPeer With(JoinPeer peer, Change change) {
   return peer;
 }
 const auto kBusy = [](JoinPeer& peer) { peer.busy = true; };
-const auto kPassed = [](JoinPeer& peer) { peer.passed = true; };
+const auto kChecked = [](JoinPeer& peer) { peer.checked = true; };
+const auto kReady = [](JoinPeer& peer) { peer.record_ready = true; };
+const auto kWithoutRecord = [](JoinPeer& peer) { peer.recorded = false; };
+const auto kNotTold = [](JoinPeer& peer) { peer.lost = true; };
 const auto kUnaware = [](JoinPeer& peer) { peer.link_open = false; };
 
 struct Row {
@@ -114,7 +117,7 @@ TEST_CASE("the donor is the oldest synced peer") {
 }
 
 TEST_CASE("a copy is checked with every synced peer that is reached before it counts") {
-  const JoinPeer done = With(Synced("a"), kPassed);
+  const JoinPeer done = With(Synced("a"), kChecked);
   for (const Row& row : std::vector<Row>{
            {"a pass with each", {Synced("a"), Synced("b")}, Kind::kVerify, "ab", 2000, true},
            {"only with those left", {done, Synced("b")}, Kind::kVerify, "b", 2000, true},
@@ -124,17 +127,23 @@ TEST_CASE("a copy is checked with every synced peer that is reached before it co
             "",
             2000,
             true},
-           {"all passed", {done, With(Synced("b"), kPassed)}, Kind::kSynced, "", 2000, true},
+           {"all passed", {done, With(Synced("b"), kChecked)}, Kind::kSynced, "", 2000, true},
            {"a writer that is not aware of us is waited for",
             {done, With(Synced("b"), kUnaware)},
             Kind::kWait,
             "waiting for the link of pod-b",
             2000,
             true},
-           {"meanwhile the others are checked with",
+           {"a check before the end of a wait would be too early",
             {With(Synced("a"), kUnaware), Synced("b")},
-            Kind::kVerify,
-            "b",
+            Kind::kWait,
+            "waiting for the link of pod-a",
+            2000,
+            true},
+           {"so would one while a Ready peer is missing",
+            {Synced("a"), With(Peer("b"), kReady)},
+            Kind::kWait,
+            "waiting for pod-b (Ready, not reached)",
             2000,
             true},
            {"its link is waited for at most bootstrap-timeout",
@@ -149,7 +158,7 @@ TEST_CASE("a copy is checked with every synced peer that is reached before it co
 }
 
 TEST_CASE("who cannot be reached holds up the end of a join") {
-  const JoinPeer done = With(Synced("a"), kPassed);
+  const JoinPeer done = With(Synced("a"), kChecked);
   const std::string missing = "waiting for pod-b (Ready, not reached: connection refused)";
   for (const Row& row : std::vector<Row>{
            {"Ready: it holds data", {done, Lost("b", true)}, Kind::kWait, missing, 2000, true},
@@ -187,6 +196,26 @@ TEST_CASE("who cannot be reached holds up the end of a join") {
   }
 }
 
+TEST_CASE("without records most of those listed have to be at hand") {
+  const JoinPeer done = With(Synced("a"), kChecked);
+  const JoinPeer missing = With(Lost("b", false), kWithoutRecord);
+  const std::string one = "waiting for pod-b (not reached: connection refused)";
+  for (const Row& row : std::vector<Row>{
+           {"one of two never starts", {missing}, Kind::kWait, one, 1'000'000'000},
+           {"until told to", {missing}, Kind::kFirst, "", kAloneMs, false, true},
+           {"two of three wait for the third", {done, missing}, Kind::kWait, one, 2000, true},
+           {"but not for ever", {done, missing}, Kind::kSynced, "", kTimeout, true},
+           {"half is not most",
+            {done, missing, missing},
+            Kind::kWait,
+            one + ", pod-b (not reached: connection refused)",
+            kLate,
+            true},
+       }) {
+    Check(row);
+  }
+}
+
 TEST_CASE("knowingly first") {
   for (const Row& row : std::vector<Row>{
            {"nobody else is listed: at once", {}, Kind::kFirst, "", 0},
@@ -208,6 +237,13 @@ TEST_CASE("knowingly first") {
             Kind::kWait,
             "waiting for pod-a, which is older, to be first",
             kLate},
+           {"one that discovery tells nothing is waited for",
+            {With(Joiner("a", true), kNotTold)},
+            Kind::kWait,
+            "waiting for pod-a, which is older, to be first; it has no answer from discovery that "
+            "lists it",
+            kTimeout - 1},
+           {"but not for ever", {With(Joiner("a", true), kNotTold)}, Kind::kFirst, "", kTimeout},
            {"one not reached may be synced",
             {Joiner("b", false), Peer("c")},
             Kind::kWait,

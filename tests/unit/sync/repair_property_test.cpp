@@ -41,7 +41,7 @@ struct Pair {
       }
     }
     for (Cache& cache : caches) {
-      if (random() % 4 != 0) cache.Purge(random() % (kHighestFloor + 1));
+      if (random() % 4 != 0) PurgeTo(cache, random() % (kHighestFloor + 1));
       if (random() % 2 == 0) cache.Sweep(kNow);
     }
   }
@@ -101,7 +101,7 @@ void CheckEqualButForFloors(Pair& pair) {
     CHECK(again.to_asker + again.to_answerer == 0);
   }
   const std::uint64_t floor = std::max(a.purge_floor(), b.purge_floor());
-  for (Cache& cache : pair.caches) cache.Purge(floor);
+  for (Cache& cache : pair.caches) PurgeTo(cache, floor);
   CHECK(a.digest() == b.digest());
   CHECK((Contents(a) == Contents(b)));
   for (const Cache& cache : pair.caches) CheckInvariants(cache);

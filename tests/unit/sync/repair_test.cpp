@@ -101,7 +101,7 @@ TEST_CASE("a tombstone that the asker has purged is not sent again") {
   Cache b;
   b.Merge(Gone("old", 5), kNow);
   b.Merge(Gone("new", 50), kNow);
-  a.Purge(10);
+  PurgeTo(a, 10);
   const Traffic traffic = RunPass(a, b);
   CHECK(traffic.to_asker == 1);
   CHECK(a.Peek(1, "new"));
@@ -113,7 +113,7 @@ TEST_CASE("a tombstone at or below the floor still kills an older entry") {
   Cache b;
   a.Merge(Put("k", 4), kNow);
   b.Merge(Gone("k", 5), kNow);
-  SECTION("of the asker") { a.Purge(10); }
+  SECTION("of the asker") { PurgeTo(a, 10); }
   SECTION("of nobody") {}
   CHECK(RunPass(a, b).to_asker == 1);
   CHECK_FALSE(a.Find(1, "k", kNow));
@@ -138,7 +138,7 @@ TEST_CASE("a tombstone between the floors of both does not travel in every pass"
   Cache& holds = asking ? b : a;
   holds.Merge(Gone("k", 5), kNow);
   holds.Merge(Gone("newer", 50), kNow);
-  purged.Purge(10);
+  PurgeTo(purged, 10);
   const Traffic first = RunPass(a, b);
   CHECK(first.to_asker + first.to_answerer == 1);
   CHECK(purged.Peek(1, "newer"));
@@ -150,7 +150,7 @@ TEST_CASE("a tombstone between the floors of both does not travel in every pass"
   purged.Merge(Put("k", 4), kNow);
   RunPass(a, b);
   CHECK_FALSE(purged.Peek(1, "k"));
-  CHECK(holds.Purge(10) == 1);
+  CHECK(PurgeTo(holds, 10) == 1);
   CHECK(a.digest() == b.digest());
 }
 
@@ -164,7 +164,7 @@ TEST_CASE("what one has and the other has long forgotten is dead") {
   away.Merge(Put("deleted", 5), kNow);
   away.Merge(Put("since", 50), kNow);
   for (Cache* cache : {&a, &b}) cache->Merge(Put("old", 4), kNow);
-  stayed.Purge(10);
+  PurgeTo(stayed, 10);
   const Traffic traffic = RunPass(a, b);
   CHECK(traffic.to_asker + traffic.to_answerer == 1);
   CHECK_FALSE(stayed.Peek(1, "deleted"));
@@ -254,7 +254,7 @@ TEST_CASE("replies out of turn or of another pass change nothing") {
   pass.OnSums(AnswerSums(b, {id - 1, {}}), a);
   pass.OnSums(Sums{id, {}, {1, 2, 3}}, a);
   pass.OnSums(AnswerSums(b, {id, {0}}), a);
-  pass.OnOfferReply({id, {}, {}, 0, {}, 0}, a);
+  pass.OnOfferReply({id, {}, {}, 0, {}, 0}, a, kNow);
   pass.OnPushReply({id});
   CHECK_FALSE(pass.HasNext());
   CHECK_FALSE(pass.done());
@@ -302,11 +302,11 @@ TEST_CASE("an answerer that cannot be right ends the pass") {
   SECTION("wants of another bucket") { reply.wants = {in_bucket - 1}; }
   SECTION("dead of another bucket") { reply.dead = {in_bucket - 1}; }
   SECTION("a floor above our clock") { reply.floor = kNow + 1; }
-  offered.pass.OnOfferReply(reply, offered.cache);
+  offered.pass.OnOfferReply(reply, offered.cache, kNow);
   CHECK(offered.pass.broken());
   CHECK_FALSE(offered.pass.done());
   CHECK_FALSE(offered.pass.HasNext());
-  offered.pass.OnOfferReply(offered.reply, offered.cache);  // too late to make it good
+  offered.pass.OnOfferReply(offered.reply, offered.cache, kNow);  // too late to make it good
   CHECK(offered.pass.broken());
   CHECK_FALSE(offered.pass.HasNext());
 }
@@ -315,7 +315,7 @@ TEST_CASE("an answer that fills its message is asked to go on behind it") {
   Offered offered;
   offered.reply.entries = {Put(offered.keys[2], 5, std::string(kChunkBytes, 'x'))};
   offered.reply.next = offered.reply.entries[0]->key_hash() + 1;
-  offered.pass.OnOfferReply(offered.reply, offered.cache);
+  offered.pass.OnOfferReply(offered.reply, offered.cache, kNow);
   CHECK_FALSE(offered.pass.broken());
   const auto request = offered.pass.Next(offered.cache);
   REQUIRE(request);
@@ -329,7 +329,7 @@ TEST_CASE("an answer that fills its message is asked to go on behind it") {
 TEST_CASE("what an answerer wants and nobody holds any more is passed over") {
   Offered offered;
   offered.reply.wants = {(std::uint64_t{9} << 48) + 1};
-  offered.pass.OnOfferReply(offered.reply, offered.cache);
+  offered.pass.OnOfferReply(offered.reply, offered.cache, kNow);
   const auto push = std::get<Push>(*offered.pass.Next(offered.cache));
   CHECK(push.entries.empty());
   offered.pass.OnPushReply({push.pass});

@@ -48,7 +48,7 @@ struct Weather {
 
 inline void Deliver(Pass& pass, const Message& reply, Cache& asker) {
   if (const auto* sums = std::get_if<Sums>(&reply)) pass.OnSums(*sums, asker);
-  if (const auto* answer = std::get_if<OfferReply>(&reply)) pass.OnOfferReply(*answer, asker);
+  if (const auto* answer = std::get_if<OfferReply>(&reply)) pass.OnOfferReply(*answer, asker, kNow);
   if (const auto* pushed = std::get_if<PushReply>(&reply)) pass.OnPushReply(*pushed);
 }
 

@@ -25,6 +25,7 @@ class FakeEnv final : public Env {
   Now now() const override { return now_; }
   std::uint64_t Random() override { return random_ += 0x9E3779B97F4A7C15; }
   void Advance(std::int64_t ms) { now_ = {now_.steady + ms, now_.wall + ms}; }
+  void Set(WallMs wall) { now_.wall = wall; }  // somebody sets the clock
 
  private:
   Now now_{1'000'000, kStartWall};

@@ -12,7 +12,7 @@ struct Fixture {
   void Add(std::uint64_t seq, AckLevel ack, std::vector<Waiters::Peer> peers,
            std::int64_t timeout_ms = 1000) {
     waiters.Add(
-        seq, {seq, 1}, {ack, timeout_ms}, now, std::move(peers),
+        seq, seq, {seq, 1}, {ack, timeout_ms}, now, std::move(peers),
         [this](const WriteOutcome& outcome) { outcomes.push_back(outcome); }, completions);
     Tell();
   }

@@ -141,6 +141,54 @@ TEST_CASE("a waiting write ends when the peer is lost or leaves the set") {
   }
 }
 
+TEST_CASE("a peer that takes a write for dead has not acknowledged it") {
+  Fixture f;
+  const ConnId conn = f.Connect();
+  f.Write("a");
+  REQUIRE(Find<Batch>(f.node.Pull(conn)));
+  f.node.driver.Receive(conn, Ack{1, {}});
+  f.Write("b");
+  f.Write("c");
+  REQUIRE(Find<Batch>(f.node.Pull(conn)));
+  f.node.driver.Receive(conn, Ack{3, {1}});  // the second of b and c
+  REQUIRE(f.outcomes.size() == 3);
+  CHECK(f.outcomes[0].met);
+  CHECK_FALSE(f.outcomes[1].met);  // told first: it is not waited for any more
+  CHECK(f.outcomes[1].pending == Names{"pod-2"});
+  CHECK(f.outcomes[2].met);
+}
+
+TEST_CASE("what is dead here is not said to be stored") {
+  Fixture f;
+  ConnId inbound = 0;
+  f.peer.SayHello(f.node, &inbound);
+  f.node.cache.RaiseFloor(HlcOf(kStartWall) - 1);
+  const EntryRef dead = Entry::Make(1, "dead", "v", {5, 2});
+  const EntryRef gone = Entry::MakeTombstone(1, "gone", {6, 2});
+  const EntryRef alive = Entry::Make(1, "alive", "v", {HlcOf(kStartWall), 2});
+  f.node.driver.Receive(inbound, Batch{1, 3, {alive, dead, gone}});
+  const auto ack = Find<Ack>(f.node.Pull(inbound));
+  REQUIRE(ack);
+  CHECK(ack->seq == 3);
+  CHECK(ack->dead == std::vector<std::uint32_t>{1});
+  CHECK(f.node.Has("alive"));
+}
+
+TEST_CASE("a peer that was started anew holds nothing until a pass has brought it") {
+  Fixture f;
+  const ConnId conn = f.Connect();
+  f.Write("k");
+  f.peer.Serve(f.node, conn);
+  REQUIRE(f.StatusOfPeer().acked_seq == 1);
+  f.node.driver.Closed(conn, {Code::kUnavailable, "reset"});
+  for (int i = 0; i < 100 && f.node.DialledTo("uid-2") == conn; ++i) f.node.Run(25);
+  f.peer.intro.incarnation += 1;
+  f.peer.intro.synced = false;
+  f.peer.Open(f.node);
+  CHECK(f.StatusOfPeer().acked_seq == 0);
+  CHECK(f.StatusOfPeer().behind_entries == 1);
+}
+
 TEST_CASE("a peer that comes back gets what it missed") {
   Fixture f;
   const ConnId conn = f.Connect();
@@ -164,9 +212,12 @@ TEST_CASE("a write that was waited for across a cursor jump is acknowledged by t
   Fixture f(options);
   const ConnId conn = f.Connect();
   f.Write("first");
-  REQUIRE(Find<Batch>(f.node.Pull(conn)));  // in flight, never acknowledged
+  const auto batch = Find<Batch>(f.node.Pull(conn));
+  REQUIRE(batch);
   for (int i = 0; i < 50; ++i) f.Write("k" + std::to_string(i));
   CHECK(f.outcomes.empty());
+  f.node.driver.Receive(conn, *f.peer.Answer(f.node, *batch));
+  CHECK(f.outcomes.size() == 1);
   f.peer.Serve(f.node, conn);
   // The restart is healed by one pass: all writes are there, and all waits end.
   CHECK(f.peer.cache.digest() == f.node.cache.digest());
