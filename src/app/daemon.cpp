@@ -162,13 +162,15 @@ telemetry::Snapshot Daemon::TakeSnapshot() const {
   snapshot.tombstones = stats.tombstones;
   snapshot.bytes = stats.bytes;
   snapshot.memory_bytes = stats.memory;
+  snapshot.expired = status.expired;
   snapshot.ready = status.ready;
   snapshot.bootstrap_seconds = static_cast<double>(status.bootstrap.ms) / kMsPerSecond;
   snapshot.discovery_healthy = discovery.healthy;
   snapshot.discovery_age_seconds = static_cast<double>(discovery.age_ms) / kMsPerSecond;
   for (const sync::PeerStatus& peer : driver_.Peers()) {
     snapshot.peers.push_back({peer.record.name, std::string(sync::ToString(peer.state)),
-                              peer.behind_bytes, static_cast<double>(peer.lag_ms) / kMsPerSecond});
+                              peer.behind_bytes, static_cast<double>(peer.lag_ms) / kMsPerSecond,
+                              static_cast<double>(peer.clock_ahead_ms) / kMsPerSecond});
   }
   return snapshot;
 }

@@ -64,6 +64,9 @@ void Count(const sync::Event& event, telemetry::Metrics& metrics) {
     case EventKind::kPeerRefused:
       metrics.PeerEvent("refused");
       break;
+    case EventKind::kDeadDropped:
+      for (const auto& [name, count] : event.numbers) metrics.DeadDropped(count);
+      break;
     case EventKind::kRepairDone: {
       std::uint64_t entries = 0;
       for (const auto& [name, count] : event.numbers) entries += count;  // received and sent

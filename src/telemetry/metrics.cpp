@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -57,6 +58,12 @@ MetricFamily Gauges(std::string name, std::string help, std::vector<ClientMetric
   return {std::move(name), std::move(help), prometheus::MetricType::Gauge, std::move(samples)};
 }
 
+MetricFamily OneCounter(std::string name, std::string help, double value) {
+  ClientMetric metric;
+  metric.counter.value = value;
+  return {std::move(name), std::move(help), prometheus::MetricType::Counter, {std::move(metric)}};
+}
+
 MetricFamily OneGauge(std::string name, std::string help, double value) {
   return Gauges(std::move(name), std::move(help), {Sample({}, value)});
 }
@@ -66,12 +73,16 @@ void AppendPeers(const std::vector<Snapshot::Peer>& peers, std::vector<MetricFam
   std::map<std::string_view, int> states;
   for (const std::string_view state : kPeerStates) states[state] = 0;
   // Two records may share a name (old and new pod of a StatefulSet); two samples may not.
-  std::map<std::string, std::pair<double, double>> by_name;
+  std::map<std::string, Snapshot::Peer> by_name;
   for (const Snapshot::Peer& peer : peers) {
     ++states[peer.state];
-    auto& [lag, behind] = by_name[LabelValue(peer.name)];
-    lag = std::max(lag, peer.replication_lag_seconds);
-    behind = std::max(behind, static_cast<double>(peer.behind_bytes));
+    Snapshot::Peer& worst = by_name[LabelValue(peer.name)];
+    worst.replication_lag_seconds =
+        std::max(worst.replication_lag_seconds, peer.replication_lag_seconds);
+    worst.behind_bytes = std::max(worst.behind_bytes, peer.behind_bytes);
+    if (std::abs(peer.clock_ahead_seconds) > std::abs(worst.clock_ahead_seconds)) {
+      worst.clock_ahead_seconds = peer.clock_ahead_seconds;
+    }
   }
   std::vector<ClientMetric> counts;
   counts.reserve(states.size());
@@ -80,11 +91,14 @@ void AppendPeers(const std::vector<Snapshot::Peer>& peers, std::vector<MetricFam
   }
   std::vector<ClientMetric> lags;
   std::vector<ClientMetric> behinds;
+  std::vector<ClientMetric> clocks;
   lags.reserve(by_name.size());
   behinds.reserve(by_name.size());
-  for (const auto& [name, values] : by_name) {
-    lags.push_back(Sample({{"peer", name}}, values.first));
-    behinds.push_back(Sample({{"peer", name}}, values.second));
+  clocks.reserve(by_name.size());
+  for (const auto& [name, peer] : by_name) {
+    lags.push_back(Sample({{"peer", name}}, peer.replication_lag_seconds));
+    behinds.push_back(Sample({{"peer", name}}, static_cast<double>(peer.behind_bytes)));
+    clocks.push_back(Sample({{"peer", name}}, peer.clock_ahead_seconds));
   }
   out.push_back(Gauges("podmirror_peers", "Peers by state of our link to them", std::move(counts)));
   out.push_back(Gauges("podmirror_replication_lag_seconds",
@@ -92,6 +106,8 @@ void AppendPeers(const std::vector<Snapshot::Peer>& peers, std::vector<MetricFam
                        std::move(lags)));
   out.push_back(Gauges("podmirror_behind_bytes", "Our writes that the peer has not acknowledged",
                        std::move(behinds)));
+  out.push_back(Gauges("podmirror_clock_ahead_seconds", "The peer's wall clock before ours",
+                       std::move(clocks)));
 }
 
 std::vector<MetricFamily> Families(const Snapshot& now) {
@@ -111,6 +127,8 @@ std::vector<MetricFamily> Families(const Snapshot& now) {
       now.discovery_age_seconds);
   add("podmirror_bootstrap_seconds", "What the start took or has taken so far",
       now.bootstrap_seconds);
+  out.push_back(OneCounter("podmirror_expired_total", "Entries whose time to live ended here",
+                           static_cast<double>(now.expired)));
   out.push_back(Gauges("podmirror_build_info", "Always 1; the version is the label",
                        {Sample({{"version", PODMIRROR_VERSION}}, 1)}));
   AppendPeers(now.peers, out);
@@ -148,6 +166,10 @@ struct Metrics::Impl {
       Counter("podmirror_repaired_entries_total", "Entries exchanged by repair passes").Add({});
   prometheus::Family<prometheus::Counter>& peer_events =
       Counter("podmirror_peer_events_total", "Links opened, lost and refused");
+  prometheus::Counter& dead_dropped =
+      Counter("podmirror_dead_dropped_total",
+              "Entries dropped that were deleted while this pod was out of contact")
+          .Add({});
   prometheus::Counter& legacy_skipped =
       Counter("podmirror_legacy_values_skipped_total", "Values that hellorpc cannot carry").Add({});
 
@@ -203,6 +225,10 @@ void Metrics::Repair(std::string_view reason, std::uint64_t entries) {
 
 void Metrics::PeerEvent(std::string_view type) {
   impl_->peer_events.Add({{"type", std::string(type)}}).Increment();
+}
+
+void Metrics::DeadDropped(std::uint64_t entries) {
+  impl_->dead_dropped.Increment(static_cast<double>(entries));
 }
 
 void Metrics::LegacyValueSkipped(std::uint64_t count) {

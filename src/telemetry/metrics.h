@@ -19,11 +19,13 @@ struct Snapshot {
     std::string state;  // as in /v1/peers
     std::uint64_t behind_bytes = 0;
     double replication_lag_seconds = 0;  // age of the oldest write it has not acknowledged
+    double clock_ahead_seconds = 0;      // of ours
   };
   std::uint64_t entries = 0;
   std::uint64_t tombstones = 0;
   std::uint64_t bytes = 0;
   std::uint64_t memory_bytes = 0;
+  std::uint64_t expired = 0;  // entries, since the start
   bool ready = false;
   std::vector<Peer> peers;
   bool discovery_healthy = false;
@@ -44,7 +46,8 @@ class Metrics {
   void RestConnections(int change);            // so many more are open, or less
   void DiscoveryEvent(std::string_view type);  // list, watch_event, relist, error, unreadable, ...
   void Repair(std::string_view reason, std::uint64_t entries);
-  void PeerEvent(std::string_view type);         // connected, lost, refused
+  void PeerEvent(std::string_view type);  // connected, lost, refused
+  void DeadDropped(std::uint64_t entries);
   void LegacyValueSkipped(std::uint64_t count);  // values that hellorpc cannot carry
 
   // Prometheus text format.

@@ -145,11 +145,30 @@ def a_long_answer_is_taken_and_one_too_long_is_not(cluster):
         node = Daemon(cluster)
         node.start(PEERS, "--bootstrap-timeout=200ms")
         node.wait_peer_ips(long)
-        node.wait_ready()
         other = Daemon(cluster)
         other.start(f"--peers={NAME}2:{GRPC_PORT}", "--bootstrap-timeout=200ms")
         other.wait_not_ready_because("more than 4096 addresses")
         equal(other.peers(), [])
+
+
+@test
+def most_of_those_listed_have_to_be_at_hand(cluster):
+    with nameserver.name_server(cluster) as server:
+        nodes = [Daemon(cluster) for _ in range(3)]
+        server.records[NAME] = [node.ip for node in nodes]
+        nodes[0].start(PEERS, "--bootstrap-timeout=200ms")
+        nodes[0].wait_not_ready_because(nodes[1].ip)
+        nodes[0].wait_not_ready_because(nodes[2].ip)
+        nodes[1].start(PEERS, "--bootstrap-timeout=200ms")
+        for node in nodes[:2]:
+            node.wait_ready()
+        # The last one knows nothing of the others' data, and is told to start.
+        server.records[NAME] = [nodes[2].ip, "127.0.99.1"]
+        nodes[2].start(PEERS, "--bootstrap-timeout=200ms")
+        nodes[2].wait_not_ready_because("127.0.99.1")
+        nodes[2].kill()
+        nodes[2].start(PEERS, "--bootstrap-timeout=200ms", "--bootstrap-alone")
+        nodes[2].wait_ready()
 
 
 @test

@@ -75,6 +75,24 @@ TEST_CASE("what is handed to a peer that drains, too, is not handed over while a
   }
 }
 
+TEST_CASE("an old service has a write when it has answered its batch, and not before") {
+  Fixture f;
+  f.node.driver.SetPeers(SetOf({2}));
+  const ConnId conn = f.node.DialledTo(f.peer.id);
+  f.node.driver.Opened(conn);
+  (void)f.node.Pull(conn);
+  HelloReply reply;
+  reply.legacy = true;
+  reply.self.incarnation = 5;
+  f.node.driver.Receive(conn, reply);
+  f.node.Put("k", "v");
+  REQUIRE(Find<Batch>(f.node.Pull(conn)));
+  f.node.driver.BeginDrain();
+  CHECK_FALSE(f.node.driver.drained());
+  f.node.driver.Receive(conn, Ack{1, {}});
+  CHECK(f.node.driver.drained());
+}
+
 TEST_CASE("what a peer that drains, too, leaves to us is handed on") {
   Fixture f;
   FakePeer stays(3, f.node);

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "sync/repair_testing.h"
+#include "sync/sync_testing.h"
 
 namespace podmirror::sync {
 namespace {
@@ -156,6 +157,36 @@ TEST_CASE("a legacy peer that sends too much costs bounded memory, and is still 
   }
   CHECK(sent == 1);  // it was beyond what is remembered
   CHECK(pass.done());
+}
+
+// What the node makes of a service whose GetAll does not fit into a message.
+TEST_CASE("an old service that cannot give what it holds is named once, and keeps its stream") {
+  TestNode node(OptionsOf(2));
+  node.driver.SetPeers(SetOf({1}));
+  const ConnId conn = node.DialledTo("uid-1");
+  node.driver.Opened(conn);
+  (void)node.Pull(conn);
+  HelloReply hello;
+  hello.legacy = true;
+  hello.self.incarnation = 5;
+  node.driver.Receive(conn, hello);
+  FetchReply failed;
+  failed.done = true;
+  failed.failure = "GetAll: larger than 64 MiB";
+  // As long as it may be a donor it is waited for, then the node goes on without.
+  for (int i = 0; i < 600; ++i) {
+    node.Run(100, 100);
+    const std::vector<Message> sent = node.Pull(conn);
+    if (Find<Heartbeat>(sent)) node.driver.Receive(conn, Heartbeat{});
+    if (Find<Fetch>(sent)) node.driver.Receive(conn, failed);
+  }
+  CHECK(node.driver.ready());
+  CHECK_FALSE(node.transport.closed.contains(conn));
+  CHECK(node.driver.Peers().at(0).error == failed.failure);
+  const auto told = std::count_if(node.events.begin(), node.events.end(), [](const Event& event) {
+    return event.kind == EventKind::kGetAllFailed;
+  });
+  CHECK(told == 1);
 }
 
 }  // namespace

@@ -67,7 +67,8 @@ TEST_CASE("a scrape shows the moment's gauges, and peers that left vanish") {
   now.discovery_healthy = true;
   now.discovery_age_seconds = 1.5;
   now.bootstrap_seconds = 0.25;
-  now.peers = {{"pod-a", "streaming", 10, 0.5}, {"pod-b", "connecting", 20, 4}};
+  now.expired = 7;
+  now.peers = {{"pod-a", "streaming", 10, 0.5, -3}, {"pod-b", "connecting", 20, 4, 0}};
   metrics.SetSnapshotSource([&now] { return now; });
 
   const Series before = Samples(metrics);
@@ -83,6 +84,8 @@ TEST_CASE("a scrape shows the moment's gauges, and peers that left vanish") {
   CHECK(before.at(R"(podmirror_peers{state="repairing"})") == 0);
   CHECK(before.at(R"(podmirror_behind_bytes{peer="pod-b"})") == 20);
   CHECK(before.at(R"(podmirror_replication_lag_seconds{peer="pod-a"})") == 0.5);
+  CHECK(before.at(R"(podmirror_clock_ahead_seconds{peer="pod-a"})") == -3);
+  CHECK(before.at("podmirror_expired_total") == 7);
   CHECK(Mentions(metrics, "podmirror_build_info{version=\""));
 
   now.peers.pop_back();
@@ -98,7 +101,7 @@ TEST_CASE("two records of one name make one sample, the worse one") {
   Metrics metrics;
   metrics.SetSnapshotSource([] {
     Snapshot now;
-    now.peers = {{"db-0", "streaming", 1, 9}, {"db-0", "connecting", 8, 2}};
+    now.peers = {{"db-0", "streaming", 1, 9, 0}, {"db-0", "connecting", 8, 2, 0}};
     return now;
   });
   const Series series = Samples(metrics);
