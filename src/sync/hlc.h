@@ -26,6 +26,11 @@ class Hlc {
   // The present moment, without using up a value.
   std::uint64_t Current(WallMs wall) const { return std::max(last_, HlcOf(wall)); }
 
+  // Whether a peer may tell this hlc and this purge floor: a floor is older than the clock.
+  static bool Plausible(std::uint64_t value, std::uint64_t floor, WallMs wall) {
+    return Acceptable(value, wall) && floor <= value;
+  }
+
   static bool Acceptable(std::uint64_t value, WallMs wall) {
     return WallOf(value) <= wall + kMaxSkewMs;
   }

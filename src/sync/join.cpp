@@ -90,7 +90,7 @@ JoinDecision DecideJoin(const JoinView& view, const JoinLimits& limits) {
   for (const JoinPeer& peer : view.peers) {
     if (!Precedes(peer, view, limits)) continue;
     return Wait("waiting for " + peer.name + ", which is older, to be first" +
-                (peer.lost ? "; it has no answer from discovery that lists it" : ""));
+                (peer.lost ? ", and has no answer from discovery" : ""));
   }
   bool slow_legacy = false;
   for (const JoinPeer& peer : view.peers) {

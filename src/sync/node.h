@@ -143,7 +143,7 @@ class Node {
   void OnHello(Now now, ConnId conn, Session& session, const Hello& hello);
   void OnHelloReply(Now now, Link& link, const HelloReply& reply);
 
-  // node_streams.cpp: what comes and goes on the streams
+  // node_streams.cpp: our links; node_sessions.cpp: the streams that peers opened
   Link* LinkOf(ConnId conn);
   Link* LinkTo(const Introduction& peer);
   void OnSessionMessage(Now now, ConnId conn, Session& session, const Message& message,

@@ -31,7 +31,7 @@ void Node::StepClocks(Now now) {
     Emit(EventKind::kClocksApart, link->record().name,
          !apart      ? "not any more"
          : ahead > 0 ? "ahead of ours"
-                     : "behind ours: nothing that has expired is dropped before it agrees",
+                     : "behind ours; what has expired waits for it",
          {{"ms", static_cast<std::uint64_t>(std::abs(ahead))}});
   }
 }

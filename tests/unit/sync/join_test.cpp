@@ -240,8 +240,7 @@ TEST_CASE("knowingly first") {
            {"one that discovery tells nothing is waited for",
             {With(Joiner("a", true), kNotTold)},
             Kind::kWait,
-            "waiting for pod-a, which is older, to be first; it has no answer from discovery that "
-            "lists it",
+            "waiting for pod-a, which is older, to be first, and has no answer from discovery",
             kTimeout - 1},
            {"but not for ever", {With(Joiner("a", true), kNotTold)}, Kind::kFirst, "", kTimeout},
            {"one not reached may be synced",
