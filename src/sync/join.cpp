@@ -10,9 +10,13 @@ using Kind = JoinDecision::Kind;
 JoinDecision Wait(std::string reason) { return {Kind::kWait, {}, {}, std::move(reason)}; }
 
 bool ReachesMost(const JoinView& view) {
-  const auto reached = std::count_if(view.peers.begin(), view.peers.end(),
-                                     [](const JoinPeer& peer) { return peer.reached; });
-  return 2 * (static_cast<std::size_t>(reached) + 1) > view.peers.size() + 1;
+  std::size_t listed = 1;
+  std::size_t reached = 1;
+  for (const JoinPeer& peer : view.peers) {
+    listed += peer.foreign ? 0 : 1;
+    reached += peer.reached ? 1 : 0;
+  }
+  return 2 * reached > listed;
 }
 
 // A peer that was not reached and may hold data that we would start without. Without a record
@@ -20,6 +24,12 @@ bool ReachesMost(const JoinView& view) {
 // listed have to be at hand.
 bool Blocks(const JoinPeer& peer, const JoinView& view, const JoinLimits& limits) {
   if (peer.reached) return false;
+  if (peer.foreign) {
+    // Where only such pods are listed, it may be we who are of the wrong cluster: time to say so.
+    const bool alone = std::all_of(view.peers.begin(), view.peers.end(),
+                                   [](const JoinPeer& other) { return other.foreign; });
+    return alone && !limits.bootstrap_alone && view.elapsed_ms < limits.bootstrap_timeout_ms;
+  }
   const bool may_hold = peer.record_ready || (!peer.recorded && !ReachesMost(view));
   if (!may_hold) return view.elapsed_ms < limits.bootstrap_timeout_ms;
   if (!limits.bootstrap_alone) return true;

@@ -19,6 +19,7 @@ struct JoinPeer {
   bool failed = false;        // at least one attempt was in vain
   bool record_ready = false;  // its pod record says Ready=True
   bool recorded = true;       // there is a record that would say so
+  bool foreign = false;       // of another cluster: it cannot hold our data
   bool legacy = false;
   bool synced = false;
   bool elder = false;      // its process is older than ours (ties: smaller UID)

@@ -154,7 +154,7 @@ JoinView Node::ViewForJoin(Now now) const {
   view.copied = bootstrap_.copied;
   view.legacy_copied = bootstrap_.legacy_copied;
   for (const Link* link : by_age_) {
-    if (link->duplicate() || link->foreign()) continue;
+    if (link->duplicate()) continue;
     JoinPeer peer;
     peer.id = link->id();
     peer.name = link->record().name;
@@ -162,6 +162,7 @@ JoinView Node::ViewForJoin(Now now) const {
     peer.failed = link->failed();
     peer.record_ready = link->record().ready;
     peer.recorded = link->record().recorded();
+    peer.foreign = link->foreign();
     peer.legacy = link->legacy();
     peer.synced = link->synced();
     peer.elder = Elder(*link);

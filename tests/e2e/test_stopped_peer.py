@@ -3,6 +3,7 @@
 
 import collections
 import json
+import pathlib
 import signal
 import time
 
@@ -27,6 +28,8 @@ def timed_put(node, key, **query):
 def writers_wait_once_then_not_at_all(cluster):
     one, two, three = cluster.start(3)
     three.signal(signal.SIGSTOP)
+    status = pathlib.Path(f"/proc/{three.process.pid}/stat")
+    wait_for(lambda: status.read_text().rpartition(")")[2].split()[0] == "T", 5, "stopped")
     stopped = time.monotonic()
 
     while time.monotonic() - stopped < OUT_OF_REACH_SECONDS:

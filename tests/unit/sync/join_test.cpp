@@ -47,6 +47,7 @@ JoinPeer With(JoinPeer peer, Change change) {
 const auto kBusy = [](JoinPeer& peer) { peer.busy = true; };
 const auto kChecked = [](JoinPeer& peer) { peer.checked = true; };
 const auto kReady = [](JoinPeer& peer) { peer.record_ready = true; };
+const auto kForeign = [](JoinPeer& peer) { peer.foreign = true; };
 const auto kWithoutRecord = [](JoinPeer& peer) { peer.recorded = false; };
 const auto kNotTold = [](JoinPeer& peer) { peer.lost = true; };
 const auto kUnaware = [](JoinPeer& peer) { peer.link_open = false; };
@@ -205,6 +206,12 @@ TEST_CASE("without records most of those listed have to be at hand") {
            {"until told to", {missing}, Kind::kFirst, "", kAloneMs, false, true},
            {"two of three wait for the third", {done, missing}, Kind::kWait, one, 2000, true},
            {"but not for ever", {done, missing}, Kind::kSynced, "", kTimeout, true},
+           {"who is of another cluster is not listed",
+            {done, With(missing, kForeign)},
+            Kind::kSynced,
+            "",
+            2000,
+            true},
            {"half is not most",
             {done, missing, missing},
             Kind::kWait,
@@ -252,6 +259,12 @@ TEST_CASE("knowingly first") {
             Kind::kWait,
             "waiting for pod-a (Ready, not reached: connection refused), "
             "pod-b (not reached: connection refused)"},
+           {"only pods of another cluster: time to say so",
+            {With(Lost("a", true), kForeign)},
+            Kind::kWait,
+            "waiting for pod-a (Ready, not reached: connection refused)",
+            kTimeout - 1},
+           {"and then on", {With(Lost("a", true), kForeign)}, Kind::kFirst, "", kTimeout},
            {"not Ready and not reached: first after bootstrap-timeout",
             {Lost("a", false)},
             Kind::kFirst,
