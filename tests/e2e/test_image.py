@@ -96,8 +96,11 @@ class Container:
                          "--grpc-listen", f"{address}:{GRPC_PORT}", *args),
             address, env={"POD_IP": address, "POD_NAME": f"pod-{address}"},
             stdout=subprocess.DEVNULL)
-        wait_for(lambda: get(address, "/readyz").status == 200, 20, f"{address} ready")
         return process
+
+
+def wait_ready(address):
+    wait_for(lambda: get(address, "/readyz").status == 200, 20, f"{address} ready")
 
 
 def get(address, path):
@@ -175,6 +178,7 @@ def serves_as_nobody_on_a_read_only_root(cluster):
 
     address = f"{cluster.net}.1"
     process = container.start(address, "--discovery", "none")
+    wait_ready(address)
     status = pathlib.Path(f"/proc/{process.pid}/status").read_text()
     equal(re.search(r"^Uid:\s+(.*)$", status, re.MULTILINE)[1].split(), [str(USER)] * 4)
     equal(get(address, "/healthz").status, 200)
@@ -198,6 +202,8 @@ def daemons_of_the_image_find_each_other_by_name(cluster):
             "--cluster", "image", "--bootstrap-timeout", "2s")
     for address in addresses:
         container.start(address, *args)
+    for address in addresses:   # each waits for the other: of two listed, both have to be there
+        wait_ready(address)
     with Rest(addresses[0]) as rest:
         wait_for(lambda: rest.request("PUT", "/v1/cache/1/k?ack=one", b"v").json()["ack"]["acked"],
                  10, "a write is acknowledged by the other one")
