@@ -20,13 +20,16 @@ build_packages=(
 # What the tests take beyond that.
 # shellcheck disable=SC2034
 test_packages=(
-  python3-grpcio python3-protobuf iproute2 iptables util-linux procps
+  python3-grpcio python3-h2 python3-protobuf iproute2 iptables util-linux procps
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
   binutils openssl python3-yaml python3-jsonschema python3-kubernetes
   golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev
+  nginx haproxy wget apache2-utils wrk nghttp2-client python3-urllib3
 )
-# Renders the Helm chart; any Go will do.
+# Any Go will do, to render the Helm chart and as an HTTP client; so will any Node and Java.
 command -v go >/dev/null || test_packages+=(golang-go)
+command -v node >/dev/null || test_packages+=(nodejs)
+command -v javac >/dev/null || test_packages+=(default-jdk-headless)
 
 # What the fuzz targets take beyond the build; llvm-14 names the lines in what a sanitizer reports.
 # shellcheck disable=SC2034
@@ -58,7 +61,7 @@ install_missing() {
   fi
   echo "installing: ${missing[*]}"
   # Lists may be older than the mirror, or not there at all on a fresh machine. RUNLEVEL=1 keeps
-  # Debian's etcd-server from starting a service of its own where there is no systemd.
+  # Debian's packages from starting services of their own where there is no systemd.
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
     apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)
   "${apt[@]}" update || echo "apt-get update failed; trying with the lists at hand" >&2
@@ -66,7 +69,10 @@ install_missing() {
     echo "apt-get install failed: ${missing[*]}" >&2
     return 1
   fi
-  if [[ " ${missing[*]} " == *" etcd-server "* && -d /run/systemd/system ]]; then
-    "${as_root[@]}" systemctl disable --now etcd.service || true
-  fi
+  local service
+  for service in etcd-server:etcd nginx:nginx haproxy:haproxy; do
+    if [[ " ${missing[*]} " == *" ${service%:*} "* && -d /run/systemd/system ]]; then
+      "${as_root[@]}" systemctl disable --now "${service#*:}.service" || true
+    fi
+  done
 }

@@ -1,5 +1,7 @@
 #include "app/daemon.h"
 
+#include <pthread.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -15,6 +17,8 @@ namespace {
 constexpr std::int64_t kServingTickMs = 4 * sync::Driver::kTickMs;
 
 constexpr unsigned kMaxRestWorkers = 8;
+
+constexpr char kStalled[] = "the daemon's core has stood still for 5 s";
 
 sync::NodeOptions NodeOptionsOf(const settings::Settings& s, Env& env) {
   sync::NodeOptions options;
@@ -88,7 +92,9 @@ Daemon::Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Me
       sync_service_(
           rpc::NewSyncService(RequestOptionsOf(settings), driver_, cache_, env, *metrics_)),
       rest_(RestOptionsOf(settings),
-            {cache_, driver_, *metrics_, env, [this] { return ViewDiscovery(); }}) {
+            {cache_, driver_, *metrics_, env, [this] { return ViewDiscovery(); },
+             [this] { return watchdog_.stalled() ? std::string(kStalled) : std::string(); }}),
+      watchdog_([&log] { log.Event(LogLevel::kError, "stalled", kStalled); }) {
   transport_.Bind(driver_);
   driver_.set_on_unknown_peer([this] { feed_.Refresh(); });
   metrics_->SetSnapshotSource([this] { return TakeSnapshot(); });
@@ -115,8 +121,15 @@ Status Daemon::Start() {
               {"grpc", settings::HostPort{settings_.grpc_listen.host, rpc_->port()}.ToString()},
               {"discovery", settings_.discovery}});
   ticker_ = std::thread([this] { RunTicker(); });
+  watchdog_.Start();
   feed_.Start();
   return {};
+}
+
+void Daemon::Leave() {
+  leaving_.store(true, std::memory_order_relaxed);
+  rest_.Leave();
+  rpc_->Leave();
 }
 
 void Daemon::BeginDrain() { driver_.BeginDrain(); }
@@ -134,16 +147,19 @@ bool Daemon::Stop(std::int64_t limit_ms) {
   if (rpc_) rpc_->Stop(grace);
   // Calls that the server has cut off take their streams with them.
   ended = ended || transport_.Stop(grace);
+  watchdog_.Stop();
   stop_ticker_.Notify();
   if (ticker_.joinable()) ticker_.join();
   return ended;
 }
 
 void Daemon::RunTicker() {
+  pthread_setname_np(pthread_self(), "ticker");  // for debuggers, and a test that stops it
   bool serving = false;
   do {
     driver_.Tick();
-    if (driver_.ready() != serving) {
+    watchdog_.Beat();
+    if ((driver_.ready() && !leaving_.load(std::memory_order_relaxed)) != serving) {
       serving = !serving;
       rpc_->SetServing(serving);
       feed_.SetReady(serving);
@@ -163,10 +179,12 @@ telemetry::Snapshot Daemon::TakeSnapshot() const {
   snapshot.bytes = stats.bytes;
   snapshot.memory_bytes = stats.memory;
   snapshot.expired = status.expired;
-  snapshot.ready = status.ready;
+  snapshot.ready = status.ready && !leaving_.load(std::memory_order_relaxed);
   snapshot.bootstrap_seconds = static_cast<double>(status.bootstrap.ms) / kMsPerSecond;
   snapshot.discovery_healthy = discovery.healthy;
+  snapshot.discovery_self_listed = discovery.self_listed;
   snapshot.discovery_age_seconds = static_cast<double>(discovery.age_ms) / kMsPerSecond;
+  snapshot.log_dropped = log_.dropped();
   for (const sync::PeerStatus& peer : driver_.Peers()) {
     snapshot.peers.push_back({peer.record.name, std::string(sync::ToString(peer.state)),
                               peer.behind_bytes, static_cast<double>(peer.lag_ms) / kMsPerSecond,

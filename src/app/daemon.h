@@ -11,6 +11,7 @@
 
 #include <grpcpp/impl/service_type.h>
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <thread>
@@ -18,6 +19,7 @@
 #include "absl/synchronization/notification.h"
 #include "app/discovery_feed.h"
 #include "app/log.h"
+#include "app/watchdog.h"
 #include "base/env.h"
 #include "base/status.h"
 #include "cache/cache.h"
@@ -43,7 +45,9 @@ class Daemon {
   // Stop is due then too.
   Status Start();
 
-  // From now on not ready, and writes are refused; what peers lack is handed over.
+  // From now on it says that it is not ready, for Services to see, and goes on as before.
+  void Leave();
+  // From now on writes are refused; what peers lack is handed over.
   void BeginDrain();
   bool drained() const;
 
@@ -72,6 +76,8 @@ class Daemon {
   const std::unique_ptr<grpc::Service> sync_service_;
   rest::RestServer rest_;
   std::unique_ptr<rpc::RpcServer> rpc_;  // null before Start
+  std::atomic<bool> leaving_{false};
+  Watchdog watchdog_;  // of the ticker
   absl::Notification stop_ticker_;
   std::thread ticker_;
 };

@@ -84,11 +84,21 @@ DiscoveryFeed::State DiscoveryFeed::state() const {
 }
 
 void DiscoveryFeed::OnPeers(const PeerSet& set, std::int64_t revision) {
+  if (set.self_listed) {
+    Listed(set, revision);
+  } else {
+    Unlisted(set);
+  }
+  driver_.SetPeers(set);
+}
+
+void DiscoveryFeed::Listed(const PeerSet& set, std::int64_t revision) {
   bool recovered = false;
   {
     absl::MutexLock lock(&mu_);
     recovered = !state_.healthy;
     state_.healthy = true;
+    state_.self_listed = true;
     state_.peers = set.peers.size();
     state_.revision = revision;
     state_.error.clear();
@@ -98,9 +108,24 @@ void DiscoveryFeed::OnPeers(const PeerSet& set, std::int64_t revision) {
     log_.Event(LogLevel::kInfo, "discovery_ok", "the source answers",
                {{"where", set.where},
                 {"peers", static_cast<std::uint64_t>(set.peers.size())},
-                {"self_listed", set.self_listed}});
+                {"self_listed", true}});
   }
-  driver_.SetPeers(set);
+}
+
+// The record was deleted, or has lost the label or the name that makes its pod one of ours. The
+// others drop us then, and the core keeps the last set, since who looks in the wrong place must not
+// take what is there for all. What is kept of that set stays, too, and grows old.
+void DiscoveryFeed::Unlisted(const PeerSet& set) {
+  const std::string error = "own pod not found under " + set.where;
+  {
+    absl::MutexLock lock(&mu_);
+    state_.healthy = false;
+    state_.self_listed = false;
+    if (state_.error == error) return;
+    state_.error = error;
+  }
+  log_.Event(LogLevel::kWarn, "self_unlisted", "this pod is not among those that discovery finds",
+             {{"where", set.where}, {"peers", static_cast<std::uint64_t>(set.peers.size())}});
 }
 
 void DiscoveryFeed::OnFailed(const std::string& error) {

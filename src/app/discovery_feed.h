@@ -25,10 +25,11 @@ Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Setting
 class DiscoveryFeed {
  public:
   struct State {
-    bool healthy = false;  // the last question got a good answer
+    bool healthy = false;      // the last question got a good answer that lists this pod
+    bool self_listed = false;  // the last answer listed this pod
     std::uint64_t peers = 0;
     std::int64_t revision = 0;
-    std::int64_t age_ms = 0;  // since the last good answer, or since Start
+    std::int64_t age_ms = 0;  // since the last such answer, or since Start
     std::string error;        // empty when healthy
   };
 
@@ -44,6 +45,8 @@ class DiscoveryFeed {
 
  private:
   void OnPeers(const PeerSet& set, std::int64_t revision);
+  void Listed(const PeerSet& set, std::int64_t revision);
+  void Unlisted(const PeerSet& set);
   void OnFailed(const std::string& error);
   void OnUnreadable(const std::string& where, const std::string& reason);
 

@@ -1,7 +1,7 @@
 #include "app/log.h"
 
 #include <spdlog/logger.h>
-#include <spdlog/sinks/ostream_sink.h>
+#include <spdlog/sinks/base_sink.h>
 
 #include <array>
 #include <chrono>
@@ -17,6 +17,20 @@ constexpr std::array kLevels = {spdlog::level::debug, spdlog::level::info, spdlo
 spdlog::level::level_enum SpdlogLevel(LogLevel level) {
   return kLevels[static_cast<std::size_t>(level)];
 }
+
+// Puts whole lines into the writer's queue, which has its own lock.
+class WriterSink final : public spdlog::sinks::base_sink<spdlog::details::null_mutex> {
+ public:
+  explicit WriterSink(LogWriter& writer) : writer_(writer) {}
+
+ private:
+  void sink_it_(const spdlog::details::log_msg& line) override {
+    writer_.Write(std::string(line.payload.data(), line.payload.size()) + "\n");
+  }
+  void flush_() override {}
+
+  LogWriter& writer_;
+};
 
 std::string Timestamp(WallMs wall) {
   const std::time_t seconds = wall / 1000;
@@ -53,12 +67,17 @@ std::string_view ToString(LogLevel level) {
   return kNames[static_cast<std::size_t>(level)];
 }
 
-Log::Log(std::ostream& out, LogLevel level, LogFormat format, Env& env)
+Log::Log(int fd, LogLevel level, LogFormat format, Env& env)
     : format_(format),
       env_(env),
-      logger_(std::make_unique<spdlog::logger>(
-          "podmirrord", std::make_shared<spdlog::sinks::ostream_sink_mt>(out, true))) {
-  logger_->set_pattern("%v");
+      writer_(fd, kMaxQueuedBytes,
+              [this](auto lost) {
+                return Line(LogLevel::kWarn, "log_dropped",
+                            "lines are missing here: the log was not read", {{"lines", lost}}) +
+                       "\n";
+              }),
+      logger_(
+          std::make_unique<spdlog::logger>("podmirrord", std::make_shared<WriterSink>(writer_))) {
   logger_->set_level(SpdlogLevel(level));
 }
 
@@ -67,7 +86,11 @@ Log::~Log() = default;
 void Log::Event(LogLevel level, std::string_view event, std::string_view msg,
                 const std::vector<LogField>& fields) {
   const spdlog::level::level_enum as = SpdlogLevel(level);
-  if (!logger_->should_log(as)) return;
+  if (logger_->should_log(as)) logger_->log(as, Line(level, event, msg, fields));
+}
+
+std::string Log::Line(LogLevel level, std::string_view event, std::string_view msg,
+                      const std::vector<LogField>& fields) const {
   nlohmann::ordered_json line = {{"ts", Timestamp(env_.now().wall)},
                                  {"level", ToString(level)},
                                  {"msg", msg},
@@ -76,16 +99,13 @@ void Log::Event(LogLevel level, std::string_view event, std::string_view msg,
     auto& value = line[std::string(field.first)];
     std::visit([&value](const auto& typed) { value = typed; }, field.second);
   }
-  if (format_ == LogFormat::kJson) {
-    logger_->log(as, Dump(line));
-    return;
-  }
+  if (format_ == LogFormat::kJson) return Dump(line);
   std::string text = line["ts"].get<std::string>() + " " + std::string(ToString(level)) + " " +
                      std::string(event) + ": " + Escaped(line["msg"]);
   for (const auto& [name, value] : fields) {
     text += " " + std::string(name) + "=" + TextValue(line[std::string(name)]);
   }
-  logger_->log(as, text);
+  return text;
 }
 
 }  // namespace podmirror::app

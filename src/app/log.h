@@ -1,17 +1,19 @@
 // Log writes events: one JSON object per line for machines, or one line of text for people.
-// Values of entries are never logged.
-// Thread safety: all calls from any thread; lines do not mix.
+// Values of entries are never logged. Nobody waits for the reader of the log: see log_writer.h.
+// Thread safety: all calls from any thread, but Stop from the thread that owns it; lines do not
+// mix.
 #pragma once
 
 #include <cstdint>
 #include <memory>
-#include <ostream>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <variant>
 #include <vector>
 
+#include "absl/time/time.h"
+#include "app/log_writer.h"
 #include "base/env.h"
 
 namespace spdlog {
@@ -30,8 +32,12 @@ using LogField = std::pair<std::string_view, std::variant<std::string, std::uint
 
 class Log {
  public:
-  // Events below `level` are dropped. `out` and `env` must outlive the log.
-  Log(std::ostream& out, LogLevel level, LogFormat format, Env& env);
+  // So much waits for a reader that does not read; a daemon logs that in hours of trouble.
+  static constexpr std::size_t kMaxQueuedBytes = 1024 * 1024;
+
+  // Writes to the file descriptor `fd`. Events below `level` are left out. `env` must outlive the
+  // log, and `fd` stay open as long.
+  Log(int fd, LogLevel level, LogFormat format, Env& env);
   ~Log();
 
   // One line: ts (RFC 3339, ms, UTC), level, msg (for people), event (its name), then the fields.
@@ -39,10 +45,21 @@ class Log {
   void Event(LogLevel level, std::string_view event, std::string_view msg,
              const std::vector<LogField>& fields = {});
 
+  // Lines that were lost because the reader did not keep up.
+  std::uint64_t dropped() const { return writer_.dropped(); }
+
+  // The end: what is queued is written. False when the reader does not take it within `limit`: then
+  // the process must exit without destroying the log.
+  bool Stop(absl::Duration limit) { return writer_.Stop(limit); }
+
  private:
+  std::string Line(LogLevel level, std::string_view event, std::string_view msg,
+                   const std::vector<LogField>& fields) const;
+
   const LogFormat format_;
   Env& env_;
-  const std::unique_ptr<spdlog::logger> logger_;  // has its own lock
+  LogWriter writer_;                        // its thread calls Line
+  std::unique_ptr<spdlog::logger> logger_;  // its sink is the writer
 };
 
 }  // namespace podmirror::app

@@ -1,6 +1,5 @@
 #include "app/run.h"
 
-#include <pthread.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +10,7 @@
 #include "absl/time/clock.h"
 #include "app/daemon.h"
 #include "app/log.h"
+#include "app/stop_signal.h"
 #include "base/env.h"
 
 namespace podmirror::app {
@@ -20,10 +20,15 @@ constexpr absl::Duration kPollInterval = absl::Milliseconds(5);
 // So long writes are refused before the ports close: a client that is told so goes elsewhere, while
 // one whose write meets a closing connection cannot know whether it was applied.
 constexpr SteadyMs kLeastDrainMs = 250;
+// What drain-delay leaves of drain-timeout to the hand-over and to closing; half of it where that
+// is less.
+constexpr SteadyMs kLeastEndMs = 2000;
 // What closing may take when clients or peers hold it up; answers that are on their way need the
 // least of it.
 constexpr SteadyMs kMostCloseMs = 4000;
 constexpr SteadyMs kLeastCloseMs = 1000;
+// What the reader of the log may take for the last lines.
+constexpr SteadyMs kLastLinesMs = 200;
 
 LogLevel LevelOf(const settings::Settings& settings) {
   using enum LogLevel;
@@ -33,45 +38,27 @@ LogLevel LevelOf(const settings::Settings& settings) {
   return kInfo;
 }
 
-sigset_t StopSignals() {
-  sigset_t signals;
-  sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
-  return signals;
-}
-
-// Threads inherit this, so that only the main thread takes the signals that stop us.
-void BlockStopSignals() {
-  const sigset_t signals = StopSignals();
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGPIPE, SIG_IGN);
-}
-
-// The signal that came. From then on another one ends the process, whatever it is doing.
-int WaitForStopSignal() {
-  const sigset_t signals = StopSignals();
-  int number = 0;
-  sigwait(&signals, &number);
-  for (const int other : {SIGTERM, SIGINT}) std::signal(other, [](int) { _exit(EXIT_FAILURE); });
-  pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
-  return number;
-}
-
-// Until peers have what they lack, and at least drain-delay. Closing ends within drain-timeout too,
-// so the hand-over ends before that, though it has half of the time at least. Returns the time that
-// is left for closing, in milliseconds.
+// For drain-delay all goes on, but for the last of drain-timeout. Then writes are refused until
+// peers have what they lack. Closing ends within drain-timeout too, so the hand-over ends before
+// that, though it has half of what is left at least. Returns the time that is left for closing, in
+// milliseconds.
 SteadyMs Drain(Daemon& daemon, const settings::Settings& settings, Env& env) {
   const SteadyMs since = env.now().steady;
   const SteadyMs timeout = settings.drain_timeout.count();
-  const SteadyMs least = std::max<SteadyMs>(settings.drain_delay.count(), kLeastDrainMs);
+  const SteadyMs delay = std::min<SteadyMs>(settings.drain_delay.count(),
+                                            timeout - std::min(kLeastEndMs, timeout / 2));
+  daemon.Leave();
+  while (env.now().steady - since < delay) absl::SleepFor(kPollInterval);
+
+  const SteadyMs begin = env.now().steady;
+  const SteadyMs left = timeout - (begin - since);
   const SteadyMs most =
-      std::max(timeout - std::min(kMostCloseMs, timeout / 2), std::min(least, timeout));
+      std::max(left - std::min(kMostCloseMs, left / 2), std::min(kLeastDrainMs, left));
   daemon.BeginDrain();
   for (;;) {
-    const SteadyMs elapsed = env.now().steady - since;
-    if (elapsed >= most || (elapsed >= least && daemon.drained())) {
-      return std::clamp(timeout - elapsed, kLeastCloseMs, kMostCloseMs);
+    const SteadyMs elapsed = env.now().steady - begin;
+    if (elapsed >= most || (elapsed >= kLeastDrainMs && daemon.drained())) {
+      return std::clamp(left - elapsed - kLastLinesMs, kLeastCloseMs, kMostCloseMs);
     }
     absl::SleepFor(kPollInterval);
   }
@@ -82,9 +69,10 @@ SteadyMs Drain(Daemon& daemon, const settings::Settings& settings, Env& env) {
 int Run(const settings::Settings& settings, bool check_only) {
   // gRPC would write lines of its own among ours; its failures reach the log as statuses.
   setenv("GRPC_VERBOSITY", "NONE", 0);
+  std::signal(SIGPIPE, SIG_IGN);
   BlockStopSignals();
   Env& env = Env::Real();
-  Log log(std::cout, LevelOf(settings),
+  Log log(STDOUT_FILENO, LevelOf(settings),
           settings.log_format == "json" ? LogFormat::kJson : LogFormat::kText, env);
   auto daemon = Daemon::New(settings, log, env);
   if (!daemon.ok()) {
@@ -105,15 +93,18 @@ int Run(const settings::Settings& settings, bool check_only) {
   } else {
     log.Event(LogLevel::kError, "start_failed", started.message());
   }
-  if (!(*daemon)->Stop(close_ms)) {
+  const int code = started.ok() ? EXIT_SUCCESS : EXIT_FAILURE;
+  const bool ended = (*daemon)->Stop(close_ms);
+  if (ended && started.ok()) {
+    log.Event(LogLevel::kInfo, "stopped", "stopped");
+  } else if (!ended) {
     // What is written to a peer that takes it too slowly. Destroying what it still uses would be
     // worse than leaving it to the kernel.
     log.Event(LogLevel::kWarn, "stopped", "stopped; a peer did not take all in time");
-    _exit(started.ok() ? EXIT_SUCCESS : EXIT_FAILURE);
   }
-  if (!started.ok()) return 1;
-  log.Event(LogLevel::kInfo, "stopped", "stopped");
-  return 0;
+  // The same goes for a log that is not read any more.
+  if (!log.Stop(absl::Milliseconds(kLastLinesMs)) || !ended) _exit(code);
+  return code;
 }
 
 }  // namespace podmirror::app

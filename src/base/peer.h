@@ -24,8 +24,8 @@ struct PodRecord {
   std::string name;  // "host:port" where the source has none
   std::string ip;    // textual, without brackets
   std::uint16_t port = 0;
-  std::string phase;         // "Running"; empty where the source has none
-  bool ready = false;        // condition Ready=True; always false where the source has no records
+  std::string phase;         // "Running", "Pending"; empty where the source has none
+  bool ready = false;        // says that it holds the data; false where the source has no records
   WallMs started_at_ms = 0;  // startedAt of the daemon's container; 0 = unknown
 
   // Whether the source has records at all, that would say so if it were ready.

@@ -1,5 +1,8 @@
 #include "base/status.h"
 
+#include <cstdio>
+#include <cstdlib>
+
 namespace podmirror {
 
 std::string_view ToString(Code code) {
@@ -32,6 +35,12 @@ std::string Status::ToString() const {
   std::string text(podmirror::ToString(code_));
   if (!message_.empty()) text += ": " + message_;
   return text;
+}
+
+void AbortMisusedResult(const Status& status) {
+  std::fprintf(stderr, "podmirror: a Result without a value was used: %s\n",
+               status.ToString().c_str());
+  std::abort();
 }
 
 }  // namespace podmirror

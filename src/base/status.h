@@ -3,7 +3,6 @@
 // Thread safety: plain values.
 #pragma once
 
-#include <cassert>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -46,21 +45,33 @@ class [[nodiscard]] Status {
 // A Status of kInvalid: what most decoders and checks of settings have to say.
 inline Status Invalid(std::string message) { return {Code::kInvalid, std::move(message)}; }
 
-// A value, or the Status that says why there is none. Requires: ok() before value().
+// Says what is wrong with a Result of this status, and aborts.
+[[noreturn]] void AbortMisusedResult(const Status& status);
+
+// A value, or the Status that says why there is none. To take the value where there is none aborts,
+// and so does to make a Result of a Status that is ok, in every build.
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                                  // NOLINT: implicit
-  Result(Status status) : status_(std::move(status)) { assert(!status_.ok()); }  // NOLINT: implicit
+  Result(T value) : value_(std::move(value)) {}         // NOLINT: implicit
+  Result(Status status) : status_(std::move(status)) {  // NOLINT: implicit
+    if (status_.ok()) AbortMisusedResult(status_);
+  }
 
   bool ok() const { return value_.has_value(); }
   const Status& status() const { return status_; }
-  T& value() { return *value_; }
-  const T& value() const { return *value_; }
-  T* operator->() { return &*value_; }
-  const T* operator->() const { return &*value_; }
-  T& operator*() { return *value_; }
-  const T& operator*() const { return *value_; }
+  T& value() {
+    if (!value_.has_value()) AbortMisusedResult(status_);
+    return *value_;
+  }
+  const T& value() const {
+    if (!value_.has_value()) AbortMisusedResult(status_);
+    return *value_;
+  }
+  T* operator->() { return &value(); }
+  const T* operator->() const { return &value(); }
+  T& operator*() { return value(); }
+  const T& operator*() const { return value(); }
 
  private:
   Status status_;

@@ -93,6 +93,9 @@ class EntryRef {
 
 class Entry {
  public:
+  // The packed form without key and value, at most.
+  static constexpr std::size_t kMaxHeadBytes = 34;
+
   Entry(const Entry&) = delete;
   Entry& operator=(const Entry&) = delete;
 
@@ -148,6 +151,7 @@ class Entry {
   static constexpr std::size_t kKeySizeAt = 24;
   static constexpr std::size_t kFixedBytes = 26;
   static constexpr std::size_t kExpiresBytes = 8;
+  static_assert(kMaxHeadBytes == kFixedBytes + kExpiresBytes);
 
   // Flags share the word of the value size; bits of neither are refused, so that they can get a
   // meaning later.

@@ -81,7 +81,7 @@ class EtcdV2Source final : public RecordSource {
       if (!was_short) backoff_.Reset();
       if (watch.ok()) continue;
       if (watch.code() != Code::kNotFound) {
-        reporter_->Count("error");
+        WatchFailed(watch);
         session_.NextEndpoint();
       } else if (!was_short) {
         continue;
@@ -122,14 +122,15 @@ class EtcdV2Source final : public RecordSource {
     cluster_id_ = answer->cluster_id;
     failures_.Clear();
     CountList();
-    Emit();
+    Emit(where_, index_);
     return Status();
   }
 
   // OK when it is time to list again, or to stop. kNotFound: the history that we need is gone, or
   // the store is another one.
   Status Watch() {
-    const SteadyMs planned = SteadyNow() + WithJitter(kReconcileInterval).count();
+    const SteadyMs opened = SteadyNow();
+    const SteadyMs planned = opened + WithJitter(kReconcileInterval).count();
     while (true) {
       polling_ = true;
       session_.Rearm();
@@ -150,6 +151,8 @@ class EtcdV2Source final : public RecordSource {
       // A list is due, which asks more than a check does.
       if (quiet && SteadyNow() >= thread_.ReadDue(planned)) return Status();
       if (Status status = quiet ? CheckQuiet() : TakeEvent(*answer); !status.ok()) return status;
+      WatchGood(opened);
+      Emit(where_, index_);
       // Whoever ends polls at once is not to be asked without a pause.
       if (quiet) thread_.SleepUntil(begun + kShortWatchMs);
     }
@@ -168,7 +171,6 @@ class EtcdV2Source final : public RecordSource {
       return Status(Code::kNotFound, "another store answers");
     }
     checked_index_ = answer->index;
-    Emit();
     return Status();
   }
 
@@ -197,11 +199,8 @@ class EtcdV2Source final : public RecordSource {
       Status put = store_->Put(store_->Read(key, index, StringMember(node, "value")));
       if (!put.ok()) return put;
     }
-    Emit();
     return Status();
   }
-
-  void Emit() { reporter_->Peers(store_->MakeSet(where_), index_); }
 
   // Only when no member could be read is that a failure to tell, and a reason to wait.
   void MemberFailed(const Status& status) {

@@ -34,6 +34,7 @@ class Client final : public EtcdV3Client {
   Result<std::optional<EtcdWatchAnswer>> NextWatchAnswer(SteadyMs until) override {
     return ReadWatch(until, /*wake_ends=*/true);
   }
+  Result<std::int64_t> CountKeys(const std::string& prefix) override;
   void CloseWatch() override;
   void Wake() override { session_.Wake(); }
   void NextEndpoint() override {
@@ -47,6 +48,8 @@ class Client final : public EtcdV3Client {
   Result<std::optional<EtcdWatchAnswer>> ReadWatch(SteadyMs until, bool wake_ends);
   grpc::Status EndWatch();
   Result<std::optional<EtcdWatchAnswer>> Convert(etcdserverpb::WatchResponse& message) const;
+  bool IsMadeUp(const etcdserverpb::ResponseHeader& header) const;
+  Status CheckStore(const etcdserverpb::ResponseHeader& header) const;
 
   EtcdV3Session session_;
   std::uint64_t cluster_id_ = 0;    // of the last list
@@ -95,6 +98,18 @@ Result<std::int64_t> Client::List(const std::string& prefix, const OnKey& on_key
     }
   }
   return list_revision_;
+}
+
+Result<std::int64_t> Client::CountKeys(const std::string& prefix) {
+  etcdserverpb::RangeRequest request;
+  request.set_key(prefix);
+  request.set_range_end(EndOfPrefix(prefix));
+  request.set_count_only(true);
+  etcdserverpb::RangeResponse response;
+  const grpc::Status status = session_.Range(request, response);
+  if (!status.ok()) return session_.ToStatus(status);
+  if (Status same = CheckStore(response.header()); !same.ok()) return same;
+  return response.count();
 }
 
 // True when it went through; false when it failed, took too long or we are stopping.
@@ -167,14 +182,9 @@ Result<std::optional<EtcdWatchAnswer>> Client::Convert(etcdserverpb::WatchRespon
     return session_.ToStatus(
         grpc::Status(grpc::StatusCode::PERMISSION_DENIED, message.cancel_reason()));
   }
-  if (message.header().cluster_id() != cluster_id_) {
-    return Status(Code::kInternal, "another cluster answers");
-  }
-  if (message.header().revision() < list_revision_) {
-    return Status(Code::kInternal, "the revision went back");
-  }
+  if (Status same = CheckStore(message.header()); !same.ok()) return same;
   EtcdWatchAnswer answer;
-  answer.revision = message.header().revision();
+  answer.revision = IsMadeUp(message.header()) ? 0 : message.header().revision();
   answer.partial = message.fragment();
   for (mvccpb::Event& event : *message.mutable_events()) {
     answer.changes.push_back({.key = std::move(*event.mutable_kv()->mutable_key()),
@@ -183,6 +193,20 @@ Result<std::optional<EtcdWatchAnswer>> Client::Convert(etcdserverpb::WatchRespon
                               .deleted = event.type() == mvccpb::Event::DELETE});
   }
   return std::optional(std::move(answer));
+}
+
+// `etcd grpc-proxy` has one watch for all clients that watch the same, and opens those of all but
+// the first without asking etcd: it knows no cluster, and its revision is the one asked for.
+bool Client::IsMadeUp(const etcdserverpb::ResponseHeader& header) const {
+  return header.cluster_id() == 0 && cluster_id_ != 0;
+}
+
+// Whether an answer is of the store that was listed.
+Status Client::CheckStore(const etcdserverpb::ResponseHeader& header) const {
+  if (IsMadeUp(header)) return Status();
+  if (header.cluster_id() != cluster_id_) return Status(Code::kInternal, "another cluster answers");
+  if (header.revision() < list_revision_) return Status(Code::kInternal, "the revision went back");
+  return Status();
 }
 
 // Ends the watch and returns how it ended.

@@ -51,6 +51,10 @@ class EtcdV3Client {
   // the caller has to list again. Requires: OpenWatch went well and no failure came since.
   virtual Result<std::optional<EtcdWatchAnswer>> NextWatchAnswer(SteadyMs until) = 0;
 
+  // How many keys lie below `prefix` now, asked while a watch is open. kInternal: the store is not
+  // the one that List has read.
+  virtual Result<std::int64_t> CountKeys(const std::string& prefix) = 0;
+
   // No-op when none is open.
   virtual void CloseWatch() = 0;
 

@@ -60,18 +60,23 @@ void EtcdV3Session::Wake() {
 EtcdV3Session::Outcome EtcdV3Session::Await(Op op, SteadyMs until) {
   const gpr_timespec deadline = until == kForever ? gpr_inf_future(GPR_CLOCK_MONOTONIC)
                                                   : InMs(until - Env::Real().now().steady);
-  void* tag = nullptr;
-  bool ok = false;
-  if (queue_.AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) {
-    return Outcome::kTimeout;
+  if (op == Op::kRead && read_) return *std::exchange(read_, std::nullopt);
+  while (true) {
+    void* tag = nullptr;
+    bool ok = false;
+    if (queue_.AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) {
+      return Outcome::kTimeout;
+    }
+    if (tag == TagOf(Op::kWake)) {
+      absl::MutexLock lock(&wake_mutex_);
+      wake_pending_ = false;
+      return Outcome::kWoken;
+    }
+    const Outcome outcome = ok ? Outcome::kDone : Outcome::kFailed;
+    if (tag == TagOf(op)) return outcome;
+    if (tag != TagOf(Op::kRead)) std::abort();
+    read_ = outcome;
   }
-  if (tag == TagOf(Op::kWake)) {
-    absl::MutexLock lock(&wake_mutex_);
-    wake_pending_ = false;
-    return Outcome::kWoken;
-  }
-  if (tag != TagOf(op)) std::abort();
-  return ok ? Outcome::kDone : Outcome::kFailed;
 }
 
 // One call, cancelled when stopping. `prepare` makes it: (context, queue) -> reader.
@@ -135,7 +140,7 @@ grpc::Status EtcdV3Session::Range(const etcdserverpb::RangeRequest& request,
         },
         response);
   };
-  const grpc::Status status = range();
+  grpc::Status status = range();
   if (checked_.options.user.empty() || !WantsNewToken(status)) return status;
   if (Status renewed = Authenticate(); !renewed.ok()) {
     return grpc::Status(grpc::StatusCode::UNAUTHENTICATED, renewed.message());

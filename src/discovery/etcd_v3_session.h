@@ -1,7 +1,8 @@
 // A session with one member of an etcd at a time: its connection, its user's token, and calls that
 // end by their deadline or soon after Wake.
 // Thread safety: Wake from any thread, all else from one thread.
-// Invariants: (1) at most one operation is under way, and Wake's alarm beside it.
+// Invariants: (1) at most one operation of a watch is under way, Wake's alarm, and, while the watch
+//                 is read, one call.
 //             (2) certificates and keys are read again for each new connection, the password for
 //                 each new token: rotated files are taken up without a restart.
 //             (3) only Range, Watch and Authenticate are ever called: the etcd is Kubernetes' own.
@@ -17,6 +18,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/env.h"
@@ -62,7 +64,7 @@ class EtcdV3Session {
   grpc::CompletionQueue* queue() { return &queue_; }
   void Prepare(grpc::ClientContext& context) const;
 
-  // Waits for the end of `op`, for `until`, or for Wake.
+  // Waits for the end of `op`, for `until`, or for Wake. A kRead that ends meanwhile is kept.
   Outcome Await(Op op, SteadyMs until);
   // Ends the Await under way or the next one.
   void Wake();
@@ -92,6 +94,7 @@ class EtcdV3Session {
   SteadyMs call_timeout_ms_ = kFirstCallTimeoutMs;
 
   grpc::CompletionQueue queue_;
+  std::optional<Outcome> read_;  // a kRead that has ended, not awaited yet
   absl::Mutex wake_mutex_;
   grpc::Alarm wake_alarm_ ABSL_GUARDED_BY(wake_mutex_);
   bool wake_pending_ ABSL_GUARDED_BY(wake_mutex_) = false;

@@ -14,6 +14,11 @@
 namespace podmirror::discovery {
 namespace {
 
+// A watch that nothing comes from looks the same when nothing happens, when its server is gone, and
+// when a proxy between us has lost its own watch. So it is asked, every so often, how many keys
+// there are. (HTTP/2 pings would tell less, and a proxy may find them too many.)
+constexpr std::chrono::seconds kQuiet{10};
+
 // Changes that come together make one peer set, but nobody waits longer than this for it.
 constexpr SteadyMs kCoalesceMs = 100;
 
@@ -42,7 +47,7 @@ class EtcdV3Source final : public RecordSource {
       const Status watch = Watch();
       if (SteadyNow() - start >= kShortWatchMs) backoff_.Reset();
       if (watch.ok()) continue;  // it is time to list again
-      reporter_->Count("error");
+      WatchFailed(watch);
       client_->NextEndpoint();
       thread_.SleepUntil(SteadyNow() + backoff_.Next().count());
     }
@@ -67,7 +72,7 @@ class EtcdV3Source final : public RecordSource {
     revision_ = *revision;
     failures_.Clear();
     CountList();
-    Emit();
+    Emit(where_, revision_);
     return Status();
   }
 
@@ -75,11 +80,19 @@ class EtcdV3Source final : public RecordSource {
   Status Watch() {
     if (Status status = client_->OpenWatch(where_ + "/", revision_ + 1); !status.ok())
       return status;
-    const SteadyMs planned = SteadyNow() + WithJitter(kReconcileInterval).count();
+    const SteadyMs begun = SteadyNow();
+    const SteadyMs planned = begun + WithJitter(kReconcileInterval).count();
+    SteadyMs check_at = begun + WithJitter(kQuiet).count();
+    differed_ = false;
     while (true) {
       const SteadyMs due = thread_.ReadDue(planned);
       if (thread_.stopping() || SteadyNow() >= due) return Status();
-      Result<std::optional<EtcdWatchAnswer>> answer = client_->NextWatchAnswer(due);
+      if (SteadyNow() >= check_at) {
+        if (Status status = CheckQuiet(begun); !status.ok()) return status;
+        check_at = SteadyNow() + WithJitter(kQuiet).count();
+      }
+      Result<std::optional<EtcdWatchAnswer>> answer =
+          client_->NextWatchAnswer(std::min(due, check_at));
       const SteadyMs emit_at = SteadyNow() + kCoalesceMs;
       bool partial = false;
       bool any = false;
@@ -92,8 +105,28 @@ class EtcdV3Source final : public RecordSource {
         answer = client_->NextWatchAnswer(partial ? due : SteadyNow());
       }
       if (!answer.ok()) return answer.status();
-      if (any && !partial) Emit();
+      if (!any) continue;
+      check_at = SteadyNow() + WithJitter(kQuiet).count();
+      differed_ = false;
+      WatchGood(begun);
+      if (!partial) Emit(where_, revision_);
     }
+  }
+
+  // Nothing has come for a while: is what is known still true?
+  Status CheckQuiet(SteadyMs begun) {
+    const Result<std::int64_t> keys = client_->CountKeys(where_ + "/");
+    if (!keys.ok()) return keys.status();
+    const bool differs = *keys != static_cast<std::int64_t>(store_->size());
+    // What happened just now may be on its way to us; by the next time it is not any more.
+    if (differs && std::exchange(differed_, true)) {
+      return Status(Code::kInternal, "the watch misses changes");
+    }
+    if (differs) return Status();
+    differed_ = false;
+    WatchGood(begun);
+    Emit(where_, revision_);
+    return Status();
   }
 
   Status Apply(EtcdWatchAnswer& answer) {
@@ -110,8 +143,6 @@ class EtcdV3Source final : public RecordSource {
     return Status();
   }
 
-  void Emit() { reporter_->Peers(store_->MakeSet(where_), revision_); }
-
   // Only when no member could be read is that a failure to tell, and a reason to wait.
   void MemberFailed(const Status& status) {
     if (thread_.stopping()) return;
@@ -127,7 +158,9 @@ class EtcdV3Source final : public RecordSource {
   EtcdFailures failures_;                       // the source's thread only
   const std::unique_ptr<EtcdV3Client> client_;  // asks thread_
 
-  std::int64_t revision_ = 0;  // the source's thread only
+  // The source's thread only.
+  std::int64_t revision_ = 0;
+  bool differed_ = false;  // the last check of this watch has counted other keys than are known
 };
 
 }  // namespace

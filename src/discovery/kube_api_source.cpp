@@ -57,7 +57,7 @@ class KubeApiSource final : public RecordSource {
     std::vector<ReadRecord> records;
     const Result<std::int64_t> revision =
         client_->List([&] { records.clear(); },
-                      [&](KubePod pod) {
+                      [&](const KubePod& pod) {
                         if (records.size() > kMaxRecords) {
                           return Status(Code::kExhausted, "too many pod records");
                         }

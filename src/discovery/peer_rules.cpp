@@ -11,29 +11,53 @@ namespace podmirror::discovery {
 namespace {
 
 constexpr std::size_t kMaxTextBytes = 253;  // the longest name that Kubernetes allows
+constexpr std::size_t kMaxShownIp = 64;     // longer than any address
 
 bool IsPlain(const std::string& text) {
   return text.size() <= kMaxTextBytes &&
          std::all_of(text.begin(), text.end(), [](char c) { return c > ' ' && c <= '~'; });
 }
 
-// The status of the container that runs the daemon; null where there is none yet. Without a name it
-// is the first container of the spec: statuses come in another order.
-const ContainerStatus* FindDaemon(const Pod& pod, const std::string& wanted) {
+// The container that runs the daemon.
+struct Daemon {
+  const ContainerStatus* status = nullptr;  // null where there is none yet
+  bool sidecar = false;
+
+  bool running() const { return status != nullptr && status->running; }
+};
+
+// Without a name it is the first container of the spec: statuses come in another order. A sidecar
+// has to be named, since a pod may have several that others have put there.
+Daemon FindDaemon(const Pod& pod, const std::string& wanted) {
   const auto find = [](const auto& list, const std::string& name) {
     const auto at = std::find_if(list.begin(), list.end(),
                                  [&](const auto& element) { return element.name == name; });
     return at != list.end() ? &*at : nullptr;
   };
   if (wanted.empty()) {
-    if (!pod.containers.empty()) return find(pod.container_statuses, pod.containers.front().name);
-    return pod.container_statuses.empty() ? nullptr : &pod.container_statuses.front();
+    if (!pod.containers.empty()) return {find(pod.container_statuses, pod.containers.front().name)};
+    return {pod.container_statuses.empty() ? nullptr : &pod.container_statuses.front()};
   }
-  if (const ContainerStatus* status = find(pod.container_statuses, wanted)) return status;
+  if (const ContainerStatus* status = find(pod.container_statuses, wanted)) return {status};
   // A sidecar is reported among the init containers for all its life.
   const ContainerSpec* init = find(pod.init_containers, wanted);
-  if (init == nullptr || !init->always_restarted) return nullptr;
-  return find(pod.init_container_statuses, wanted);
+  if (init == nullptr || !init->always_restarted) return {};
+  return {find(pod.init_container_statuses, wanted), /*sidecar=*/true};
+}
+
+// A pod is Pending until each of its containers has been started once. A sidecar runs before the
+// others do, and one of several containers may be held up by its image: the daemon may have served
+// for long by then.
+bool MayRun(const Pod& pod) { return pod.phase == "Running" || pod.phase == "Pending"; }
+
+// Whether the record says that the daemon is ready, which means that it holds the data. A sidecar
+// is ready before its pod, whose other containers may need it to become so: its own word counts.
+// When a node is lost, Kubernetes takes back the condition Ready and leaves all else as it was, so
+// that word counts only as long as ContainersReady tells why the pod is not Ready.
+bool SaysReady(const Pod& pod, const Daemon& daemon) {
+  if (pod.ready == "True") return true;
+  return daemon.sidecar && daemon.running() && daemon.status->ready && pod.ready == "False" &&
+         pod.containers_ready == "False";
 }
 
 }  // namespace
@@ -74,34 +98,40 @@ bool PeerRules::IsSelf(const PodRecord& record) const {
 }
 
 Result<Judgement> PeerRules::Judge(const Pod& pod) const {
-  const auto unreadable = [](const char* reason) { return Status(Code::kInvalid, reason); };
+  const auto unreadable = [](std::string reason) {
+    return Status(Code::kInvalid, std::move(reason));
+  };
   if (pod.name.empty() || !IsPlain(pod.name)) return unreadable("not the name of a pod");
-  if (!IsPlain(pod.uid)) return unreadable("not the UID of a pod");
+  // A static pod says of itself in the handshake what its kubelet has told it.
+  const std::string& uid = pod.static_uid.empty() ? pod.uid : pod.static_uid;
+  if (!IsPlain(uid)) return unreadable("not the UID of a pod");
   if (!IsPlain(pod.phase)) return unreadable("not a phase");
   const std::string& ip = pod.pod_ip.empty() && !pod.pod_ips.empty() ? pod.pod_ips[0] : pod.pod_ip;
   const std::optional<std::string> canonical = net::CanonicalIp(ip);
-  if (!ip.empty() && !canonical) return unreadable("podIP is not an IP address");
+  if (!ip.empty() && !canonical) {
+    const std::string shown = IsPlain(ip) && ip.size() <= kMaxShownIp ? " \"" + ip + "\"" : "";
+    return unreadable("podIP" + shown + " is not an IP address");
+  }
 
-  const ContainerStatus* daemon = FindDaemon(pod, filter_.container);
-  const bool running = daemon != nullptr && daemon->running;
+  const Daemon daemon = FindDaemon(pod, filter_.container);
   Judgement judgement;
   judgement.start_time_ms = pod.start_time_ms;
-  judgement.record = {.uid = pod.uid,
+  judgement.record = {.uid = uid,
                       .name = pod.name,
                       .ip = canonical.value_or(""),
                       .port = filter_.peer_port,
                       .phase = pod.phase,
-                      .ready = pod.ready == "True",
-                      .started_at_ms = running ? daemon->started_at_ms : 0};
+                      .ready = SaysReady(pod, daemon),
+                      .started_at_ms = daemon.running() ? daemon.status->started_at_ms : 0};
   judgement.verdict = [&] {
     // The key says the namespace too: a record that names none is taken to be where it lies.
     if (!pod.ns.empty() && pod.ns != filter_.ns) return Verdict::kOtherNamespace;
     if (!IsSelected(pod)) return Verdict::kNotSelected;
     if (IsSelf(judgement.record)) return Verdict::kSelf;
     if (pod.terminating) return Verdict::kTerminating;
-    if (pod.phase != "Running") return Verdict::kNotRunning;
+    if (!MayRun(pod)) return Verdict::kNotRunning;
     if (judgement.record.ip.empty()) return Verdict::kNoAddress;
-    if (!running) return Verdict::kContainerNotRunning;
+    if (!daemon.running()) return Verdict::kContainerNotRunning;
     return Verdict::kPeer;
   }();
   if (judgement.verdict != Verdict::kPeer && judgement.verdict != Verdict::kSelf) {

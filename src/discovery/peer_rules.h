@@ -23,7 +23,7 @@ enum class Verdict {
   kOtherNamespace,       //
   kNotSelected,          // neither the name nor the labels are those of our service
   kTerminating,          //
-  kNotRunning,           // phase is not Running
+  kNotRunning,           // the pod has ended, or is in a phase that we do not know
   kNoAddress,            // no podIP yet
   kContainerNotRunning,  // the daemon's container waits, crash-loops, has ended or does not exist
 };

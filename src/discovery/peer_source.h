@@ -87,7 +87,8 @@ Result<std::unique_ptr<PeerSource>> NewStaticSource(const std::vector<std::strin
                                                     telemetry::Metrics& metrics);
 // Every daemon writes "/<schema>/<service>/<ip:port>" into any etcd under a lease of `ttl`, which
 // Stop revokes, and the others read it. etcd.prefix does not count.
-Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd, RegistryOptions registry,
+Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd,
+                                                      const RegistryOptions& registry,
                                                       telemetry::Metrics& metrics);
 // The same entries as a client reads them, who has none of its own: all are peers.
 Result<std::unique_ptr<PeerSource>> NewRegistryView(EtcdOptions etcd, const std::string& schema,

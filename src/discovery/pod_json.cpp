@@ -77,6 +77,9 @@ void ReadMetadata(Reader& reader, const json* metadata, Pod& pod) {
   const std::optional<WallMs> deletion = reader.Time(metadata, "deletionTimestamp");
   pod.terminating = deletion.has_value();
   pod.deletion_at_ms = deletion.value_or(0);
+  const json* annotations = reader.Object(metadata, "annotations");
+  pod.static_uid = StaticUid(reader.String(annotations, kMirrorAnnotation.data()),
+                             reader.String(annotations, kHashAnnotation.data()));
   const json* labels = reader.Object(metadata, "labels");
   if (labels == nullptr) return;
   for (const auto& label : labels->items()) {
@@ -118,8 +121,9 @@ void ReadStatus(Reader& reader, const json* status, Pod& pod) {
   }
   for (const json& element : reader.Array(status, "conditions")) {
     const json* condition = reader.Element(element, "conditions");
-    if (reader.String(condition, "type") != "Ready") continue;
-    pod.ready = reader.String(condition, "status");
+    const std::string type = reader.String(condition, "type");
+    if (type == "Ready") pod.ready = reader.String(condition, "status");
+    if (type == "ContainersReady") pod.containers_ready = reader.String(condition, "status");
   }
   pod.container_statuses = ReadStatuses(reader, status, "containerStatuses");
   pod.init_container_statuses = ReadStatuses(reader, status, "initContainerStatuses");

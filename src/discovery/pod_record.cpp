@@ -84,6 +84,12 @@ Pod PodFromProtobuf(const kubernetes::Pod& from) {
     labels[label.key()] = label.value();
   }
   pod.labels.assign(labels.begin(), labels.end());
+  std::string mirror, hash;
+  for (const kubernetes::Label& annotation : from.metadata().annotations()) {
+    if (annotation.key() == kMirrorAnnotation) mirror = annotation.value();
+    if (annotation.key() == kHashAnnotation) hash = annotation.value();
+  }
+  pod.static_uid = StaticUid(mirror, hash);
   pod.terminating = from.metadata().deletion_timestamp().seconds() != 0;
   pod.deletion_at_ms = ToMs(from.metadata().deletion_timestamp());
   pod.containers = FromProto(from.spec().containers());
@@ -95,6 +101,7 @@ Pod PodFromProtobuf(const kubernetes::Pod& from) {
   pod.start_time_ms = ToMs(from.status().start_time());
   for (const kubernetes::PodCondition& condition : from.status().conditions()) {
     if (condition.type() == "Ready") pod.ready = condition.status();
+    if (condition.type() == "ContainersReady") pod.containers_ready = condition.status();
   }
   pod.container_statuses = FromProto(from.status().container_statuses());
   pod.init_container_statuses = FromProto(from.status().init_container_statuses());

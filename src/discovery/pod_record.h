@@ -45,6 +45,7 @@ struct Pod {
   std::string name;
   std::string ns;
   std::string uid;
+  std::string static_uid;                                   // of a mirror pod; see StaticUid
   std::vector<std::pair<std::string, std::string>> labels;  // sorted by key, keys unique
   bool terminating = false;   // deletionTimestamp is set, even one that lies in the future
   WallMs deletion_at_ms = 0;  // valid when terminating
@@ -54,8 +55,10 @@ struct Pod {
   std::string pod_ip;  // as written: not checked
   std::vector<std::string> pod_ips;
   std::string host_ip;
-  WallMs start_time_ms = 0;          // when the kubelet took the pod; 0 = unknown
-  std::optional<std::string> ready;  // status of the condition Ready: True, False, Unknown
+  WallMs start_time_ms = 0;  // when the kubelet took the pod; 0 = unknown
+  // Status of the conditions Ready and ContainersReady: True, False, Unknown.
+  std::optional<std::string> ready;
+  std::optional<std::string> containers_ready;
   std::vector<ContainerStatus> container_statuses;
   std::vector<ContainerStatus> init_container_statuses;
 };
@@ -67,6 +70,17 @@ Result<Pod> DecodePod(std::string_view value);
 // The two encodings behind DecodePod; `value` without the bytes that tell them apart.
 Result<Pod> DecodePodProtobuf(std::string_view unknown);
 Result<Pod> DecodePodJson(std::string_view text);
+
+// The annotations that tell of static pods.
+inline constexpr std::string_view kMirrorAnnotation = "kubernetes.io/config.mirror";
+inline constexpr std::string_view kHashAnnotation = "kubernetes.io/config.hash";
+// A pod that a kubelet has from a file of its node exists without the API. What the API stores is
+// its mirror, which has the same name and a UID of its own: the kubelet knows the pod by the hash
+// of that file, and tells it to the containers as metadata.uid. `mirror` and `hash` are the values
+// of the annotations; empty where the record is not a mirror.
+inline std::string StaticUid(const std::string& mirror, const std::string& hash) {
+  return mirror.empty() ? std::string() : hash;
+}
 
 // A pod that is part of something larger, already parsed; JSON says there neither its kind nor its
 // version. kInvalid where a member is not of its type.

@@ -72,6 +72,8 @@ class PodStore {
   void EraseBelow(const std::string& prefix, std::int64_t revision);
 
   PeerSet MakeSet(std::string where) const;
+  // How many keys there are, read or not.
+  std::size_t size() const { return entries_.size(); }
 
  private:
   struct Entry {

@@ -14,4 +14,25 @@ void RecordSource::Start(SourceEvents events) {
   thread_.Start([this] { Run(); });
 }
 
+void RecordSource::Emit(std::string where, std::int64_t revision) {
+  PeerSet set = store_->MakeSet(std::move(where));
+  if (watch_error_.empty() || told_ != set) {
+    told_ = set;
+    reporter_->Peers(std::move(set), revision);
+  }
+  if (!watch_error_.empty()) reporter_->Failed(watch_error_);
+}
+
+void RecordSource::WatchFailed(const Status& status) {
+  reporter_->Count("error");
+  if (++failed_watches_ < kFailedWatches) return;
+  watch_error_ = "the watch fails again and again: " + status.message();
+}
+
+void RecordSource::WatchGood(SteadyMs begun) {
+  if (SteadyNow() - begun < kProvenWatchMs) return;
+  failed_watches_ = 0;
+  watch_error_.clear();
+}
+
 }  // namespace podmirror::discovery

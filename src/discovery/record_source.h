@@ -8,6 +8,8 @@
 
 #include <chrono>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "base/env.h"
 #include "discovery/peer_source.h"
@@ -20,6 +22,11 @@ namespace podmirror::discovery {
 // A list now and then makes good whatever a watch may have missed (there are versions of etcd that
 // lose events).
 inline constexpr std::chrono::minutes kReconcileInterval{5};
+// A watch that has lived for so long was worth opening.
+inline constexpr SteadyMs kProvenWatchMs = 10'000;
+// So many watches that fail one after the other without that are trouble to tell: what is known is
+// no better than the last list.
+inline constexpr int kFailedWatches = 3;
 // A watch that ends sooner counts as a failure: otherwise requests would follow each other.
 inline constexpr SteadyMs kShortWatchMs = 1000;
 
@@ -38,6 +45,12 @@ class RecordSource : public PeerSource {
   // Makes whatever Run blocks in return soon; see SourceThread.
   virtual void Wake() = 0;
 
+  // What the store holds now. While watches fail, a list alone does not take the error away.
+  void Emit(std::string where, std::int64_t revision);
+  void WatchFailed(const Status& status);
+  // The watch that was opened at `begun` is in order.
+  void WatchGood(SteadyMs begun);
+
   // The store has been read whole.
   void CountList() {
     reporter_->Count(listed_ ? "relist" : "list");
@@ -54,6 +67,9 @@ class RecordSource : public PeerSource {
   telemetry::Metrics& metrics_;
   const RecordRules rules_;
   bool listed_ = false;
+  int failed_watches_ = 0;       // since the last one that was proven
+  std::string watch_error_;      // empty: there were few of them
+  std::optional<PeerSet> told_;  // the last set
 };
 
 }  // namespace podmirror::discovery

@@ -12,8 +12,8 @@ constexpr std::chrono::milliseconds kRevokeTimeout{500};
 
 }  // namespace
 
-Registrar::Registrar(CheckedEtcdOptions options, RegistryRecord self, std::chrono::seconds ttl,
-                     std::function<void()> changed)
+Registrar::Registrar(const CheckedEtcdOptions& options, RegistryRecord self,
+                     std::chrono::seconds ttl, std::function<void()> changed)
     : key_(options.where + "/" + self.address.ToString()),
       wanted_ttl_(ttl),
       changed_(std::move(changed)),
@@ -119,7 +119,7 @@ void Registrar::Failed(const Status& status) {
 Status Registrar::Step() {
   const bool was_held = std::exchange(held_, false);
   if (lease_ != 0) {
-    const Status kept = client_.KeepAlive(lease_);
+    Status kept = client_.KeepAlive(lease_);
     if (!kept.ok() && kept.code() != Code::kNotFound) return kept;
     if (!kept.ok()) {
       // Ended while we could not keep it alive, revoked, or forgotten by etcd with all it held.

@@ -33,7 +33,7 @@ class Registrar {
 
   // The entry lies in options.where. `changed`: the error is another one, or the time of suspicion
   // is over; called from the registrar's thread.
-  Registrar(CheckedEtcdOptions options, RegistryRecord self, std::chrono::seconds ttl,
+  Registrar(const CheckedEtcdOptions& options, RegistryRecord self, std::chrono::seconds ttl,
             std::function<void()> changed);
   ~Registrar();
 

@@ -41,7 +41,7 @@ Result<net::HostPort> Address(std::string_view text) {
 }
 
 Result<net::HostPort> AddressOfKey(const std::string& key) {
-  const Result<net::HostPort> address = Address(std::string_view(key).substr(key.rfind('/') + 1));
+  Result<net::HostPort> address = Address(std::string_view(key).substr(key.rfind('/') + 1));
   if (!address.ok()) return Invalid("neither its value nor its key is an address, ip:port");
   return address;
 }

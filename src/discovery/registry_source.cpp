@@ -125,7 +125,8 @@ Result<CheckedEtcdOptions> CheckWhere(EtcdOptions etcd, const std::string& schem
 
 }  // namespace
 
-Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd, RegistryOptions registry,
+Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd,
+                                                      const RegistryOptions& registry,
                                                       telemetry::Metrics& metrics) {
   const Result<CheckedEtcdOptions> options =
       CheckWhere(std::move(etcd), registry.schema, registry.service);

@@ -19,6 +19,14 @@ bool IsHostName(std::string_view host) {
          });
 }
 
+// What has a number at its end is meant to be an IPv4 address. One that is none must not become a
+// name: getaddrinfo takes "010.0.0.1" for octal, which is 8.0.0.1, and "10.1" for 10.0.0.1.
+bool EndsInNumber(std::string_view host) {
+  const std::string_view last = host.substr(host.rfind('.') + 1);
+  return (!last.empty() && std::all_of(last.begin(), last.end(), absl::ascii_isdigit)) ||
+         last.starts_with("0x") || last.starts_with("0X");
+}
+
 Status Invalid(std::string_view text, std::string_view reason) {
   return Status(Code::kInvalid, "\"" + std::string(text) + "\": " + std::string(reason));
 }
@@ -71,6 +79,9 @@ Result<HostPort> ParseHostPort(std::string_view text) {
   if (brackets != is_v6) return Invalid(text, "an IPv6 address has to stand in brackets");
   result.is_ip = ip.has_value();
   result.host = ip.value_or(std::string(host));
+  if (!result.is_ip && EndsInNumber(host)) {
+    return Invalid(text, "not an IPv4 address: four decimal numbers without leading zeros");
+  }
   if (!result.is_ip && !IsHostName(host)) return Invalid(text, "not a host name");
   return result;
 }

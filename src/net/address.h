@@ -13,6 +13,7 @@ namespace podmirror::net {
 
 // The one way to write this IPv4 or IPv6 address ("2001:DB8::0:1" -> "2001:db8::1"), so that text
 // can be compared. nullopt if it is not an address; brackets, zones and ports are not part of one.
+// Nor is a number with leading zeros: some read "010" as 10 and some as 8.
 std::optional<std::string> CanonicalIp(std::string_view text);
 
 // Whether a canonical IP address is of this machine only: 127.0.0.0/8 or ::1.
@@ -27,7 +28,8 @@ struct HostPort {
   std::string ToString() const;
 };
 
-// "host:port", "1.2.3.4:port" or "[v6]:port"; the port is 1..65535. kInvalid with the reason.
+// "host:port", "1.2.3.4:port" or "[v6]:port"; the port is 1..65535. kInvalid with the reason, also
+// where the host is meant to be an IPv4 address and is none ("010.0.0.1", "10.1").
 Result<HostPort> ParseHostPort(std::string_view text);
 
 struct BaseUrl {

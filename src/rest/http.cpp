@@ -4,6 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 
 namespace podmirror::rest {
 namespace {
@@ -41,6 +42,18 @@ std::string_view Reason(int status) {
   }
 }
 
+// The same for a whole second: formatting takes longer than the rest of a head.
+const std::string& HttpDate(WallMs now) {
+  thread_local std::int64_t second = -1;
+  thread_local std::string text;
+  if (second != now / 1000) {
+    second = now / 1000;
+    text = absl::FormatTime("%a, %d %b %Y %H:%M:%S GMT", absl::FromUnixSeconds(second),
+                            absl::UTCTimeZone());
+  }
+  return text;
+}
+
 }  // namespace
 
 bool EqualsIgnoreCase(std::string_view a, std::string_view b) {
@@ -61,14 +74,18 @@ const Field* Request::Find(std::string_view name) const {
   return nullptr;
 }
 
-std::string RenderHead(const Response& response, bool close) {
+std::string RenderHead(const Response& response, Persistence persistence, WallMs now) {
   std::string head;
-  head.reserve(192 + response.headers.size());
+  head.reserve(256 + response.headers.size());
   const auto append = [&head](std::string_view text) { head.append(text); };
   append("HTTP/1.1 ");
   absl::StrAppend(&head, response.status);
   append(" ");
   append(Reason(response.status));
+  append("\r\nDate: ");
+  append(HttpDate(now));
+  // Without it caches on the way may keep an answer for as long as they like.
+  append("\r\nCache-Control: no-cache");
   if (response.status != 304) {
     append("\r\nContent-Length: ");
     absl::StrAppend(&head, response.body_size());
@@ -79,7 +96,8 @@ std::string RenderHead(const Response& response, bool close) {
   }
   append("\r\n");
   append(response.headers);
-  if (close) append("Connection: close\r\n");
+  if (persistence == Persistence::kClosed) append("Connection: close\r\n");
+  if (persistence == Persistence::kKeptBySaying) append("Connection: keep-alive\r\n");
   append("\r\n");
   return head;
 }

@@ -2,10 +2,12 @@
 // Thread safety: plain values, except Responder.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/env.h"
 #include "cache/entry.h"
 
 namespace podmirror::rest {
@@ -25,6 +27,7 @@ struct Request {
   std::string_view target;  // origin form, raw; "*" only for OPTIONS
   std::string_view body;    // without chunk framing
   std::vector<Field> fields;
+  bool http_1_0 = false;
   bool keep_alive = true;
 
   // True when `field` is called `name`, in any case. Requires: `name` in lower case.
@@ -52,7 +55,14 @@ class Responder {
   virtual void Answer(Response response) = 0;
 };
 
+// What an answer says of its connection.
+enum class Persistence : std::uint8_t {
+  kKept,          // nothing: HTTP/1.1 keeps it
+  kKeptBySaying,  // "keep-alive", as HTTP/1.0 wants it
+  kClosed,
+};
+
 // Status line and header block, with the blank line. 304 carries no Content-Length.
-std::string RenderHead(const Response& response, bool close);
+std::string RenderHead(const Response& response, Persistence persistence, WallMs now);
 
 }  // namespace podmirror::rest

@@ -13,8 +13,9 @@
 namespace podmirror::rest {
 namespace {
 
-// A connection without a request in it is kept this long.
-constexpr SteadyMs kIdleMs = 60'000;
+// A connection without a request in it is kept this long: longer than proxies keep theirs, 60 s as
+// a rule, or one of them asks just when we close, and has to tell its client of a failure.
+constexpr SteadyMs kIdleMs = 90'000;
 // A surplus connection has this long to ask.
 constexpr SteadyMs kSurplusMs = 1'000;
 // After an answer that ends the connection, so much is read and thrown away: closing with unread
@@ -216,7 +217,9 @@ void Connection::ReleaseInput() {
 const Request& Connection::Begin() {
   const Request& request = reader_.request(in_);
   head_only_ = request.method == "HEAD";
+  says_keep_ = request.http_1_0;
   close_ = surplus_ || !request.keep_alive;
+  linger_ = request.keep_alive;  // if this is the end, it does not know and may have sent more
   handoff_.Begin();
   return request;
 }
@@ -230,7 +233,8 @@ bool Connection::End(SteadyMs now) {
 }
 
 void Connection::Answer(Response response) {
-  Queue(std::move(response), close_ || state_->stopping.load(std::memory_order_relaxed));
+  Queue(std::move(response), close_ || state_->leaving.load(std::memory_order_relaxed) ||
+                                 state_->stopping.load(std::memory_order_relaxed));
   Flush();
   const bool attention = broken_ || close_ || output_pending() || out_charged_ != 0;
   if (handoff_.Answered(attention)) inbox_->Post(shared_from_this());
@@ -246,7 +250,8 @@ void Connection::Queue(Response response, bool close) {
     }
   }
   out_sent_ = 0;
-  out_head_ = RenderHead(response, close);
+  const Persistence kept = says_keep_ ? Persistence::kKeptBySaying : Persistence::kKept;
+  out_head_ = RenderHead(response, close ? Persistence::kClosed : kept, state_->env.now().wall);
   if (head_only_) return;
   const std::string_view small = response.value ? response.value->value() : response.body;
   if (small.size() <= kSmallBodyBytes) {

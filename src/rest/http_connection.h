@@ -51,14 +51,16 @@ class Inbox {
 
 // What the server, its workers and its connections share; kept alive by whoever needs it last.
 struct ServerState {
-  ServerState(const HttpOptions& http_options, std::size_t budget_bytes)
-      : options(http_options), budget(budget_bytes) {}
+  ServerState(const HttpOptions& http_options, std::size_t budget_bytes, const Env& environment)
+      : options(http_options), env(environment), budget(budget_bytes) {}
 
   const HttpOptions options;
+  const Env& env;
   ByteBudget budget;                            // of all connections together
   std::vector<std::shared_ptr<Inbox>> inboxes;  // constant once the workers run
   std::atomic<int> open{0};                     // connections accepted and not closed
   std::atomic<std::int64_t> stop_grace_ms{0};   // for requests in flight; valid once stopping
+  std::atomic<bool> leaving{false};             // no connection is kept after its next answer
   std::atomic<bool> stopping{false};
 };
 
@@ -174,6 +176,7 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   std::size_t out_sent_ = 0;
   std::size_t out_charged_ = 0;
   bool head_only_ = false;  // the request was HEAD
+  bool says_keep_ = false;  // the request was of HTTP/1.0, which keeps only what is said to be kept
   bool close_ = false;      // no request after this answer
   bool linger_ = false;     // unread input is likely: let the client see the answer first
   bool broken_ = false;     // the socket does not take any more

@@ -1,12 +1,12 @@
 #include "rest/http_frame.h"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "rest/http_syntax.h"
 
 namespace podmirror::rest {
 namespace {
@@ -16,61 +16,15 @@ constexpr std::size_t kMaxTrailerBytes = 8 * 1024;
 // Room for so many fields is kept between requests.
 constexpr std::size_t kKeptFields = 64;
 
-// token of RFC 9110: what methods and field names are made of.
-constexpr std::array<bool, 256> kTokenChars = [] {
-  std::array<bool, 256> table{};
-  for (const char c : std::string_view("!#$%&'*+-.^_`|~0123456789"
-                                       "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")) {
-    table[static_cast<unsigned char>(c)] = true;
-  }
-  return table;
-}();
-
-bool IsToken(std::string_view text) {
-  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
-    return kTokenChars[static_cast<unsigned char>(c)];
-  });
-}
-
-// Printable ASCII, anything above it, and, where asked for, blanks.
-bool IsText(std::string_view text, bool blanks) {
-  return std::all_of(text.begin(), text.end(), [blanks](char c) {
-    const auto byte = static_cast<unsigned char>(c);
-    return (byte > 0x20 && byte != 0x7f) || (blanks && (c == ' ' || c == '\t'));
-  });
-}
-
-std::string_view Trim(std::string_view text) {
-  const auto blank = [](char c) { return c == ' ' || c == '\t'; };
-  while (!text.empty() && blank(text.front())) text.remove_prefix(1);
-  while (!text.empty() && blank(text.back())) text.remove_suffix(1);
-  return text;
-}
-
-// True when the comma list `value` holds `token`.
-bool HoldsToken(std::string_view value, std::string_view token) {
-  while (!value.empty()) {
-    const std::size_t comma = std::min(value.find(','), value.size());
-    if (EqualsIgnoreCase(Trim(value.substr(0, comma)), token)) return true;
-    value.remove_prefix(std::min(comma + 1, value.size()));
-  }
-  return false;
-}
-
-// Where the path begins in an absolute-form target, npos when it has none; 0 for other targets.
+// Where the path begins in an absolute-form target, as proxies are sent it; npos when it has no
+// path or names no server. 0 for other targets.
 std::size_t PathOffset(std::string_view target) {
   constexpr std::string_view kScheme = "http://";
   if (!EqualsIgnoreCase(target.substr(0, kScheme.size()), kScheme)) return 0;
-  return target.find('/', kScheme.size());
-}
-
-// Splits "name: value"; false when it is not a field line.
-bool SplitField(std::string_view line, std::string_view& name, std::string_view& value) {
-  const std::size_t colon = line.find(':');
-  if (colon == std::string_view::npos) return false;
-  name = line.substr(0, colon);
-  value = Trim(line.substr(colon + 1));
-  return IsToken(name) && IsText(value, true);
+  const std::size_t path = target.find_first_of("/?#", kScheme.size());
+  if (path == std::string_view::npos || target[path] != '/') return std::string_view::npos;
+  const std::string_view authority = target.substr(kScheme.size(), path - kScheme.size());
+  return IsAuthority(authority) ? path : std::string_view::npos;
 }
 
 }  // namespace
@@ -89,6 +43,7 @@ const Request& RequestReader::request(const std::string& buffer) {
   request_.method = bytes.substr(method_.begin, method_.size);
   request_.target = target(buffer);
   request_.body = bytes.substr(head_end_, end_ - head_end_);
+  request_.http_1_0 = http_1_0_;
   request_.keep_alive = keep_alive_ && !close_;
   // Split anew instead of kept from the first time: a head of tiny fields would otherwise hold many
   // times its size while it waits for its body.
@@ -107,7 +62,7 @@ void RequestReader::Consume(std::string& buffer) {
   buffer.erase(0, end_);
   state_ = State::kRequestLine;
   skipped_ = pos_ = scan_ = end_ = head_end_ = 0;
-  http_1_0_ = keep_alive_ = close_ = chunked_ = expects_continue_ = is_batch_ = false;
+  http_1_0_ = keep_alive_ = close_ = chunked_ = expects_continue_ = host_ = is_batch_ = false;
   content_length_.reset();
   if (request_.fields.capacity() > kKeptFields) std::vector<Field>().swap(request_.fields);
 }
@@ -234,12 +189,19 @@ void RequestReader::TakeFramingField(std::string_view name, std::string_view val
     close_ = close_ || HoldsToken(value, "close");
     keep_alive_ = keep_alive_ || HoldsToken(value, "keep-alive");
   } else if (Request::IsNamed(field, "expect")) {
-    expects_continue_ = !http_1_0_ && EqualsIgnoreCase(value, "100-continue");
+    expects_continue_ = expects_continue_ || (!http_1_0_ && HoldsToken(value, "100-continue"));
+  } else if (Request::IsNamed(field, "host")) {
+    if (host_) return Refuse(Problem::kInvalidRequest, "Host is given twice");
+    if (!value.empty() && !IsAuthority(value)) {
+      return Refuse(Problem::kInvalidRequest, "Host is not a name or address and a port");
+    }
+    host_ = true;
   }
 }
 
 void RequestReader::EndHead() {
   head_end_ = end_ = pos_;
+  if (!host_ && !http_1_0_) return Refuse(Problem::kInvalidRequest, "HTTP/1.1 needs a Host");
   if (chunked_ && content_length_) {
     return Refuse(Problem::kInvalidRequest, "both Content-Length and Transfer-Encoding are given");
   }

@@ -105,6 +105,7 @@ class RequestReader {
   bool close_ = false;
   bool chunked_ = false;
   bool expects_continue_ = false;
+  bool host_ = false;  // was given
   bool is_batch_ = false;
   std::optional<std::size_t> content_length_;
 

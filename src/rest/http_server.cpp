@@ -32,7 +32,7 @@ Status HttpServer::Start() {
   listen_fd_ = *listener;
   port_ = BoundPort(listen_fd_);
   RaiseFileLimit();
-  state_ = std::make_shared<ServerState>(options_, BudgetBytes(options_.body_limits));
+  state_ = std::make_shared<ServerState>(options_, BudgetBytes(options_.body_limits), env_);
   for (int i = 0; i < options_.workers; ++i) state_->inboxes.push_back(std::make_shared<Inbox>());
   for (const auto& inbox : state_->inboxes) {
     workers_.push_back(std::make_unique<Worker>(state_, inbox, handler_, env_, listen_fd_));
@@ -46,6 +46,8 @@ Status HttpServer::Start() {
   }
   return {};
 }
+
+void HttpServer::Leave() { state_->leaving.store(true, std::memory_order_relaxed); }
 
 void HttpServer::Stop(std::int64_t grace_ms) {
   if (state_) {

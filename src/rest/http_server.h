@@ -62,6 +62,9 @@ class HttpServer {
 
   // Listens and starts the workers. kUnavailable with the reason when the address is taken.
   Status Start();
+  // From now on each answer asks its client to connect anew, which brings it to another server once
+  // whoever sends it here has learned that this one goes. Else all goes on as before.
+  void Leave();
   // Closes the port and idle connections, gives requests in flight so long, then cuts them.
   // Answers that come later are dropped. Idempotent.
   void Stop(std::int64_t grace_ms = 2'000);

@@ -34,8 +34,7 @@ Row RowOf(Problem problem) {
     case Problem::kRequestTimeout:
       return {"urn:podmirror:invalid-request", "Request took too long", 408};
     case Problem::kPreconditionUnsupported:
-      return {"urn:podmirror:precondition-unsupported", "Conditional writes are not supported",
-              400};
+      return {"urn:podmirror:precondition-unsupported", "Condition not supported", 400};
     case Problem::kUnsupportedEncoding:
       return {"urn:podmirror:unsupported-encoding", "Content-Encoding is not supported", 415};
     case Problem::kValueTooLarge:

@@ -35,7 +35,7 @@ struct RestOptions {
   std::string version;
 };
 
-// How discovery stands, for /v1/status.
+// How discovery stands, for /v1/status and /readyz.
 struct DiscoveryView {
   std::string source;  // "etcd", "static", ...
   bool healthy = false;
@@ -53,6 +53,8 @@ struct RestContext {
   telemetry::Metrics& metrics;
   Env& env;
   std::function<DiscoveryView()> discovery;  // called from any thread
+  // Why /healthz fails; empty: it does not. Called from any thread.
+  std::function<std::string()> illness = [] { return std::string(); };
 };
 
 class RestServer {
@@ -62,6 +64,9 @@ class RestServer {
 
   // Listens and serves. kUnavailable with the reason when the port is taken.
   Status Start();
+  // From now on /readyz says that this pod drains, and clients are asked to connect anew; all else
+  // goes on as before. Requires: Start was ok.
+  void Leave();
   // Closes the port, gives requests in flight so long, then cuts them. Idempotent.
   void Stop(std::int64_t grace_ms = 2'000);
   // The bound port. Requires: Start was ok.

@@ -4,9 +4,8 @@
 #include <array>
 #include <utility>
 
-#include "absl/strings/ascii.h"
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "rest/accept.h"
 #include "rest/batch.h"
 #include "rest/documents.h"
 #include "rest/listing.h"
@@ -59,11 +58,14 @@ bool HasEncoding(const Request& request) {
   });
 }
 
-bool HasPrecondition(const Request& request) {
-  constexpr std::array<std::string_view, 4> kNames = {"if-match", "if-none-match",
-                                                      "if-modified-since", "if-unmodified-since"};
-  return std::any_of(kNames.begin(), kNames.end(),
-                     [&](std::string_view name) { return request.Find(name) != nullptr; });
+// True when an answer would depend on a condition that is not supported. If-Range does not count:
+// it belongs to Range, which is ignored. Nor does If-Modified-Since beside If-None-Match (RFC 9110,
+// 13.1.3).
+bool HasUnsupportedCondition(const Request& request, bool reads_entry) {
+  const auto has = [&request](std::string_view name) { return request.Find(name) != nullptr; };
+  const bool none_match = has("if-none-match");
+  return (none_match && !reads_entry) || (!none_match && has("if-modified-since")) ||
+         has("if-match") || has("if-unmodified-since");
 }
 
 // True when If-None-Match names `etag` (with quotes) or anything at all; weak tags count.
@@ -71,14 +73,6 @@ bool NoneMatches(const Request& request, std::string_view etag) {
   return std::any_of(request.fields.begin(), request.fields.end(), [&](const Field& field) {
     return Request::IsNamed(field, "if-none-match") &&
            (field.value == "*" || field.value.find(etag) != std::string_view::npos);
-  });
-}
-
-bool AcceptsJson(const Request& request) {
-  return std::any_of(request.fields.begin(), request.fields.end(), [](const Field& field) {
-    return Request::IsNamed(field, "accept") &&
-           absl::StrContains(absl::AsciiStrToLower({field.value.data(), field.value.size()}),
-                             "application/json");
   });
 }
 
@@ -182,16 +176,23 @@ std::optional<Response> Routes::Dispatch(const Call& call) {
     return response;
   }
   if (HasEncoding(call.request)) {
-    return ProblemResponse(Problem::kUnsupportedEncoding, "send the bytes as they are");
+    Response response =
+        ProblemResponse(Problem::kUnsupportedEncoding, "send the bytes as they are");
+    response.headers += "Accept-Encoding: identity\r\n";
+    return response;
   }
-  if (row.route == Route::kCacheEntry) {
-    const bool read = call.method == "GET" || call.method == "HEAD";
-    return read ? Get(call) : WriteEntry(call);
+  const bool read = call.method == "GET" || call.method == "HEAD";
+  if (HasUnsupportedCondition(call.request, read && row.route == Route::kCacheEntry)) {
+    return ProblemResponse(Problem::kPreconditionUnsupported,
+                           "the only condition here is If-None-Match on a read of one entry");
   }
+  if (row.route == Route::kCacheEntry) return read ? Get(call) : WriteEntry(call);
   if (call.method == "POST") return WriteBatch(call);
   if (row.route == Route::kCacheType) return List(call);
   if (auto refusal = RefuseQuery(call.query)) return ProblemResponse(*refusal);
   switch (row.route) {
+    case Route::kHealthz:
+      return Healthz();
     case Route::kReadyz:
       return Readyz();
     case Route::kMetrics:
@@ -203,15 +204,35 @@ std::optional<Response> Routes::Dispatch(const Call& call) {
     case Route::kCache:
       return Types(call);
     default:
-      return Text("ok\n");
+      return ProblemResponse(Problem::kNoSuchRoute, "no such path");
   }
 }
 
 // --- this pod ---
 
+sync::NodeStatus Routes::Status() const {
+  sync::NodeStatus status = context_.driver.Status();
+  if (status.ready && leaving_.load(std::memory_order_relaxed)) {
+    status.state = sync::NodeState::kDraining;
+    status.ready = false;
+    status.reason = "draining";
+  }
+  return status;
+}
+
+Response Routes::Healthz() const {
+  const std::string illness = context_.illness();
+  if (illness.empty()) return Text("ok\n");
+  return ProblemResponse(Problem::kNotReady, illness);
+}
+
 Response Routes::Readyz() const {
-  if (context_.driver.ready()) return Text("ready\n");
-  const sync::NodeStatus status = context_.driver.Status();
+  const sync::NodeStatus status = Status();
+  if (status.ready) {
+    // Who is ready stays it, whatever becomes of discovery, and tells.
+    const std::string error = context_.discovery().error;
+    return Text(error.empty() ? "ready\n" : "ready\ndiscovery: " + error + "\n");
+  }
   const bool draining = status.state == sync::NodeState::kDraining;
   return ProblemResponse(draining ? Problem::kDraining : Problem::kNotReady, status.reason);
 }
@@ -222,7 +243,7 @@ Response Routes::Metrics() const {
 
 Response Routes::NodeStatus() const {
   return Json(StatusDocument({.options = options_,
-                              .node = context_.driver.Status(),
+                              .node = Status(),
                               .cache = context_.cache.Stats(),
                               .digest = context_.cache.digest(),
                               .uptime_ms = context_.env.now().steady - started_at_,
@@ -285,13 +306,13 @@ Response Routes::Get(const Call& call) const {
   if (!entry) return ProblemResponse(Problem::kNotFound, "no entry of this type and key");
   const std::string etag = absl::StrCat("\"", entry->version().ToString(), "\"");
   Response response;
-  response.headers = absl::StrCat("ETag: ", etag, "\r\n");
+  response.headers = absl::StrCat("ETag: ", etag, "\r\nVary: Accept\r\n");
   if (entry->expires_at() != 0) {
     absl::StrAppend(&response.headers, "Podmirror-Ttl-Ms: ", entry->expires_at() - now, "\r\n");
   }
   if (NoneMatches(call.request, etag)) {
     response.status = 304;
-  } else if (AcceptsJson(call.request)) {
+  } else if (PrefersJson(call.request)) {
     response.content_type = "application/json";
     response.body = EntryDocument(*entry, now);
   } else {
@@ -306,8 +327,9 @@ Response Routes::Get(const Call& call) const {
 std::optional<Refusal> Routes::ParseWrite(const Call& call, WriteQuery& out) const {
   out.options = {options_.ack, options_.ack_timeout_ms};
   if (auto refusal = ParseWriteQuery(call.query, out)) return refusal;
-  if (HasPrecondition(call.request)) {
-    return Refusal{Problem::kPreconditionUnsupported, "writes are unconditional"};
+  // A part of an upload that somebody resumes: stored, it would pass for the whole.
+  if (call.request.Find("content-range") != nullptr) {
+    return Refusal{Problem::kInvalidRequest, "a value is sent whole, without Content-Range"};
   }
   return std::nullopt;
 }

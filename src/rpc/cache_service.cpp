@@ -178,6 +178,10 @@ class CacheService final : public CacheMethods {
   grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context,
                                 const grpc::ByteBuffer* request,
                                 grpc::ByteBuffer* response) override {
+    // Looked at before it is copied.
+    if (const Status status = CheckSize(request->Length(), 0, options_); !status.ok()) {
+      return FinishNow(context, status);
+    }
     grpc::Slice bytes;
     if (!request->DumpToSingleSlice(&bytes).ok()) {
       return FinishNow(context, {Code::kInternal, "no request"});

@@ -26,6 +26,8 @@ Result<std::string> TargetOf(const PodRecord& peer) {
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& target) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(static_cast<int>(sync::kMaxMessageBytes));
+  // As in rpc_server.cpp: an answer is unpacked before its size is looked at.
+  args.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   // Retries are the sync core's, and gRPC's would keep copies of what is being sent.

@@ -9,10 +9,14 @@
 
 #include "cache/digest.h"
 #include "cache/entry.h"
+#include "rpc/codec_fragments.h"
 #include "rpc/codec_parts.h"
 
 namespace podmirror::rpc {
 namespace {
+
+using rpc::Put;  // NOLINT(misc-unused-using-decls): templates below name it
+using rpc::Take;
 
 // --- entries ---
 
@@ -104,8 +108,9 @@ Status Take(const v1::Batch& from, sync::Batch* to) {
   to->first_seq = from.first_seq();
   to->last_seq = from.last_seq();
   if (Status status = Unpack(from.entries(), &to->entries); !status.ok()) return status;
-  if (to->first_seq == 0 || to->last_seq < to->first_seq ||
-      to->last_seq - to->first_seq + 1 != to->entries.size()) {
+  const std::uint64_t count = to->last_seq - to->first_seq + 1;
+  if (to->first_seq == 0 || to->last_seq < to->first_seq || count < to->entries.size() ||
+      count - to->entries.size() > sync::kMaxListed) {
     return Invalid("batch " + std::to_string(to->first_seq) + ".." + std::to_string(to->last_seq) +
                    " of " + std::to_string(to->entries.size()) + " entries");
   }
@@ -133,11 +138,12 @@ void Put(const sync::Heartbeat& from, v1::Frame* frame) {
   to->set_draining(from.draining);
   to->set_lost(from.lost);
   to->set_wall_ms(from.wall);
+  to->set_run_start(from.run_start);
 }
 
 Status Take(const v1::Heartbeat& from, sync::Heartbeat* to) {
   *to = {from.hlc(),       from.reached(),  from.reach(), from.purge_floor(), from.synced(),
-         from.link_open(), from.draining(), from.lost(),  from.wall_ms()};
+         from.link_open(), from.draining(), from.lost(),  from.wall_ms(),     from.run_start()};
   if (from.wall_ms() < 0) return Invalid("a clock before 1970");
   return {};
 }
@@ -232,6 +238,7 @@ void Put(const sync::OfferReply& from, v1::Frame* frame) {
   to->set_next(from.next);
   PutAll(from.dead, to->mutable_dead());
   to->set_floor(from.floor);
+  PutLarge(from.large, to->mutable_large());
 }
 
 Status Take(const v1::OfferReply& from, sync::OfferReply* to) {
@@ -242,6 +249,7 @@ Status Take(const v1::OfferReply& from, sync::OfferReply* to) {
   if (Status status = CheckListed(from.dead_size(), "keys dead"); !status.ok()) return status;
   Status status = TakeRising<std::uint64_t>(from.wants(), UINT64_MAX, "want", &to->wants);
   if (status.ok()) status = TakeRising<std::uint64_t>(from.dead(), UINT64_MAX, "dead", &to->dead);
+  if (status.ok()) status = TakeLarge(from.large(), &to->large);
   if (!status.ok()) return status;
   return Unpack(from.entries(), &to->entries);
 }
@@ -340,6 +348,12 @@ Result<std::optional<sync::Message>> Decode(const v1::Frame& frame) {
       return TakeAs<sync::Fetch>(frame.fetch());
     case v1::Frame::kFetchReply:
       return TakeAs<sync::FetchReply>(frame.fetch_reply());
+    case v1::Frame::kFragmentRequest:
+      return TakeAs<sync::FragmentRequest>(frame.fragment_request());
+    case v1::Frame::kFragment:
+      return TakeAs<sync::Fragment>(frame.fragment());
+    case v1::Frame::kFragmentReply:
+      return TakeAs<sync::FragmentReply>(frame.fragment_reply());
     case v1::Frame::MESSAGE_NOT_SET:
       break;
   }

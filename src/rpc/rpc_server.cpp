@@ -22,6 +22,9 @@ namespace podmirror::rpc {
 namespace {
 
 constexpr int kMaxCallsPerConnection = 1024;
+// What all connections together may hold of messages that are being received. Beyond it calls are
+// ended with RESOURCE_EXHAUSTED until it fits.
+constexpr std::size_t kMaxReceivedBytes = 2 * sync::kMaxMessageBytes;
 // Threads that gRPC may use for reflection, the only service that blocks one for each call.
 constexpr int kMaxBlockingThreads = 8;
 
@@ -83,7 +86,15 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
-  builder.SetResourceQuota(grpc::ResourceQuota().SetMaxThreads(kMaxBlockingThreads));
+  // Clients ping every 10 s, with and without calls, as gRPC's guides have it. By default pings
+  // within 5 minutes would be taken for an attack (too_many_pings), and the connection closed.
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
+  // gRPC unpacks a message before it looks at its size, and 1 MiB may become 1 GiB: whoever sends
+  // one compressed is told what is accepted (UNIMPLEMENTED) before that.
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
+  builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
+  builder.SetResourceQuota(
+      grpc::ResourceQuota().Resize(kMaxReceivedBytes).SetMaxThreads(kMaxBlockingThreads));
   builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
   builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
@@ -107,6 +118,8 @@ void RpcServer::SetServing(bool serving) {
   }
   health->SetServingStatus("", serving);
 }
+
+void RpcServer::Leave() { server_->GetHealthCheckService()->Shutdown(); }
 
 void RpcServer::Stop(absl::Duration grace) {
   server_->Shutdown(gpr_time_from_millis(absl::ToInt64Milliseconds(grace), GPR_TIMESPAN));

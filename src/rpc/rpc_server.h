@@ -32,6 +32,9 @@ class RpcServer {
   // serving until told.
   void SetServing(bool serving);
 
+  // grpc.health.v1 says from now on, and for good, that nothing serves; calls go on as before.
+  void Leave();
+
   // Takes no more calls, waits up to `grace` for those that run, cancels the rest and waits until
   // they are gone. Requires: PeerTransport::Stop came first, or its streams use up the grace.
   void Stop(absl::Duration grace);

@@ -15,6 +15,7 @@ Stream::~Stream() {
   if (--streams_.alive_ == 0) streams_.none_alive_.SignalAll();
 }
 
+// NOLINTNEXTLINE(performance-unnecessary-value-param): it is moved from
 Status StreamSet::Add(sync::ConnId conn, std::shared_ptr<Stream> stream, std::size_t most) {
   absl::MutexLock lock(&mu_);
   if (stopped_) return {Code::kUnavailable, "shutting down"};

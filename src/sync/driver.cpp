@@ -45,7 +45,7 @@ Driver::Driver(NodeOptions options, Cache& cache, Env& env, Transport& transport
       transport_(transport),
       observer_(std::move(observer)),
       node_(
-          std::move(options), cache, [&env] { return env.Random(); }, env.now()) {}
+          std::move(options), cache, assembly_, [&env] { return env.Random(); }, env.now()) {}
 
 // Steps the node and carries out what it wants done.
 void Driver::Pump(absl::FunctionRef<void(Node&, Now)> step) {
@@ -58,7 +58,10 @@ void Driver::Pump(absl::FunctionRef<void(Node&, Now)> step) {
     ready_.store(node_.serving(), std::memory_order_relaxed);
     expired_by_.store(node_.ExpiredBy(now), std::memory_order_relaxed);
   }
-  for (const ConnId conn : ready.closes) transport_.Close(conn);
+  for (const ConnId conn : ready.closes) {
+    assembly_.Left(conn);
+    transport_.Close(conn);
+  }
   for (const Ready::DialRequest& dial : ready.dials) {
     transport_.Dial(dial.conn, dial.peer, dial.legacy);
   }
@@ -114,15 +117,52 @@ void Driver::Opened(ConnId conn) {
 }
 
 void Driver::Receive(ConnId conn, Message message) {
-  Node::Admission admission;
-  Pump([&](Node& node, Now now) { admission = node.Admit(now, conn, message); });
-  if (admission.kind == Node::Admission::kRefused) return;
-  std::vector<std::uint32_t> dead;
-  if (admission.kind == Node::Admission::kMerge) {
-    const WallMs expired_by = expired_by_.load(std::memory_order_relaxed);
-    dead = MergeEntries(cache_, message, expired_by, admission.dead_floor);
+  Arrival arrival{conn, std::move(message)};
+  while (Step(arrival)) {
   }
-  Pump([&](Node& node, Now now) { node.Received(now, conn, message, dead); });
+}
+
+bool Driver::Step(Arrival& arrival) {
+  switch (arrival.next) {
+    case Arrival::Next::kAdmit: {
+      Node::Admission admission;
+      Pump(
+          [&](Node& node, Now now) { admission = node.Admit(now, arrival.conn, arrival.message); });
+      if (const auto* fragment = std::get_if<Fragment>(&arrival.message);
+          fragment != nullptr && admission.kind != Node::Admission::kRefused) {
+        ReceiveFragment(arrival.conn, *fragment, admission.dead_floor);
+        arrival.next = Arrival::Next::kNone;
+        break;
+      }
+      arrival.dead_floor = admission.dead_floor;
+      arrival.next = admission.kind == Node::Admission::kRefused ? Arrival::Next::kNone
+                     : admission.kind == Node::Admission::kMerge ? Arrival::Next::kMerge
+                                                                 : Arrival::Next::kReceived;
+      break;
+    }
+    case Arrival::Next::kMerge:
+      arrival.dead = MergeEntries(cache_, arrival.message,
+                                  expired_by_.load(std::memory_order_relaxed), arrival.dead_floor);
+      arrival.next = Arrival::Next::kReceived;
+      break;
+    case Arrival::Next::kReceived:
+      Pump([&](Node& node, Now now) {
+        node.Received(now, arrival.conn, arrival.message, arrival.dead);
+      });
+      arrival.next = Arrival::Next::kNone;
+      break;
+    case Arrival::Next::kNone:
+      break;
+  }
+  return arrival.next != Arrival::Next::kNone;
+}
+
+void Driver::ReceiveFragment(ConnId conn, const Fragment& fragment,
+                             std::optional<std::uint64_t> dead_floor) {
+  const Assembly::Taken taken =
+      TakeFragment(cache_, assembly_, conn, fragment, env_.now().steady,
+                   expired_by_.load(std::memory_order_relaxed), dead_floor);
+  Pump([&](Node& node, Now now) { node.FragmentTaken(now, conn, fragment, taken); });
 }
 
 std::optional<Message> Driver::Next(ConnId conn) {
@@ -134,6 +174,7 @@ std::optional<Message> Driver::Next(ConnId conn) {
 }
 
 void Driver::Closed(ConnId conn, const podmirror::Status& status) {
+  assembly_.Left(conn);
   Pump([&](Node& node, Now now) { node.Closed(now, conn, status); });
 }
 
@@ -142,6 +183,7 @@ void Driver::Tick() {
   if (now.steady >= sweep_at_) {
     sweep_at_ = now.steady + kSweepMs;
     expired_ += cache_.Sweep(std::min(now.wall, expired_by_.load(std::memory_order_relaxed)));
+    assembly_.Sweep(now.steady);
   }
   Pump([](Node& node, Now at) { node.Tick(at); });
   cache_.Purge(kPurgedPerTick);

@@ -26,6 +26,7 @@
 #include "base/peer.h"
 #include "base/status.h"
 #include "cache/cache.h"
+#include "sync/assembly.h"
 #include "sync/message.h"
 #include "sync/node.h"
 #include "sync/types.h"
@@ -44,6 +45,17 @@ class Transport {
   virtual void Wake(ConnId conn) = 0;
   // Ends the stream; Driver::Closed may follow or not. Unknown ids are ignored.
   virtual void Close(ConnId conn) = 0;
+};
+
+// A message on its way in. Its steps belong together: may it be taken, its entries into the cache,
+// then the message itself to the node. The lock is free between them.
+struct Arrival {
+  enum class Next : std::uint8_t { kAdmit, kMerge, kReceived, kNone };
+  ConnId conn = 0;
+  Message message;
+  Next next = Next::kAdmit;
+  std::optional<std::uint64_t> dead_floor = std::nullopt;  // for Cache::MergeAll
+  std::vector<std::uint32_t> dead = {};                    // by Cache::MergeAll
 };
 
 class Driver {
@@ -79,7 +91,10 @@ class Driver {
   ConnId Accept();                             // an inbound stream was opened
   void Opened(ConnId conn);                    // a dialled stream is open
   void Receive(ConnId conn, Message message);  // calls for one stream must not overlap
-  std::optional<Message> Next(ConnId conn);    // calls for one stream must not overlap
+  // Receive in its steps, for the simulation: other calls come between them, as from other threads.
+  // Takes the next step; false when there is none left.
+  bool Step(Arrival& arrival);
+  std::optional<Message> Next(ConnId conn);  // calls for one stream must not overlap
   void Closed(ConnId conn, const podmirror::Status& status);
 
   // --- for app ---
@@ -94,8 +109,11 @@ class Driver {
 
  private:
   void Pump(absl::FunctionRef<void(Node&, Now)> step);
+  void ReceiveFragment(ConnId conn, const Fragment& fragment,
+                       std::optional<std::uint64_t> dead_floor);
 
   Cache& cache_;
+  Assembly assembly_;  // of what comes in fragments
   Env& env_;
   Transport& transport_;
   const Observer observer_;

@@ -25,6 +25,7 @@ bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now)
   error_.clear();
   failures_ = 0;
   legacy_ = reply.legacy;
+  fragments_ = !legacy_ && (reply.self.features & kFragmentsFeature) != 0;
   synced_ = reply.self.synced;
   draining_ = false;
   link_open_ = reply.link_open;
@@ -37,7 +38,7 @@ bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now)
   peer_reach_ = 0;
   heard_at_ = now;
   heartbeat_at_ = now;
-  in_flight_ = in_flight_bytes_ = 0;
+  in_flight_ = 0;
   pass_.reset();
   pass_wanted_ = true;
   const bool met = incarnation_ == reply.self.incarnation;
@@ -47,7 +48,7 @@ bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now)
     AcceptLegacy(met, backlog);
     return false;
   }
-  if (met && cursor_ >= backlog.first()) return false;
+  if (met && cursor_ >= backlog.first() && !large_.FallenOut(backlog)) return false;
   if (!met) {  // this run of the peer holds nothing that we know of
     covered_ = 0;
     passed_ = 0;
@@ -63,6 +64,7 @@ bool Link::Accept(const HelloReply& reply, const Backlog& backlog, SteadyMs now)
 void Link::AcceptLegacy(bool met, const Backlog& backlog) {
   if (!met) cursor_ = backlog.last() + 1;
   cursor_ = std::max(cursor_, backlog.first());
+  large_.Clear();
   run_start_ = cursor_;
   acked_ = cursor_ - 1;
   restart_pending_ = false;
@@ -74,9 +76,11 @@ void Link::Restart(const Backlog& backlog) {
     return;
   }
   held_ = held();
+  large_.Clear();
+  HeartbeatNow();  // it tells that the run has restarted
   run_start_ = cursor_ = backlog.last() + 1;
   acked_ = backlog.last();
-  in_flight_ = in_flight_bytes_ = 0;
+  in_flight_ = 0;
   restart_pending_ = true;
   pass_heals_ = false;
   pass_wanted_ = true;
@@ -103,7 +107,8 @@ void Link::Lost(Code code, std::string error, SteadyMs now, std::uint64_t jitter
   SpoilCheck();
   conn_ = 0;
   pass_.reset();
-  in_flight_ = in_flight_bytes_ = 0;
+  large_.StreamLost();
+  in_flight_ = 0;
   link_open_ = false;
   if (legacy_) {
     retry_at_ = now;
@@ -115,13 +120,7 @@ void Link::Lost(Code code, std::string error, SteadyMs now, std::uint64_t jitter
   ++failures_;
 }
 
-std::int64_t Link::AllowedSilence(bool copying) const {
-  if (copying) return kCopySilenceMs;
-  const auto batch = static_cast<std::int64_t>(in_flight_bytes_ / kSlowestBytesPerMs);
-  return std::max(kSilenceMs + batch, pass_ ? kAnswerSilenceMs : 0);
-}
-
-bool Link::TimedOut(SteadyMs now, bool copying) const {
+bool Link::TimedOut(SteadyMs now) const {
   switch (phase_) {
     case Phase::kWaiting:
       return false;
@@ -129,7 +128,7 @@ bool Link::TimedOut(SteadyMs now, bool copying) const {
     case Phase::kHandshake:
       return now - phase_since_ > kHandshakeMs;
     case Phase::kOpen:
-      return now - heard_at_ > AllowedSilence(copying);
+      return now - heard_at_ > kSilenceMs;
   }
   return false;
 }
@@ -153,35 +152,61 @@ void Link::OnPeersHeartbeat(const Heartbeat& heartbeat) {
 Batch Link::NextBatch(const Backlog& backlog) {
   Batch batch;
   batch.first_seq = cursor_;
+  left_out_.clear();
   std::size_t bytes = 0;
-  while (cursor_ <= backlog.last() && batch.entries.size() < kBatchEntries && bytes < kChunkBytes) {
+  const std::uint64_t end = std::min(backlog.last() + 1, cursor_ + kBatchEntries);
+  while (cursor_ < end && bytes < kChunkBytes) {
     const EntryRef& entry = backlog.at(cursor_);
-    bytes += entry->packed().size();
-    batch.entries.push_back(entry);
+    if (fragments_ && IsLarge(*entry)) {
+      large_.Add(cursor_);
+      left_out_.push_back(cursor_);
+    } else {
+      bytes += entry->packed().size();
+      batch.entries.push_back(entry);
+    }
     ++cursor_;
   }
   batch.last_seq = in_flight_ = cursor_ - 1;
-  in_flight_bytes_ = bytes;
   return batch;
 }
 
 bool Link::RestartIfBehind(const Backlog& backlog) {
-  if (!open() || in_flight_ != 0 || cursor_ >= backlog.first()) return false;
+  if (!open() || in_flight_ != 0) return false;
+  if (cursor_ >= backlog.first() && !large_.FallenOut(backlog)) return false;
   Restart(backlog);
   return true;
+}
+
+// Behind a large write that is on its way, much may have been acknowledged.
+Link::Behind Link::behind(const Backlog& backlog) const {
+  const std::uint64_t from = restart_pending_ ? held() : std::max(acked_, covered_);
+  Behind behind{backlog.last() - from, backlog.BytesAfter(from)};
+  for (auto it = missing().begin(); it != missing().end() && *it <= from; ++it) {
+    ++behind.entries;
+    if (*it >= backlog.first()) behind.bytes += backlog.at(*it)->memory_bytes();
+  }
+  return behind;
+}
+
+std::uint64_t Link::NumberOf(std::uint32_t place) const {
+  std::uint64_t number = acked_ + 1 + place;
+  for (const std::uint64_t left_out : left_out_) {
+    if (left_out <= number) ++number;
+  }
+  return number;
 }
 
 bool Link::OnAck(std::uint64_t seq, SteadyMs now) {
   // Only the answer to the batch in flight counts: after a restart an older one may still arrive.
   if (in_flight_ == 0 || seq != in_flight_) return false;
   acked_ = seq;
-  in_flight_ = in_flight_bytes_ = 0;
+  in_flight_ = 0;
   last_ack_at_ = now;
   return true;
 }
 
 void Link::BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog, SteadyMs now) {
-  pass_.emplace(id, hlc, backlog.last(), peer_floor_, peer_reached_);
+  pass_.emplace(id, hlc, backlog.last(), peer_floor_, peer_reached_, fragments_);
   pass_heals_ = pass_checks_ = true;
   pass_wanted_ = false;
   pass_progress_at_ = pass_begun_at_ = now;
@@ -190,6 +215,7 @@ void Link::BeginPass(std::uint64_t id, std::uint64_t hlc, const Backlog& backlog
 
 void Link::EndPass(SteadyMs now, SteadyMs next_at) {
   covered_ = std::max(covered_, pass_->begun_seq());
+  large_.Covered(covered_);
   contact_ = pass_->begun_hlc();
   reach_ = std::max(reach_, std::min(pass_->begun_hlc(), pass_->peer_reached()));
   contact_at_ = now;

@@ -3,8 +3,9 @@
 // Thread safety: none; belongs to the Node, under the driver's mutex.
 // Invariants: (1) the peer's present incarnation holds a write m if run_start() <= m <= acked(),
 // the
-//                 unbroken run of acknowledged batches, or m <= covered(): a completed pass began
-//                 when m was in our cache.
+//                 unbroken run of acknowledged batches, and m is not one of missing(), the large
+//                 ones that are still on their way beside it; or m <= covered(): a completed pass
+//                 began when m was in our cache.
 //             (2) at most one batch is in flight, and its number is answered before the run
 //             restarts. (3) open() implies that the handshake succeeded on the stream conn().
 #pragma once
@@ -12,13 +13,16 @@
 #include <algorithm>
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
+#include <vector>
 
 #include "base/env.h"
 #include "base/peer.h"
 #include "base/status.h"
 #include "sync/backlog.h"
 #include "sync/clock.h"
+#include "sync/large_writes.h"
 #include "sync/message.h"
 #include "sync/repair.h"
 #include "sync/types.h"
@@ -26,12 +30,6 @@
 namespace podmirror::sync {
 
 inline constexpr std::int64_t kHeartbeatMs = 1000;
-inline constexpr std::int64_t kSilenceMs = 3000;  // without a message for so long: out of reach
-// Longer while an answer with entries is under way: nothing else comes before its last byte.
-inline constexpr std::int64_t kAnswerSilenceMs = 5000;
-inline constexpr std::int64_t kCopySilenceMs = 10'000;
-// And while a batch of ours is: this rate at least is expected of the network.
-inline constexpr std::uint64_t kSlowestBytesPerMs = 1024;
 inline constexpr std::int64_t kHandshakeMs = 2000;
 inline constexpr std::int64_t kMinBackoffMs = 100;
 inline constexpr std::int64_t kMaxBackoffMs = 2000;
@@ -97,8 +95,8 @@ class Link {
   }
   // The stream is gone. jitter: any random number.
   void Lost(Code code, std::string error, SteadyMs now, std::uint64_t jitter);
-  // Silent or stuck in the handshake for too long. copying: a chunk of the copy is awaited.
-  bool TimedOut(SteadyMs now, bool copying) const;
+  // Silent or stuck in the handshake for too long.
+  bool TimedOut(SteadyMs now) const;
   void Heard(SteadyMs now) { heard_at_ = now; }
 
   // --- the peer, as it last told ---
@@ -126,15 +124,38 @@ class Link {
   std::uint64_t covered() const { return covered_; }
   // The peer is known to hold all our writes up to this number; those that a restarted run left
   // out, when a pass has brought them.
-  std::uint64_t held() const { return std::max(covered_, restart_pending_ ? held_ : acked_); }
+  std::uint64_t held() const {
+    const std::uint64_t run = large_.empty() ? acked_ : std::min(acked_, *missing().begin() - 1);
+    return std::max(covered_, restart_pending_ ? held_ : run);
+  }
+  // What it is not known to hold.
+  struct Behind {
+    std::uint64_t entries = 0;
+    std::uint64_t bytes = 0;  // in memory, of those that the backlog still has
+  };
+  Behind behind(const Backlog& backlog) const;
+  const std::set<std::uint64_t>& missing() const { return large_.missing(); }
+  // All writes have been sent and acknowledged.
+  bool Flushed(const Backlog& backlog) const { return large_.empty() && acked_ >= backlog.last(); }
   SteadyMs last_ack_at() const { return last_ack_at_; }
   bool BatchDue(const Backlog& backlog) const {
     return open() && in_flight_ == 0 && cursor_ <= backlog.last();
   }
   // The next batch. Requires: BatchDue(), and no restart due.
   Batch NextBatch(const Backlog& backlog);
-  // The backlog does not hold the cursor any more. True: the run was restarted at the head.
+  // A fragment of a write that batches left out is to be sent: one at a time, also with the pass.
+  bool FragmentDue(SteadyMs now) const {
+    return open() && large_.Due(now) && !(pass_ && pass_->large() && pass_->large()->pushing());
+  }
+  LargeWrites& large() { return large_; }
+  const LargeWrites& large() const { return large_; }
+  // The pass and the large writes take turns. True: the pass is first.
+  bool TakeTurn() { return pass_first_ = !pass_first_; }
+  // The backlog does not hold the cursor or a large write any more. True: the run was restarted at
+  // the head.
   bool RestartIfBehind(const Backlog& backlog);
+  // The number of what has this place in the batch in flight.
+  std::uint64_t NumberOf(std::uint32_t place) const;
   // True when that answers the batch in flight.
   bool OnAck(std::uint64_t seq, SteadyMs now);
 
@@ -201,13 +222,13 @@ class Link {
 
   void Restart(const Backlog& backlog);
   void AcceptLegacy(bool met, const Backlog& backlog);
-  std::int64_t AllowedSilence(bool copying) const;
 
   std::string id_;
   PodRecord record_;
   Phase phase_ = Phase::kWaiting;
   ConnId conn_ = 0;
   bool legacy_ = false;
+  bool fragments_ = false;  // it has kFragmentsFeature
   bool duplicate_ = false;
   RefusalReason refusal_ = RefusalReason::kNone;
   std::string error_;
@@ -233,9 +254,11 @@ class Link {
   std::uint64_t cursor_ = 1;  // the next write to send
   std::uint64_t acked_ = 0;
   std::uint64_t covered_ = 0;
-  std::uint64_t held_ = 0;       // before the run restarted
-  std::uint64_t in_flight_ = 0;  // last number of the batch in flight, 0 = none
-  std::uint64_t in_flight_bytes_ = 0;
+  std::uint64_t held_ = 0;               // before the run restarted
+  std::uint64_t in_flight_ = 0;          // last number of the batch in flight, 0 = none
+  std::vector<std::uint64_t> left_out_;  // numbers that it has left out, rising
+  LargeWrites large_;                    // of the run
+  bool pass_first_ = false;
   SteadyMs last_ack_at_ = -1;
   SteadyMs heartbeat_at_ = 0;
   bool heartbeat_last_ = false;

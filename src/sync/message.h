@@ -4,10 +4,17 @@
 // A stream is opened by the dialler to carry its own writes; the acceptor only answers:
 //   dialler:  Hello      Batch  Heartbeat  SumsRequest  Offer       Push       Fetch
 //   acceptor: HelloReply Ack    Heartbeat  Sums         OfferReply  PushReply  FetchReply
+//   dialler:  Fragment       FragmentRequest
+//   acceptor: FragmentReply  Fragment
 // The acceptor keeps no state per request, so every request may be repeated.
+//
+// A large entry travels in fragments, one unanswered at a time in each direction, so that all else
+// passes in between: no value holds up a heartbeat or a small write. That is so between daemons
+// that both say kFragmentsFeature; with others every entry is part of a message as a whole.
 // Thread safety: plain values.
 #pragma once
 
+#include <compare>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -23,10 +30,24 @@ namespace podmirror::sync {
 inline constexpr std::uint32_t kProtocolVersion = 1;
 // No message is larger on the wire. A constant: it must not differ between peers.
 inline constexpr std::size_t kMaxMessageBytes = 64 * 1024 * 1024;
+// A larger entry is sent in fragments of this size.
+inline constexpr std::size_t kFragmentBytes = 128 * 1024;
 // Messages that carry entries are filled up to this, and hold at least one entry.
-inline constexpr std::size_t kChunkBytes = 1024 * 1024;
-// Key listings in one Offer, wants and dead in one reply.
+inline constexpr std::size_t kChunkBytes = 128 * 1024;
+// But an OfferReply that leaves something over is filled up to this for a peer without
+// kFragmentsFeature, which would take a smaller one for a broken one.
+inline constexpr std::size_t kOldChunkBytes = 1024 * 1024;
+// Key listings in one Offer, wants, dead and large in one reply.
 inline constexpr std::size_t kMaxListed = 16384;
+// The longest packed form of an entry.
+inline constexpr std::size_t kMaxPackedBytes = Entry::kMaxHeadBytes + kMaxKeyBytes + kMaxValueBytes;
+// Nothing heard on a stream for so long: the other side is out of reach. The same on both sides and
+// whatever is on its way: at 1 Mbit/s, our longest message takes half of it.
+inline constexpr std::int64_t kSilenceMs = 4500;
+
+// Bits of Introduction::features; unknown ones are ignored.
+inline constexpr std::uint64_t kFragmentsFeature = 1 << 0;
+inline constexpr std::uint64_t kFeatures = kFragmentsFeature;  // ours
 
 // One run of one daemon: a random id, never 0. Its writes carry it as their origin.
 using Incarnation = std::uint64_t;
@@ -37,7 +58,7 @@ struct Introduction {
   std::string uid;
   std::string cluster;
   std::uint32_t protocol = kProtocolVersion;
-  std::uint64_t features = 0;  // bits; unknown ones are ignored
+  std::uint64_t features = 0;
   Incarnation incarnation = 0;
   WallMs process_started_ms = 0;
   bool synced = false;
@@ -70,14 +91,15 @@ struct HelloReply {
   bool link_open = false;
 };
 
-// The dialler's writes first_seq..last_seq, all of them, in order.
+// The dialler's writes first_seq..last_seq in order: all of them but the large ones, which come as
+// fragments.
 struct Batch {
   std::uint64_t first_seq = 0;
   std::uint64_t last_seq = 0;
   std::vector<EntryRef> entries;
 };
 
-// Everything up to seq has been merged, but for what is dead.
+// Everything that batches brought up to seq has been merged, but for what is dead.
 struct Ack {
   std::uint64_t seq = 0;
   // Places in the batch of what was dead (see OfferReply) though it would be alive: not taken.
@@ -94,6 +116,9 @@ struct Heartbeat {
   bool draining = false;   // about to end: what is handed to it is not handed over
   bool lost = false;       // has had no answer from discovery that lists it: cannot be first
   WallMs wall = 0;         // what its own clock says now; 0 = it does not tell
+  // Where the dialler's unbroken run of writes began; another one than before: it has left some
+  // out. 0 = it does not tell.
+  std::uint64_t run_start = 0;
 };
 
 // In all messages of a repair pass, `pass` tells which request of which pass it belongs to; the
@@ -126,6 +151,13 @@ struct Offer {
   std::uint64_t last = UINT64_MAX;
 };
 
+// One version of one key.
+struct EntryId {
+  std::uint64_t key_hash = 0;
+  Version version;
+  friend auto operator<=>(const EntryId&, const EntryId&) = default;  // NOLINT: no literal 0 here
+};
+
 struct OfferReply {
   std::uint64_t pass = 0;
   std::vector<EntryRef> entries;     // newer at the acceptor, or unknown to the dialler
@@ -137,6 +169,8 @@ struct OfferReply {
   // dialler holds of them at or below `floor`, the acceptor's purge floor, is dead. Rising.
   std::vector<std::uint64_t> dead;
   std::uint64_t floor = 0;
+  // Newer at the acceptor as well, but large: to be asked for by FragmentRequest.
+  std::vector<EntryId> large;
 };
 
 struct Push {
@@ -168,10 +202,40 @@ struct FetchReply {
   std::string failure{};  // set by the transport for a legacy peer that cannot give what it holds
 };
 
-using Message = std::variant<Hello, HelloReply, Batch, Ack, Heartbeat, SumsRequest, Sums, Offer,
-                             OfferReply, Push, PushReply, Fetch, FetchReply>;
+// Asks for a large entry from an offset on.
+struct FragmentRequest {
+  EntryId id;
+  std::uint64_t offset = 0;
+};
 
-// The entries that a message brings, or null.
+// A part of an entry's packed form. From the dialler it is answered by FragmentReply; from the
+// acceptor it answers a FragmentRequest, for a newer version where that asked for is not there any
+// more.
+struct Fragment {
+  EntryId id;
+  std::uint64_t total = 0;  // size of the packed form; 0 = there is no such entry any more
+  std::uint64_t offset = 0;
+  std::string bytes;   // may be empty: the dialler only asks how far the acceptor has it
+  bool write = false;  // one of the dialler's writes, that a batch left out
+};
+
+struct FragmentReply {
+  EntryId id;
+  // So far the acceptor has it, maybe more than what was sent on this stream; all of it: it has
+  // been merged, or is dead.
+  std::uint64_t next = 0;
+  bool later = false;  // nothing was taken: there is no room, or another stream brings it now
+  bool dead = false;   // all of it has come, and it is dead, though it would be alive: not taken
+};
+
+using Message =
+    std::variant<Hello, HelloReply, Batch, Ack, Heartbeat, SumsRequest, Sums, Offer, OfferReply,
+                 Push, PushReply, Fetch, FetchReply, FragmentRequest, Fragment, FragmentReply>;
+
+// Whether it travels in fragments.
+inline bool IsLarge(const Entry& entry) { return entry.packed().size() > kFragmentBytes; }
+
+// The entries that a message brings as a whole, or null.
 inline const std::vector<EntryRef>* EntriesOf(const Message& message) {
   if (const auto* batch = std::get_if<Batch>(&message)) return &batch->entries;
   if (const auto* push = std::get_if<Push>(&message)) return &push->entries;

@@ -18,9 +18,11 @@ WallMs ExpiryOf(WallMs now, std::int64_t ttl_ms) {
 
 }  // namespace
 
-Node::Node(NodeOptions options, Cache& cache, std::function<std::uint64_t()> random, Now now)
+Node::Node(NodeOptions options, Cache& cache, const Assembly& assembly,
+           std::function<std::uint64_t()> random, Now now)
     : options_(std::move(options)),
       cache_(cache),
+      assembly_(assembly),
       random_(std::move(random)),
       incarnation_(random_() | 1),
       backlog_(options_.backlog_bytes) {
@@ -108,7 +110,7 @@ std::vector<Waiters::Peer> Node::CountedPeers(std::span<const WriteItem> items) 
 }
 
 void Node::CreditAcks(const Link& link, std::uint64_t first, std::uint64_t last) {
-  if (first <= last) waiters_.Acked(link.id(), first, last, ready_.completions);
+  if (first <= last) waiters_.Acked(link.id(), first, last, link.missing(), ready_.completions);
 }
 
 // --- peers ---
@@ -212,8 +214,9 @@ std::vector<PeerStatus> Node::Peers(Now now) const {
                    : link->restart_pending() ? LinkState::kRepairing
                                              : LinkState::kStreaming;
     status.acked_seq = link->held();
-    status.behind_entries = backlog_.last() - status.acked_seq;
-    status.behind_bytes = backlog_.BytesAfter(status.acked_seq);
+    const Link::Behind behind = link->behind(backlog_);
+    status.behind_entries = behind.entries;
+    status.behind_bytes = behind.bytes;
     if (status.behind_entries > 0) {
       const std::uint64_t next = std::max(status.acked_seq + 1, backlog_.first());
       const WallMs oldest = WallOf(backlog_.at(next)->version().hlc);

@@ -1,7 +1,7 @@
 // Node is the sync core of one daemon: it knows the peers, carries our writes to them, answers
 // theirs, joins, repairs and drains. It does no I/O: events come in as calls, effects go out as one
-// Ready value, and entries that arrive are merged into the cache by the Driver between Admit and
-// Received.
+// Ready value, and entries that arrive are put together and merged into the cache by the Driver
+// between Admit and Received.
 // Thread safety: none; the Driver's mutex protects it. The cache is shared with readers.
 // Invariants: (1) a write is in the cache before it is in the backlog, and its version is seen by
 //                 the clock before it is visible.
@@ -24,6 +24,7 @@
 #include "base/peer.h"
 #include "base/status.h"
 #include "cache/cache.h"
+#include "sync/assembly.h"
 #include "sync/backlog.h"
 #include "sync/hlc.h"
 #include "sync/join.h"
@@ -55,7 +56,8 @@ struct Ready {
 class Node {
  public:
   // random: uniform 64-bit numbers, for incarnations and jitter.
-  Node(NodeOptions options, Cache& cache, std::function<std::uint64_t()> random, Now now);
+  Node(NodeOptions options, Cache& cache, const Assembly& assembly,
+       std::function<std::uint64_t()> random, Now now);
 
   WriteRefusal Write(Now now, std::span<const WriteItem> items, const WriteOptions& options,
                      WriteDone done);
@@ -78,6 +80,9 @@ class Node {
   // dead: places in it of the entries that were not taken, as Cache::MergeAll tells them.
   void Received(Now now, ConnId conn, const Message& message,
                 const std::vector<std::uint32_t>& dead);
+  // Instead of Received for a fragment, once it has been put together with others. A complete entry
+  // has been merged.
+  void FragmentTaken(Now now, ConnId conn, const Fragment& fragment, const Assembly::Taken& taken);
   void Closed(Now now, ConnId conn, const podmirror::Status& status);
 
   // What is to be sent next on this stream: a message, a question to be answered from the cache, or
@@ -156,19 +161,26 @@ class Node {
   std::optional<std::uint64_t> DeadFloor(const Message& message, const Link* from) const;
   void OnFetchReply(Now now, Link& link, const FetchReply& reply);
   void Complain(Link& link, const std::string& failure);
-  void RefuseLink(Now now, Link& link, RefusalReason reason, std::string detail);
+  void RefuseLink(Now now, Link& link, RefusalReason reason, const std::string& detail);
   void DropLink(Now now, Link& link, Code code, const std::string& error);
   Heartbeat BeatOf(Now now, bool link_open) const;
   Outgoing NextForSession(Now now, Session& session);
   Outgoing NextForLink(Now now, Link& link);
   bool LinkHasNext(Now now, const Link& link) const;
-  bool LinkHasOther(const Link& link) const;
+  bool LinkHasOther(Now now, const Link& link) const;
   void CreditAcks(const Link& link, std::uint64_t first, std::uint64_t last);
 
   // node_clock.cpp: what has expired for everybody
   void StepClocks(Now now);
   void Agree(const PeerClock& clock, Now now);
   void TellClock(Now now, Session& session, WallMs wall);
+
+  // node_fragments.cpp: large entries
+  std::optional<EntryId> LargeWriteOf(const Link& link) const;
+  bool PassHasNext(Now now, const Link& link) const;
+  Outgoing NextForPass(Now now, Link& link);
+  Outgoing NextFragment(Now now, Link& link);
+  void OnFragmentReply(Now now, Link& link, const FragmentReply& reply);
 
   // node_floor.cpp: what may be forgotten
   std::vector<const Link*> HoldingLinks(Now now) const;
@@ -204,6 +216,7 @@ class Node {
 
   const NodeOptions options_;
   Cache& cache_;
+  const Assembly& assembly_;
   const std::function<std::uint64_t()> random_;
 
   const Incarnation incarnation_;

@@ -1,22 +1,36 @@
 // The part of Node that says how far tombstones may be forgotten.
 //
-// The purge floor is an hlc up to which we have had everything that anybody in our set accepted. So
-// tombstones up to it need not be kept: what comes later at or below it, and is missing here, was
-// deleted, and is dead (DeadFloor, and Pass for what the other side holds). That makes it safe for
-// the data to forget, whoever comes back with whatever; and a floor that was set too high would
-// lose what is still alive. Why it is not: for each peer P of the set,
-//   - a pass with P was completed that began at or after the floor, and P has seen that hlc, so
-//     what P writes from then on is newer;
-//   - before that pass began, P had completed such passes with all peers of its own (`reached`),
-//     so nothing older can come to P later, by one that was away, while we cannot reach P;
-//   - P did not leave the set less than tombstone-ttl ago, and all that was so tombstone-ttl ago
-//     (steady clock): what a pod accepted before it was lost has had so long to come to us.
-// Or we have had it from a peer of a higher floor: a whole pass with it, during which nothing that
-// is alive was refused, as it runs alone (MayBegin). Then its floor is ours, whatever our reach.
-// A peer that is lost from the set for longer, or silent for 24 hours, is not waited for: what it
-// alone accepted meanwhile is dead when it comes back. Our own floor stands still while our record
-// is away or most peers are silent, so that those who come back do not do the same to the others;
-// only two that each saw the other leave do it to each other.
+// The purge floor is an hlc. The rule that makes it safe to forget:
+//
+//   F. Whoever has floor f has had every entry with an hlc up to f that anybody in its set
+//      accepted.
+//
+// What follows from F. Let an entry with an hlc up to f arrive here, and let nothing be stored here
+// under its key. By F it was here once, so it was deleted, and its tombstone is forgotten. It is
+// dead: we do not take it (DeadFloor), and the other side drops it (Pass). So it does not matter
+// who comes back, or how old its copy is: nothing deleted returns. A floor that is too high would
+// break F, and lose entries that are alive.
+//
+// How the floor rises. A peer P of our set allows the floor to go up to reach(P), and:
+//   1. We have completed a pass with P that began at or after reach(P). It brought what P held
+//      then.
+//   2. P has seen that hlc (BeginPass sends a heartbeat first). What P writes from then on is
+//      newer.
+//   3. Before that pass began, P had completed such passes with all of its own peers up to
+//      reach(P) (`reached` in its heartbeat). So no older entry comes to P later, from a peer of P
+//      that was away, while we cannot reach P.
+//   4. All that was so tombstone-ttl ago (steady clock), and P counts for as long after it has
+//      left the set. What a pod accepted before it was lost has had that long to come to us.
+//   5. Our own clock has seen it (Hlc): our own writes come above it, even when it is set back.
+// The floor is the least of the reaches, so 1 to 5 hold for all peers, which is F. Or a whole pass
+// with a peer of a higher floor is complete. We have then all that it had, and it ran alone
+// (MayBegin), so that nothing alive was refused meanwhile: F holds for its floor.
+//
+// Who is given up. A peer that has left the set for longer than tombstone-ttl, or is silent for 24
+// hours, does not hold the floor. What it alone accepted meanwhile is dead when it comes back. So
+// that those who come back do not do the same to the others, our floor stands still while our own
+// record is away, or while most of the set is silent. Two pods that each saw the other leave do it
+// to each other.
 #include <algorithm>
 #include <limits>
 

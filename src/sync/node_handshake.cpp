@@ -8,6 +8,7 @@ Introduction Node::Introduce(Now now) const {
   self.name = options_.self.name;
   self.uid = options_.self.uid;
   self.cluster = options_.cluster;
+  self.features = kFeatures;
   self.incarnation = incarnation_;
   self.process_started_ms = options_.process_started_ms;
   self.synced = synced_;
@@ -97,7 +98,7 @@ void Node::OnHelloReply(Now now, Link& link, const HelloReply& reply) {
     }
   }
   if (reason != RefusalReason::kNone) {
-    RefuseLink(now, link, reason, std::move(detail));
+    RefuseLink(now, link, reason, detail);
     return;
   }
   hlc_.Observe(reply.self.hlc);

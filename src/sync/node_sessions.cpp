@@ -40,6 +40,8 @@ void Node::OnSessionMessage(Now now, ConnId conn, Session& session, const Messag
       session.answers_due.push_back(*offer);
     } else if (const auto* fetch = std::get_if<Fetch>(&message)) {
       session.answers_due.push_back(*fetch);
+    } else if (const auto* request = std::get_if<FragmentRequest>(&message)) {
+      session.answers_due.push_back(*request);
     } else if (const auto* push = std::get_if<Push>(&message)) {
       session.answers_due.push_back(PushReply{push->pass});
     } else {
@@ -72,7 +74,9 @@ void Node::OnPeersHeartbeat(Now now, Session& session, const Heartbeat& heartbea
   session.heartbeat_due = true;
   TellClock(now, session, heartbeat.wall);
   Link* link = LinkTo(session.peer);
+  const std::uint64_t run_before = std::exchange(session.run_start, heartbeat.run_start);
   if (link == nullptr || link->incarnation() != session.peer.incarnation) return;
+  if (run_before != 0 && run_before != heartbeat.run_start) link->SpoilCheck();
   link->OnPeersHeartbeat(heartbeat);
   RaiseFloor(now, heartbeat.purge_floor);
   StepLink(now, *link);
@@ -95,10 +99,12 @@ Node::Outgoing Node::NextForSession(Now now, Session& session) {
   auto request = std::move(session.answers_due.front());
   session.answers_due.pop_front();
   if (const auto* pushed = std::get_if<PushReply>(&request)) return Message(*pushed);
+  if (const auto* taken = std::get_if<FragmentReply>(&request)) return Message(*taken);
   Question question;
-  question.asker_floor = session.peer_floor;
+  question.asker = {session.peer_floor, (session.peer.features & kFragmentsFeature) != 0};
   if (const auto* sums = std::get_if<SumsRequest>(&request)) question.request = *sums;
   if (auto* offer = std::get_if<Offer>(&request)) question.request = std::move(*offer);
+  if (const auto* part = std::get_if<FragmentRequest>(&request)) question.request = *part;
   if (const auto* fetch = std::get_if<Fetch>(&request)) {
     const auto joiners = std::count_if(sessions_.begin(), sessions_.end(), [&](const auto& other) {
       return &other.second != &session && now.steady - other.second.fetched_at < kJoinerMs;

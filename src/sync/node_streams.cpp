@@ -70,7 +70,7 @@ void Node::DropLink(Now now, Link& link, Code code, const std::string& error) {
   StepJoin(now);
 }
 
-void Node::RefuseLink(Now now, Link& link, RefusalReason reason, std::string detail) {
+void Node::RefuseLink(Now now, Link& link, RefusalReason reason, const std::string& detail) {
   const bool news = link.refusal() != reason;
   const ConnId conn = link.conn();
   if (reason == RefusalReason::kSelf) {
@@ -92,7 +92,8 @@ void Node::RefuseLink(Now now, Link& link, RefusalReason reason, std::string det
 // would not be found out by it.
 std::optional<std::uint64_t> Node::DeadFloor(const Message& message, const Link* from) const {
   if (std::holds_alternative<FetchReply>(message)) return std::nullopt;
-  const bool write = std::holds_alternative<Batch>(message);
+  const auto* fragment = std::get_if<Fragment>(&message);
+  const bool write = fragment != nullptr ? fragment->write : std::holds_alternative<Batch>(message);
   std::uint64_t floor = cache_.purge_floor();
   for (const Link* link : by_age_) {
     if (!link->pass() || (link == from && !write)) continue;
@@ -112,12 +113,17 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
   if (link != nullptr) link->Heard(now.steady);
   if (session != nullptr) session->heard_at = now.steady;
   const std::vector<EntryRef>* entries = EntriesOf(message);
-  if (entries == nullptr) return {Admission::kMessageOnly, {}};
+  const auto* fragment = std::get_if<Fragment>(&message);
+  if (entries == nullptr && fragment == nullptr) return {Admission::kMessageOnly, {}};
 
-  const bool allowed = session != nullptr ? session->accepted && FromDialler(message)
-                                          : link->open() && !FromDialler(message);
-  std::uint64_t hlc = 0;
-  for (const EntryRef& entry : *entries) hlc = std::max(hlc, entry->version().hlc);
+  const bool allowed =
+      session != nullptr
+          ? session->accepted && (fragment != nullptr || FromDialler(message))
+          : link->open() && (fragment == nullptr || !fragment->write) && !FromDialler(message);
+  std::uint64_t hlc = fragment != nullptr ? fragment->id.version.hlc : 0;
+  if (entries != nullptr) {
+    for (const EntryRef& entry : *entries) hlc = std::max(hlc, entry->version().hlc);
+  }
   const bool sane = Hlc::Acceptable(hlc, now.wall);
   if (!allowed || !sane) {
     if (link != nullptr) {
@@ -169,9 +175,11 @@ void Node::Received(Now now, ConnId conn, const Message& message,
 // A write that the peer refused as dead stands here until a pass drops it: it is not there.
 void Node::OnAck(Now now, Link& link, const Ack& ack) {
   const std::uint64_t before = link.acked();
+  std::vector<std::uint64_t> dead;
+  for (const std::uint32_t place : ack.dead) dead.push_back(link.NumberOf(place));
   if (!link.OnAck(ack.seq, now.steady)) return;
-  for (const std::uint32_t place : ack.dead) {
-    waiters_.Refused(link.id(), before + 1 + place, ready_.completions);
+  for (const std::uint64_t number : dead) {
+    waiters_.Refused(link.id(), number, ready_.completions);
   }
   CreditAcks(link, before + 1, link.acked());
 }
@@ -196,6 +204,9 @@ void Node::OnLinkMessage(Now now, Link& link, const Message& message) {
     RaiseFloor(now, heartbeat->purge_floor);
   } else if (const auto* fetched = std::get_if<FetchReply>(&message)) {
     OnFetchReply(now, link, *fetched);
+  } else if (const auto* taken = std::get_if<FragmentReply>(&message)) {
+    OnFragmentReply(now, link, *taken);
+    return;
   } else if (const auto legacy = legacy_passes_.find(link.id()); legacy != legacy_passes_.end()) {
     if (const auto* pushed = std::get_if<PushReply>(&message)) legacy->second.OnPushReply(*pushed);
   } else if (link.pass()) {
@@ -276,15 +287,15 @@ Heartbeat Node::BeatOf(Now now, bool link_open) const {
 bool Node::LinkHasNext(Now now, const Link& link) const {
   if (link.HelloDue()) return true;
   if (!link.open()) return false;
-  return link.HeartbeatDue(now.steady) || LinkHasOther(link);
+  return link.HeartbeatDue(now.steady) || LinkHasOther(now, link);
 }
 
 // Anything to send but a heartbeat.
-bool Node::LinkHasOther(const Link& link) const {
-  if (link.BatchDue(backlog_)) return true;
+bool Node::LinkHasOther(Now now, const Link& link) const {
+  if (link.BatchDue(backlog_) || link.FragmentDue(now.steady)) return true;
   const std::optional<Copy>& copy = bootstrap_.copy;
   if (copy && copy->donor == link.id() && !copy->in_flight) return true;
-  if (!link.legacy()) return link.pass() && link.pass()->HasNext();
+  if (!link.legacy()) return PassHasNext(now, link);
   const auto legacy = legacy_passes_.find(link.id());
   return legacy != legacy_passes_.end() && legacy->second.HasNext();
 }
@@ -296,10 +307,12 @@ Node::Outgoing Node::NextForLink(Now now, Link& link) {
   }
   if (!link.open()) return {};
   // On a slow stream one may be due whenever a message is gone: the rest has its turns, too.
-  if (link.HeartbeatDue(now.steady) && !(link.heartbeat_last() && LinkHasOther(link))) {
+  if (link.HeartbeatDue(now.steady) && !(link.heartbeat_last() && LinkHasOther(now, link))) {
     // A joiner waits for what heartbeats tell: whose link to it is open, who became synced.
     link.HeartbeatSent(now.steady + (synced_ ? kHeartbeatMs : kHeartbeatMs / 10));
-    return Message(BeatOf(now, false));
+    Heartbeat beat = BeatOf(now, false);
+    beat.run_start = link.run_start();
+    return Message(beat);
   }
   link.OtherSent();
   if (link.RestartIfBehind(backlog_)) StepLink(now, link);
@@ -310,13 +323,16 @@ Node::Outgoing Node::NextForLink(Now now, Link& link) {
     copy->asked_at = now.steady;
     return Message(Fetch{bootstrap_.position});
   }
-  std::optional<Message> request;
   if (const auto legacy = legacy_passes_.find(link.id()); legacy != legacy_passes_.end()) {
-    request = legacy->second.Next(cache_, now.wall);
-  } else if (link.pass()) {
-    request = link.pass()->Next(cache_);
+    if (std::optional<Message> request = legacy->second.Next(cache_, now.wall)) {
+      return std::move(*request);
+    }
+    return {};
   }
-  if (request) return Message(std::move(*request));
+  for (int turn = 0; turn < 2; ++turn) {
+    Outgoing next = link.TakeTurn() ? NextForPass(now, link) : NextFragment(now, link);
+    if (!std::holds_alternative<std::monostate>(next)) return next;
+  }
   return {};
 }
 

@@ -36,12 +36,11 @@ void Node::StepLink(Now now, Link& link) {
     ready_.dials.push_back({conn, link.record(), link.legacy()});
     return;
   }
-  const std::optional<Copy>& copy = bootstrap_.copy;
-  if (link.TimedOut(now.steady, copy && copy->in_flight && copy->donor == link.id())) {
+  if (link.TimedOut(now.steady)) {
     ready_.closes.push_back(link.conn());
     const bool silent = link.open();
     DropLink(now, link, Code::kDeadline,
-             silent ? "nothing heard from it for 3 s" : "no answer within 2 s");
+             silent ? "nothing heard from it for 4.5 s" : "no answer within 2 s");
     return;
   }
   if (!link.open()) return;
@@ -79,7 +78,7 @@ void Node::StepPass(Now now, Link& link) {
     StepLegacyPass(now, link);
     return;
   }
-  if (link.pass() && link.pass()->done()) {
+  if (link.pass() && link.pass()->done() && !link.pass()->lacks()) {
     const Pass& pass = *link.pass();
     const bool restart = link.restart_pending();
     const std::uint64_t received = pass.received();
@@ -94,7 +93,7 @@ void Node::StepPass(Now now, Link& link) {
       Emit(EventKind::kRepairDone, link.record().name, restart ? "connect" : "periodic",
            {{"received", received}, {"sent", sent}});
     }
-  } else if (link.PassStuck(now.steady)) {
+  } else if (link.PassStuck(now.steady) || (link.pass() && link.pass()->done())) {
     TellDropped(link);
     link.AbandonPass(now.steady);
   }
@@ -132,8 +131,9 @@ bool Node::OldestSynced() const {
 void Node::StepSessions(Now now) {
   for (auto it = sessions_.begin(); it != sessions_.end();) {
     const auto& [conn, session] = *it++;
-    const bool mute = !session.accepted && now.steady - session.opened_at > kSessionHelloMs;
-    if (!mute && now.steady - session.heard_at <= kSessionSilenceMs) continue;
+    const bool alive = session.accepted ? now.steady - session.heard_at <= kSilenceMs
+                                        : now.steady - session.opened_at <= kSessionHelloMs;
+    if (alive) continue;
     ready_.closes.push_back(conn);
     EndSession(conn);
   }
@@ -292,7 +292,7 @@ bool Node::Drained(Now now) const {
       continue;
     }
     // What a run that restarted has left out, the pass with whoever is synced hands over.
-    handed_over = handed_over && (link->restart_pending() || link->acked() >= backlog_.last());
+    handed_over = handed_over && (link->restart_pending() || link->Flushed(backlog_));
     any_open = true;
     any_v1 = any_v1 || !link->legacy();
     const bool stays = !link->legacy() && !link->draining();

@@ -13,6 +13,11 @@ constexpr std::size_t kGroupsPerRequest = 16;
 constexpr std::size_t kBucketsPerOffer = 2048;
 constexpr std::size_t kListedPerOffer = 2048;
 constexpr std::size_t kWantsPerPush = 512;
+// What a single bucket of a huge cache takes: half of what a message may list, for it has to fit
+// into kSilenceMs on a slow network as well.
+constexpr std::size_t kListedPerBucket = kMaxListed / 2;
+// What the listing of a large entry counts for in a message that is filled up.
+constexpr std::size_t kLargeListedBytes = 32;
 // Of a chunk of a copy: whoever waits for this processor goes first, as when the joiner merges it.
 constexpr std::size_t kCopiedInOneGo = 32 * 1024;
 // The number of the request stands above the id of the pass.
@@ -60,7 +65,7 @@ std::vector<Listed> ListBucket(const Cache& cache, std::uint32_t bucket, std::ui
 // Cuts a listing that is too long for one message. Returns the last key hash that is listed in
 // full.
 std::uint64_t CutListing(std::vector<Listed>* listed) {
-  const auto limit = listed->begin() + static_cast<std::ptrdiff_t>(kMaxListed);
+  const auto limit = listed->begin() + static_cast<std::ptrdiff_t>(kListedPerBucket);
   std::nth_element(listed->begin(), limit, listed->end(),
                    [](const Listed& a, const Listed& b) { return a.key_hash < b.key_hash; });
   const std::uint64_t cut = limit->key_hash;
@@ -124,6 +129,8 @@ void Pass::Continue() {
   request_ += kNextRequest;
   if (!wants_.empty()) {
     step_ = Step::kPush;
+  } else if (!large_.done()) {
+    step_ = Step::kLarge;
   } else if (!buckets_.empty()) {
     step_ = Step::kOffer;
   } else if (!groups_.empty()) {
@@ -131,6 +138,10 @@ void Pass::Continue() {
   } else {
     done_ = true;
   }
+}
+
+void Pass::LargeUsed() {
+  if (step_ == Step::kLarge && large_.done()) Continue();
 }
 
 std::optional<Message> Pass::Next(const Cache& cache) {
@@ -149,6 +160,8 @@ std::optional<Message> Pass::Next(const Cache& cache) {
       return MakeOffer(cache);
     case Step::kPush:
       return MakePush(cache);
+    case Step::kLarge:
+      break;
   }
   return std::nullopt;
 }
@@ -163,7 +176,7 @@ Offer Pass::MakeOffer(const Cache& cache) {
                       offer.buckets.size() == kBucketsPerOffer;
     if (full && !offer.buckets.empty()) break;
     offer.buckets.push_back(bucket);
-    if (listed.size() > kMaxListed) offer.last = CutListing(&listed);
+    if (listed.size() > kListedPerBucket) offer.last = CutListing(&listed);
     offer.listed.insert(offer.listed.end(), listed.begin(), listed.end());
   }
   offered_ = offer.buckets.size();
@@ -186,6 +199,10 @@ Push Pass::MakePush(const Cache& cache) {
       keyed = KeyedBucket(cache, bucket);
     }
     for (const Keyed& wanted : Within(keyed, hash, hash)) {
+      if (fragments_ && IsLarge(*wanted.entry)) {
+        large_.Push({hash, wanted.entry->version()});
+        continue;
+      }
       bytes += wanted.entry->packed().size();
       push.entries.push_back(wanted.entry);
     }
@@ -230,10 +247,13 @@ bool Pass::Plausible(const OfferReply& reply) const {
   const auto dealt_with = [&](std::uint64_t key_hash) {
     return offered(key_hash) && (reply.next == 0 || key_hash < reply.next);
   };
-  std::size_t bytes = 0;
+  std::size_t bytes = reply.large.size() * kLargeListedBytes;
   for (const EntryRef& entry : reply.entries) {
     if (!dealt_with(entry->key_hash())) return false;
     bytes += entry->packed().size();
+  }
+  for (const EntryId& id : reply.large) {
+    if (!dealt_with(id.key_hash)) return false;
   }
   if (!std::all_of(reply.wants.begin(), reply.wants.end(), dealt_with)) return false;
   if (!std::all_of(reply.dead.begin(), reply.dead.end(), dealt_with)) return false;
@@ -252,6 +272,7 @@ void Pass::OnOfferReply(const OfferReply& reply, Cache& cache, WallMs now) {
   // but this pass does not make that floor ours, and an older tombstone could be stored after it.
   dropped_ += cache.Drop(reply.dead, std::min(reply.floor, peer_floor_), now);
   wants_.assign(reply.wants.begin(), reply.wants.end());
+  large_.Pull(reply.large);
   auto rest = buckets_.begin() + static_cast<std::ptrdiff_t>(offered_);
   first_ = 0;
   if (reply.next != 0 || last_ != UINT64_MAX) {
@@ -282,7 +303,8 @@ Sums AnswerSums(const Cache& cache, const SumsRequest& request) {
   return sums;
 }
 
-OfferReply AnswerOffer(const Cache& cache, const Offer& offer, std::uint64_t asker_floor) {
+OfferReply AnswerOffer(const Cache& cache, const Offer& offer, const Asker& asker) {
+  const std::size_t full = asker.fragments ? kChunkBytes : kOldChunkBytes;
   OfferReply reply;
   reply.pass = offer.pass;
   reply.floor = cache.purge_floor();
@@ -299,17 +321,22 @@ OfferReply AnswerOffer(const Cache& cache, const Offer& offer, std::uint64_t ask
     while (!ours.empty() || !theirs.empty()) {
       const std::uint64_t hash = std::min(ours.empty() ? UINT64_MAX : ours[0].key_hash,
                                           theirs.empty() ? UINT64_MAX : theirs[0].key_hash);
-      if (bytes >= kChunkBytes) {
+      if (bytes >= full) {
         reply.next = hash;
         return reply;
       }
       const auto our_group = TakeGroup(&ours, hash);
       const auto their_group = TakeGroup(&theirs, hash);
-      const Difference difference = Compare(our_group, their_group, reply.floor, asker_floor);
+      const Difference difference = Compare(our_group, their_group, reply.floor, asker.floor);
       if (difference.want) reply.wants.push_back(hash);
       if (difference.dead) reply.dead.push_back(hash);
       if (!difference.send) continue;
       for (const Keyed& newer : our_group) {
+        if (asker.fragments && IsLarge(*newer.entry)) {
+          bytes += kLargeListedBytes;
+          reply.large.push_back({hash, newer.entry->version()});
+          continue;
+        }
         bytes += newer.entry->packed().size();
         reply.entries.push_back(newer.entry);
       }
@@ -318,7 +345,7 @@ OfferReply AnswerOffer(const Cache& cache, const Offer& offer, std::uint64_t ask
   return reply;
 }
 
-FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch) {
+FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch, const Asker& asker) {
   FetchReply reply;
   std::size_t bytes = 0;
   std::size_t yield_at = 0;
@@ -335,6 +362,7 @@ FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch) {
         reply.next = {at.bucket, keyed[i - 1].key_hash};
         return reply;
       }
+      if (asker.fragments && IsLarge(*keyed[i].entry)) continue;
       bytes += keyed[i].entry->packed().size();
       reply.entries.push_back(keyed[i].entry);
     }
@@ -344,14 +372,26 @@ FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch) {
   return reply;
 }
 
+Fragment AnswerFragment(const Cache& cache, const FragmentRequest& request) {
+  EntryRef entry = FindVersion(cache, request.id);
+  if (!entry) return {request.id, 0, 0, {}, false};
+  const std::uint64_t total = entry->packed().size();
+  const bool same = entry->version() == request.id.version && request.offset < total;
+  const std::uint64_t offset = same ? request.offset : 0;
+  return Cut({std::move(entry), offset, std::min<std::uint64_t>(total - offset, kFragmentBytes)});
+}
+
 Message Answer(const Cache& cache, const Question& question) {
-  if (const auto* sums = std::get_if<SumsRequest>(&question.request)) {
-    return AnswerSums(cache, *sums);
-  }
-  if (const auto* offer = std::get_if<Offer>(&question.request)) {
-    return AnswerOffer(cache, *offer, question.asker_floor);
-  }
-  return AnswerFetch(cache, std::get<Fetch>(question.request));
+  struct Answers {
+    const Cache& cache;
+    const Asker& asker;
+    Message operator()(const SumsRequest& request) const { return AnswerSums(cache, request); }
+    Message operator()(const Offer& offer) const { return AnswerOffer(cache, offer, asker); }
+    Message operator()(const Fetch& fetch) const { return AnswerFetch(cache, fetch, asker); }
+    Message operator()(const FragmentRequest& r) const { return AnswerFragment(cache, r); }
+    Message operator()(const Slice& slice) const { return Cut(slice); }
+  };
+  return std::visit(Answers{cache, question.asker}, question.request);
 }
 
 }  // namespace podmirror::sync

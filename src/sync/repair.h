@@ -8,6 +8,7 @@
 //   Offer {all I hold in some buckets}   -> OfferReply {what is newer here, what I want of yours,
 //                                                       what is dead}
 //   Push {what you want}                 -> PushReply
+//   and what is large in fragments: large_exchange.h
 //
 // What is dead: one side may have forgotten a tombstone of which the other, out of contact for
 // long, never heard. Each has had everything up to its purge floor (see node_floor.cpp), so what is
@@ -30,7 +31,9 @@
 #include <vector>
 
 #include "cache/cache.h"
+#include "sync/large_exchange.h"
 #include "sync/message.h"
+#include "sync/transfer.h"
 
 namespace podmirror::sync {
 
@@ -38,19 +41,26 @@ class Pass {
  public:
   // id: unique on its link in its low 32 bits. begun_hlc, begun_seq: our clock and the last number
   // of our backlog at the start; all writes up to begun_seq are in the cache. peer_floor,
-  // peer_reached: as the answerer last told.
+  // peer_reached: as the answerer last told. fragments: it has kFragmentsFeature.
   Pass(std::uint64_t id, std::uint64_t begun_hlc, std::uint64_t begun_seq, std::uint64_t peer_floor,
-       std::uint64_t peer_reached)
+       std::uint64_t peer_reached, bool fragments)
       : request_(id),
         begun_hlc_(begun_hlc),
         begun_seq_(begun_seq),
         peer_floor_(peer_floor),
-        peer_reached_(peer_reached) {}
+        peer_reached_(peer_reached),
+        fragments_(fragments) {}
 
   // The next request, once; nothing while a reply is awaited or when done.
   std::optional<Message> Next(const Cache& cache);
   // True when there is a request to be had from Next.
-  bool HasNext() const { return !awaiting_ && !done_; }
+  bool HasNext() const { return !awaiting_ && !done_ && step_ != Step::kLarge; }
+  // The step of large entries, while the pass is at it; null otherwise. After each use of it,
+  // LargeUsed.
+  LargeExchange* large() { return step_ == Step::kLarge && !done_ ? &large_ : nullptr; }
+  const LargeExchange* large() const { return const_cast<Pass*>(this)->large(); }
+  // Goes on with the next step when no large entry is left.
+  void LargeUsed();
 
   // Replies; all but the one to the present request are ignored. Entries have been merged already.
   void OnSums(const Sums& sums, const Cache& cache);
@@ -59,6 +69,8 @@ class Pass {
   void OnPushReply(const PushReply& reply);
 
   bool done() const { return done_; }
+  // Done, but something was listed and then not there any more: it promises nothing.
+  bool lacks() const { return large_.lacks(); }
   // The answerer sent what was not asked for, or made no progress: with it no pass would ever end.
   // This one is over, and never done.
   bool broken() const { return broken_; }
@@ -66,12 +78,12 @@ class Pass {
   std::uint64_t begun_seq() const { return begun_seq_; }
   std::uint64_t peer_floor() const { return peer_floor_; }
   std::uint64_t peer_reached() const { return peer_reached_; }
-  std::uint64_t received() const { return received_; }
-  std::uint64_t sent() const { return sent_; }
+  std::uint64_t received() const { return received_ + large_.received(); }
+  std::uint64_t sent() const { return sent_ + large_.sent(); }
   std::uint64_t dropped() const { return dropped_; }
 
  private:
-  enum class Step { kGroupSums, kBucketSums, kOffer, kPush };
+  enum class Step { kGroupSums, kBucketSums, kOffer, kPush, kLarge };
 
   Offer MakeOffer(const Cache& cache);
   Push MakePush(const Cache& cache);
@@ -87,6 +99,7 @@ class Pass {
   std::uint64_t begun_seq_;
   std::uint64_t peer_floor_;
   std::uint64_t peer_reached_;
+  bool fragments_;
   Step step_ = Step::kGroupSums;
   bool awaiting_ = false;
   bool done_ = false;
@@ -97,23 +110,33 @@ class Pass {
   std::uint64_t last_ = 0;             // key hash up to which the last Offer went
   std::size_t offered_ = 0;            // buckets at the front that the last Offer held
   std::deque<std::uint64_t> wants_;    // key hashes that the answerer wants, rising
+  LargeExchange large_;
   std::uint64_t received_ = 0;
   std::uint64_t sent_ = 0;
   std::uint64_t dropped_ = 0;
 };
 
+// What an answer needs to know of the asker.
+struct Asker {
+  std::uint64_t floor = 0;  // its purge floor, as it last told
+  bool fragments = false;   // it has kFragmentsFeature
+};
+
 // A request with what the answer needs to know beside the cache, so that the answer can be made
-// without the driver's lock.
+// without the driver's lock; or a fragment to be cut.
 struct Question {
-  std::variant<SumsRequest, Offer, Fetch> request;
-  std::uint64_t asker_floor = 0;  // the asker's purge floor, as it last told
+  std::variant<SumsRequest, Offer, Fetch, FragmentRequest, Slice> request;
+  Asker asker;
 };
 Message Answer(const Cache& cache, const Question& question);
 
 Sums AnswerSums(const Cache& cache, const SumsRequest& request);
-OfferReply AnswerOffer(const Cache& cache, const Offer& offer, std::uint64_t asker_floor);
-// One chunk of the copy. Everything that is in the cache throughout the copy is in some chunk.
-FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch);
+OfferReply AnswerOffer(const Cache& cache, const Offer& offer, const Asker& asker);
+// One chunk of the copy. Everything that is in the cache throughout the copy is in some chunk, but
+// for large entries where the asker takes fragments: the pass that checks the copy brings these.
+FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch, const Asker& asker);
+// Of the version asked for, else of a newer one, then from its start.
+Fragment AnswerFragment(const Cache& cache, const FragmentRequest& request);
 
 struct Keyed {
   std::uint64_t key_hash;

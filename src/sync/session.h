@@ -17,9 +17,8 @@ namespace podmirror::sync {
 // What a peer may have asked without having been answered; our own daemons ask one thing at a time
 // for each purpose (pass, copy).
 inline constexpr std::size_t kMaxQuestions = 8;
-// A session without a handshake for so long, or silent for so long, is closed.
+// A session without a handshake for so long is closed; one that is silent after kSilenceMs.
 inline constexpr std::int64_t kSessionHelloMs = 5000;
-inline constexpr std::int64_t kSessionSilenceMs = 10'000;
 // A donor serves so many joiners at a time; one counts until it has not asked for this long.
 inline constexpr std::size_t kMaxJoiners = 4;
 inline constexpr std::int64_t kJoinerMs = 1000;
@@ -33,13 +32,15 @@ struct Session {
   std::uint64_t peer_floor = 0;
   bool stays = false;  // its last heartbeat said that it does not drain
   PeerClock clock;
-  std::uint64_t next_seq = 0;  // of its next batch, if its run goes on; 0 before the first one
+  std::uint64_t next_seq = 0;   // of its next batch, if its run goes on; 0 before the first one
+  std::uint64_t run_start = 0;  // as in its last heartbeat
 
   // What is to be sent, in this order.
   std::optional<HelloReply> hello_reply;
   std::optional<Ack> ack_due;
   bool heartbeat_due = false;
-  std::deque<std::variant<SumsRequest, Offer, Fetch, PushReply>> answers_due;
+  std::deque<std::variant<SumsRequest, Offer, Fetch, FragmentRequest, PushReply, FragmentReply>>
+      answers_due;
 
   bool HasNext() const { return hello_reply || ack_due || heartbeat_due || !answers_due.empty(); }
 };

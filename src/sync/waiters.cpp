@@ -65,8 +65,13 @@ Waiters::Map::iterator Waiters::Settle(Map::iterator it, Completions& out) {
 }
 
 void Waiters::Acked(const std::string& peer, std::uint64_t first, std::uint64_t last,
-                    Completions& out) {
+                    const std::set<std::uint64_t>& missing, Completions& out) {
   for (auto it = waiters_.lower_bound(first); it != waiters_.end() && it->first <= last;) {
+    const auto hole = missing.lower_bound(it->second.first);
+    if (hole != missing.end() && *hole <= it->first) {
+      ++it;
+      continue;
+    }
     auto& pending = it->second.pending;
     const auto found = std::find_if(pending.begin(), pending.end(),
                                     [&](const Peer& candidate) { return candidate.id == peer; });

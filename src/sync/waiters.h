@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -37,8 +38,10 @@ class Waiters {
 
   // The peer does not take the write of this number: it stays pending, and is not waited for.
   void Refused(const std::string& peer, std::uint64_t number, Completions& out);
-  // The peer holds every write numbered first..last.
-  void Acked(const std::string& peer, std::uint64_t first, std::uint64_t last, Completions& out);
+  // The peer holds every write up to `last`, but those that are `missing`; up to first - 1 that has
+  // been told before.
+  void Acked(const std::string& peer, std::uint64_t first, std::uint64_t last,
+             const std::set<std::uint64_t>& missing, Completions& out);
   // The peer is not waited for any more; it stays pending.
   void Unreachable(const std::string& peer, Completions& out);
   // The peer left the set: it does not count any more.
@@ -69,7 +72,7 @@ class Waiters {
   // Ends the waiter if it is over; returns the one behind it.
   Map::iterator Settle(Map::iterator it, Completions& out);
 
-  Map waiters_;  // by seq
+  Map waiters_;  // by their last number
 };
 
 }  // namespace podmirror::sync

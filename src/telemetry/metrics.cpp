@@ -123,12 +123,17 @@ std::vector<MetricFamily> Families(const Snapshot& now) {
   add("podmirror_ready", "1 when this pod is ready, else 0", now.ready);
   add("podmirror_discovery_healthy", "1 when the last question to the source got a good answer",
       now.discovery_healthy);
+  add("podmirror_discovery_self_listed", "1 when the last answer of the source lists this pod",
+      now.discovery_self_listed);
   add("podmirror_discovery_age_seconds", "Since the last good answer of the source",
       now.discovery_age_seconds);
   add("podmirror_bootstrap_seconds", "What the start took or has taken so far",
       now.bootstrap_seconds);
   out.push_back(OneCounter("podmirror_expired_total", "Entries whose time to live ended here",
                            static_cast<double>(now.expired)));
+  out.push_back(OneCounter("podmirror_log_dropped_total",
+                           "Lines of the log that were lost because nobody read it",
+                           static_cast<double>(now.log_dropped)));
   out.push_back(Gauges("podmirror_build_info", "Always 1; the version is the label",
                        {Sample({{"version", PODMIRROR_VERSION}}, 1)}));
   AppendPeers(now.peers, out);

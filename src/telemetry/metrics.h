@@ -29,8 +29,10 @@ struct Snapshot {
   bool ready = false;
   std::vector<Peer> peers;
   bool discovery_healthy = false;
+  bool discovery_self_listed = false;
   double discovery_age_seconds = 0;
   double bootstrap_seconds = 0;
+  std::uint64_t log_dropped = 0;
 };
 
 class Metrics {

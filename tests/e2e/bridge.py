@@ -9,6 +9,7 @@ import subprocess
 
 import harness
 from harness import Cluster, Skip
+from slow_way import SlowWay
 
 OWN_NUMBER = 254    # the test's own address
 
@@ -23,6 +24,7 @@ class BridgedCluster(Cluster):
         super().__init__(number, net=f"10.{number}")
         self._bridge = f"br{number}"
         self._namespaces = {}   # address -> name
+        self._ways = {}         # address -> SlowWay
         self.net6 = f"fd00:{number}:"
         try:
             _ip(f"link add {self._bridge} type bridge",
@@ -40,6 +42,8 @@ class BridgedCluster(Cluster):
         super().close()
         for namespace in self._namespaces.values():
             _ip(f"netns del {namespace}")
+        for way in self._ways.values():
+            way.close()
         _ip(f"link del {self._bridge}")
 
     def spawn(self, command, address, **options):
@@ -55,15 +59,27 @@ class BridgedCluster(Cluster):
         if address not in self._namespaces:
             number = int(address.rpartition(".")[2])
             name = port = f"{self._bridge}-{number}"
-            _ip(f"netns add {name}",
-                f"link add {port} type veth peer name eth0 netns {name}",
-                f"link set {port} master {self._bridge} up")
+            _ip(f"netns add {name}")
             self._namespaces[address] = name
+            if address in self._ways:
+                _ip(f"link set {name}-n netns {name} name eth0")
+                port = f"{name}-f"
+            else:
+                _ip(f"link add {port} type veth peer name eth0 netns {name}")
+            _ip(f"link set {port} master {self._bridge} up")
             _ip("link set lo up",
                 f"addr add {address}/24 dev eth0",
                 f"addr add {self.address6(number)}/64 dev eth0 nodad",
                 "link set eth0 up", namespace=name)
         return self._namespaces[address]
+
+    def slow_way(self, node, bits_per_second, delay):
+        """The node, which has not been started yet, is behind a slow way: no more than that, and
+        each frame `delay` seconds later, to it and from it. Returns the way."""
+        assert node.ip not in self._namespaces
+        name = f"{self._bridge}-{node.number}"
+        self._ways[node.ip] = SlowWay(f"{name}-n", f"{name}-f", bits_per_second, delay)
+        return self._ways[node.ip]
 
     # Faults. A place is a node or the etcd.
 

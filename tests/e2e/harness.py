@@ -349,9 +349,9 @@ class Cluster:
         self.nodes = []
         self._processes = []
 
-    def spawn(self, command, _address, **options):
+    def spawn(self, command, _address, stdin=subprocess.DEVNULL, **options):
         """Starts a process that listens at the address."""
-        process = subprocess.Popen(command, cwd=self.directory, stdin=subprocess.DEVNULL, **options)
+        process = subprocess.Popen(command, cwd=self.directory, stdin=stdin, **options)
         self._processes.append(process)
         return process
 

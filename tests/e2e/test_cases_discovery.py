@@ -158,8 +158,8 @@ def stale_records(cluster, living):
     pending, succeeded = record("pending", 203), record("succeeded", 204)
     pending["status"]["phase"], succeeded["status"]["phase"] = "Pending", "Succeeded"
     crashing = record("crashing", 205)
-    crashing["status"]["containerStatuses"][0]["state"] = {
-        "waiting": {"reason": "CrashLoopBackOff"}}
+    for made, reason in ((pending, "ContainerCreating"), (crashing, "CrashLoopBackOff")):
+        made["status"]["containerStatuses"][0]["state"] = {"waiting": {"reason": reason}}
     heir = record("whose-address-was-given-away", living.number)
     return [terminating, without_address, pending, succeeded, crashing, heir]
 

@@ -136,9 +136,10 @@ def installed_package_is_found_and_its_example_runs(cluster):
 
 
 @test
-def example_is_the_one_of_the_readme(_cluster):
+def example_is_the_one_of_the_manual(_cluster):
     example = (ROOT / "tests/client/example.cpp").read_text()
-    assert f"```cpp\n{example}```\n" in (ROOT / "README.md").read_text(), "they differ"
+    assert f"```cpp\n{example}```\n" in (ROOT / "src/client/README.md").read_text(), \
+        "they differ"
 
 
 @test

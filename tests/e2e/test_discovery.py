@@ -102,6 +102,9 @@ def records_that_cannot_be_read_are_named(cluster):
     expected = load_apiserver_records(cluster.etcd)
     cluster.etcd.put("/registry/pods/peers-two/garbage", b"{\"kind\": \"Pod\", ")
     cluster.etcd.put("/registry/pods/peers-two/other-kind", b"k8s\0\xff\xff\xff")
+    # Read as octal it would be the address of somebody else.
+    octal = pods.new_record("octal-nolabel", "0177.0.0.1", "peers-two")
+    cluster.etcd.put_record(octal)
     node = cluster.node(name="nolabel-self", namespace="peers-two")
     node.write_record()
     node.start("--service=nolabel")
@@ -112,11 +115,12 @@ def records_that_cannot_be_read_are_named(cluster):
                                         key=lambda name: expected[name]["uid"])):
         equal(peer["name"], name)
         check_fields(peer, expected[name], "relay")
-    for name in ("stored-aescbc", "stored-aesgcm", "stored-secretbox", "garbage", "other-kind"):
+    for name in ("stored-aescbc", "stored-aesgcm", "stored-secretbox", "garbage", "other-kind",
+                 "octal-nolabel"):
         key = f"/registry/pods/peers-two/{name}"
         lines = [line for line in node.log() if key in json.dumps(line)]
         equal(len(lines), 1, f"log lines naming {key}")
-    equal(node.metric('podmirror_discovery_events_total{type="unreadable"}'), 5)
+    equal(node.metric('podmirror_discovery_events_total{type="unreadable"}'), 6)
     equal(node.status()["discovery"]["healthy"], True)
     check_unready_in_time(node)
 
@@ -204,6 +208,47 @@ def etcd_dies_later(cluster):
     four.start()
     four.wait_ready()
     wait_for(lambda: one.peer(four.name), 5, "the new node among the peers")
+
+
+def check_says_unlisted(node, times):
+    """It stays ready, and says so wherever one would look. The set that it knew stays."""
+    def said():
+        answer = node.get("/readyz")
+        equal(answer.status, 200)
+        return b"own pod not found under /registry/pods/default" in answer.body
+    wait_for(said, 5, "/readyz says that the own pod is not found")
+    discovery = node.status()["discovery"]
+    equal((discovery["healthy"], discovery["peers"]), (False, 1))
+    assert "own pod not found" in discovery["error"], discovery
+    equal(node.metric("podmirror_discovery_self_listed"), 0)
+    equal(node.metric("podmirror_discovery_healthy"), 0)
+    equal(len(node.events("self_unlisted")), times)
+    equal(len(node.peers()), 1)
+    equal(node.put(1, "k", b"v").json()["ack"]["acked"], 1)
+
+
+def check_listed(node):
+    wait_for(lambda: node.status()["discovery"]["healthy"], 5, "listed again")
+    equal(node.get("/readyz").body, b"ready\n")
+    equal(node.metric("podmirror_discovery_self_listed"), 1)
+
+
+@test
+def own_record_lost_while_running_is_said(cluster):
+    one, _ = cluster.start(2, "--service=", "--selector=app=podmirror", "--cluster=test")
+    check_listed(one)
+    labels = one.record["metadata"]["labels"]
+    one.record["metadata"]["labels"] = {"app": "something-else"}
+    one.write_record()
+    check_says_unlisted(one, 1)
+    one.record["metadata"]["labels"] = labels
+    one.write_record()
+    check_listed(one)
+
+    one.delete_record()
+    check_says_unlisted(one, 2)
+    one.write_record()
+    check_listed(one)
 
 
 if __name__ == "__main__":

@@ -151,15 +151,5 @@ def terminated_node_hands_over_and_exits_clean(cluster):
     assert "draining" in events and "stopped" in events, events
 
 
-@test
-def second_signal_ends_at_once(cluster):
-    one, two = cluster.start(2, "--drain-delay=30s", "--drain-timeout=60s")
-    one.signal(signal.SIGTERM)
-    wait_for(lambda: one.status()["state"] == "draining", 5, "draining")
-    one.signal(signal.SIGTERM)
-    one.process.wait(3)
-    equal(two.get("/readyz").status, 200)
-
-
 if __name__ == "__main__":
     harness.main()

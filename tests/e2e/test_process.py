@@ -88,19 +88,6 @@ def stops_clean_on_both_signals(cluster):
 
 
 @test
-def drain_delay_keeps_the_ports_open(cluster):
-    node = cluster.node()
-    node.start("--discovery=none", "--service=", "--drain-delay=1500ms")
-    wait_for(lambda: node.get("/readyz").status == 200, 10, "ready")
-    node.put(1, "k", b"v")
-    node.signal(signal.SIGTERM)
-    wait_for(lambda: node.get("/readyz").status == 503, 1, "not ready")
-    equal((node.value(1, "k"), node.put(1, "k", b"w").status), (b"v", 503))
-    equal(node.get("/healthz").status, 200)
-    equal(node.process.wait(10), 0)
-
-
-@test
 def log_lines_are_json_with_the_promised_fields(cluster):
     one, two = cluster.start(2)
     one.put(1, "k", b"a value that is nobody's business")

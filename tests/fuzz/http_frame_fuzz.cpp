@@ -57,7 +57,8 @@ void CheckRequest(const Request& request) {
 // Fields that tell how the request is sent, not what it asks.
 bool IsFraming(const Field& field) {
   return Request::IsNamed(field, "content-length") ||
-         Request::IsNamed(field, "transfer-encoding") || Request::IsNamed(field, "connection");
+         Request::IsNamed(field, "transfer-encoding") || Request::IsNamed(field, "connection") ||
+         Request::IsNamed(field, "host");
 }
 
 // A text that tells everything else about the request.
@@ -112,7 +113,7 @@ std::string Outcome(std::string_view bytes, const std::function<std::size_t()>& 
 // The request, written the plainest way.
 std::string Plain(const Request& request) {
   std::string text(request.method);
-  text.append(" ").append(request.target).append(" HTTP/1.1\r\n");
+  text.append(" ").append(request.target).append(" HTTP/1.1\r\nHost: h\r\n");
   for (const Field& field : request.fields) {
     if (IsFraming(field)) continue;
     text.append(field.name).append(": ").append(field.value).append("\r\n");

@@ -65,9 +65,11 @@ void Check(const sync::HelloReply& reply) {
 }
 void Check(const sync::Batch& batch) {
   CheckEntries(batch.entries);
-  Require(batch.first_seq >= 1 && batch.last_seq >= batch.first_seq &&
-              batch.last_seq - batch.first_seq == batch.entries.size() - 1,
-          "a batch has an entry for each of its numbers");
+  Require(batch.first_seq >= 1 && batch.last_seq >= batch.first_seq,
+          "a batch begins before it ends");
+  const std::uint64_t count = batch.last_seq - batch.first_seq + 1;
+  Require(count >= batch.entries.size() && count - batch.entries.size() <= sync::kMaxListed,
+          "a batch has an entry for each of its numbers but for some large ones");
 }
 void Check(const sync::SumsRequest& request) { CheckRising(request.groups, kGroups); }
 void Check(const sync::Sums& sums) {
@@ -87,6 +89,8 @@ void Check(const sync::OfferReply& reply) {
           "what a peer wants is bounded and rises");
   Require(reply.dead.size() <= sync::kMaxListed && Rises(reply.dead),
           "what a peer calls dead is bounded and rises");
+  Require(reply.large.size() <= sync::kMaxListed && Rises(reply.large),
+          "what a peer lists as large is bounded and rises");
 }
 void Check(const sync::Push& push) { CheckEntries(push.entries); }
 void Check(const sync::Fetch& fetch) {
@@ -96,10 +100,19 @@ void Check(const sync::FetchReply& reply) {
   CheckEntries(reply.entries);
   Require(reply.next.bucket <= kBuckets, "a copy goes on at a bucket");
 }
+void Check(const sync::Fragment& fragment) {
+  Require(fragment.total <= sync::kMaxPackedBytes, "an entry has a size that may be");
+  Require(fragment.bytes.size() <= sync::kFragmentBytes, "a fragment is bounded");
+  Require(fragment.offset <= fragment.total &&
+              fragment.bytes.size() <= fragment.total - fragment.offset,
+          "a fragment lies within its entry");
+}
 // Numbers only: any are good.
 void Check(const sync::Ack&) {}
 void Check(const sync::Heartbeat&) {}
 void Check(const sync::PushReply&) {}
+void Check(const sync::FragmentRequest&) {}
+void Check(const sync::FragmentReply&) {}
 
 void NormalizeLimits(v1::Introduction* self) {
   self->mutable_limits()->set_max_frame_bytes(sync::kMaxMessageBytes);
@@ -132,6 +145,15 @@ v1::Frame Normalized(v1::Frame frame) {
     }
     case v1::Frame::kOffer:
       NormalizeOffer(frame.mutable_offer());
+      break;
+    case v1::Frame::kFragmentRequest:
+      frame.mutable_fragment_request()->mutable_id();
+      break;
+    case v1::Frame::kFragment:
+      frame.mutable_fragment()->mutable_id();
+      break;
+    case v1::Frame::kFragmentReply:
+      frame.mutable_fragment_reply()->mutable_id();
       break;
     case v1::Frame::kFetch:
       frame.mutable_fetch()->mutable_from();

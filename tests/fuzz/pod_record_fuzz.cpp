@@ -94,14 +94,20 @@ json ToJson(const Pod& pod) {
         {"hostIP", pod.host_ip},
         {"containerStatuses", StatusesJson(pod.container_statuses)},
         {"initContainerStatuses", StatusesJson(pod.init_container_statuses)}}}};
+  if (!pod.static_uid.empty()) {
+    record["metadata"]["annotations"] = {{kMirrorAnnotation, "x"},
+                                         {kHashAnnotation, pod.static_uid}};
+  }
   // A time before 1970 is set and unknown.
   if (pod.terminating) {
     record["metadata"]["deletionTimestamp"] =
         TimeJson(pod.deletion_at_ms != 0 ? pod.deletion_at_ms : -1000);
   }
   if (pod.start_time_ms != 0) record["status"]["startTime"] = TimeJson(pod.start_time_ms);
-  if (pod.ready) {
-    record["status"]["conditions"] = {{{"type", "Ready"}, {"status", *pod.ready}}};
+  record["status"]["conditions"] = json::array();
+  for (const auto& [type, status] :
+       {std::pair("Ready", &pod.ready), std::pair("ContainersReady", &pod.containers_ready)}) {
+    if (*status) record["status"]["conditions"].push_back({{"type", type}, {"status", **status}});
   }
   return record;
 }
@@ -143,6 +149,14 @@ std::string ToProtobuf(const Pod& pod) {
     label->set_key(key);
     label->set_value(value);
   }
+  if (!pod.static_uid.empty()) {
+    for (const auto& [key, value] : {std::pair(kMirrorAnnotation, std::string("x")),
+                                     std::pair(kHashAnnotation, pod.static_uid)}) {
+      kubernetes::Label* annotation = to.mutable_metadata()->add_annotations();
+      annotation->set_key(std::string(key));
+      annotation->set_value(value);
+    }
+  }
   if (pod.terminating) {
     const WallMs seconds = pod.deletion_at_ms / 1000;
     to.mutable_metadata()->mutable_deletion_timestamp()->set_seconds(seconds != 0 ? seconds : -1);
@@ -154,10 +168,12 @@ std::string ToProtobuf(const Pod& pod) {
   for (const std::string& ip : pod.pod_ips) to.mutable_status()->add_pod_ips()->set_ip(ip);
   to.mutable_status()->set_host_ip(pod.host_ip);
   to.mutable_status()->mutable_start_time()->set_seconds(pod.start_time_ms / 1000);
-  if (pod.ready) {
+  for (const auto& [type, status] :
+       {std::pair("Ready", &pod.ready), std::pair("ContainersReady", &pod.containers_ready)}) {
+    if (!*status) continue;
     kubernetes::PodCondition* condition = to.mutable_status()->add_conditions();
-    condition->set_type("Ready");
-    condition->set_status(*pod.ready);
+    condition->set_type(type);
+    condition->set_status(**status);
   }
   ToProto(pod.container_statuses, to.mutable_status()->mutable_container_statuses());
   ToProto(pod.init_container_statuses, to.mutable_status()->mutable_init_container_statuses());
@@ -268,7 +284,8 @@ void CheckSet(const PeerSet& set) {
     Require(!peer.name.empty() && IsPlain(peer.name) && IsPlain(peer.uid) && IsPlain(peer.phase),
             "texts of a record are plain");
     Require(!peer.ip.empty() && net::CanonicalIp(peer.ip) == peer.ip, "an address is canonical");
-    Require(peer.port == kPeerPort && peer.phase == "Running", "a peer runs and has a port");
+    Require(peer.port == kPeerPort && (peer.phase == "Running" || peer.phase == "Pending"),
+            "a peer may run and has a port");
     Require(peer.uid != kSelf.uid && peer.ip != kSelf.ip, "nobody is his own peer");
     Require(ids.insert(peer.id()).second && addresses.insert(peer.ip).second,
             "each peer and each address is there once");

@@ -81,7 +81,7 @@ inline std::string ValueOf(const json& entry) {
 // --- what holds for every answer ---
 
 inline void CheckHead(const Response& response) {
-  const std::string head = RenderHead(response, false);
+  const std::string head = RenderHead(response, Persistence::kKept, 0);
   Require(head.starts_with("HTTP/1.1 ") && head.ends_with("\r\n\r\n"), "a head is framed");
   std::size_t at = 0;
   for (std::size_t end = head.find("\r\n"); end + 2 < head.size(); end = head.find("\r\n", at)) {

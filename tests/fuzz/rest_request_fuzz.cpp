@@ -111,7 +111,7 @@ class Node {
     std::string_view lines = part.substr(0, blank);
     const std::string_view body = part.substr(std::min(blank + 2, part.size()));
     std::string bytes;
-    std::string_view end_of_line = " HTTP/1.1\r\n";
+    std::string_view end_of_line = " HTTP/1.1\r\nHost: h\r\n";
     while (!lines.empty()) {
       const std::size_t end = std::min(lines.find('\n'), lines.size());
       bytes.append(lines.substr(0, end)).append(std::exchange(end_of_line, "\r\n"));

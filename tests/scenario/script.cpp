@@ -9,6 +9,12 @@
 namespace podmirror::scenario {
 namespace {
 
+// A value for the record: as it is, or how long it is.
+std::string Brief(std::string_view value) {
+  constexpr std::size_t kLongest = 60;
+  return value.size() <= kLongest ? std::string(value) : std::to_string(value.size()) + " bytes";
+}
+
 constexpr std::int32_t kType = 1;
 constexpr std::size_t kShown = 10;  // entries
 constexpr SteadyMs kUsualLag = 500;
@@ -73,6 +79,14 @@ void Script::AddPodVerbs() {
          world_.AddPod(words.Pod(1), words.Pod(1));
          world_.RestoreRecord(words.Pod(1));
        }},
+      {"old", [this](const Words& words) { world_.AddOldPod(words.Pod(1), words.Pod(1)); }},
+      {"foreign",
+       [this](const Words& words) {
+         world_.AddForeignPod(words.Pod(1), words.Pod(1));
+         world_.StartPod(words.Pod(1));
+       }},
+      {"blind", [this](const Words& words) { world_.Blind(words.Pod(1), words.Pod(2), true); }},
+      {"sighted", [this](const Words& words) { world_.Blind(words.Pod(1), words.Pod(2), false); }},
       {"unlist", [this](const Words& words) { world_.DropRecord(words.Pod(1)); }},
       {"list", [this](const Words& words) { world_.RestoreRecord(words.Pod(1)); }},
       {"discovery", [this](const Words& words) { Discovery(words); }},
@@ -204,6 +218,8 @@ void Script::Set(const std::string& setting) {
     options.bootstrap_alone = Truth(value);
   } else if (name == "cluster") {
     options.cluster = value;
+  } else if (name == "static") {
+    options.static_peers = Truth(value);
   } else if (name == "tick") {
     options.tick_ms = Duration(value);
   } else if (name == "restart-seen") {
@@ -279,7 +295,7 @@ void Script::Get(int pod, const std::string& key) {
   const WallMs wall = world_.process(pod).env->now().wall;
   const EntryRef entry = world_.cache(pod).Find(kType, key, wall);
   std::string text = "get " + key + ": ";
-  text += entry ? std::string(entry->value()) + ", version " + ToText(entry->version().hlc) : "404";
+  text += entry ? Brief(entry->value()) + ", version " + ToText(entry->version().hlc) : "404";
   SayPod(pod, text);
 }
 
@@ -298,7 +314,7 @@ void Script::Show(int pod) {
     for (std::uint32_t bucket = 0; bucket < kBuckets; bucket = cache.NextStored(bucket + 1)) {
       for (const EntryRef& entry : cache.Bucket(bucket)) {
         held[std::string(entry->key())] =
-            entry->tombstone() ? " deleted" : "=" + std::string(entry->value());
+            entry->tombstone() ? " deleted" : "=" + Brief(entry->value());
       }
     }
     for (const auto& [key, value] : held) Say("  " + key + value);

@@ -12,6 +12,9 @@
 //   skew N 25h                      its wall clock differs that much from the true time
 // Records, and who hears of them
 //   record N                        of a pod whose daemon does not run yet
+//   old N                           a pod that speaks only hellorpc, Ready
+//   foreign N                       a pod whose daemon is of another cluster, alone there
+//   blind N M | sighted N M         pod N is not shown pod M, and again
 //   unlist N | list N               the record is deleted, and there again
 //   discovery N silent|late|usual   what pod N hears of records: nothing; 5 s late; 0.3 s late
 // Network
@@ -36,6 +39,7 @@
 //   set NAME=VALUE...               backlog, max-memory (sizes), ttl (tombstone-ttl),
 //                                   repair-interval, bootstrap-timeout, bootstrap-alone, cluster,
 //                                   restart-seen (how long a record says the old start)
+//   set static=true                 of all, at once: discovery has addresses and no records
 //   set tick=1s                     of all, at once: how seldom Tick is called, to run for hours
 // Thread safety: none.
 #pragma once

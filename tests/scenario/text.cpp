@@ -151,7 +151,8 @@ std::string ToText(const sync::Message& message) {
     }
     std::string operator()(const sync::OfferReply& m) const {
       return "OfferReply sends " + std::to_string(m.entries.size()) + ", wants " +
-             std::to_string(m.wants.size());
+             std::to_string(m.wants.size()) +
+             (m.large.empty() ? "" : ", lists " + std::to_string(m.large.size()) + " large");
     }
     std::string operator()(const sync::Push& m) const {
       return "Push sends " + std::to_string(m.entries.size());
@@ -161,6 +162,17 @@ std::string ToText(const sync::Message& message) {
       return m.from == sync::Position{} ? "Fetch from the first bucket" : "Fetch, going on";
     }
     std::string operator()(const sync::FetchReply& m) const { return Fetched(m); }
+    std::string operator()(const sync::FragmentRequest& m) const {
+      return "FragmentRequest from " + std::to_string(m.offset);
+    }
+    std::string operator()(const sync::Fragment& m) const {
+      return "Fragment " + std::to_string(m.offset) + ".." +
+             std::to_string(m.offset + m.bytes.size()) + " of " + std::to_string(m.total);
+    }
+    std::string operator()(const sync::FragmentReply& m) const {
+      return "FragmentReply " + (m.later ? "later" : std::to_string(m.next)) +
+             (m.dead ? ", dead" : "");
+    }
   };
   return std::visit(Sayer{}, message);
 }

@@ -3,13 +3,16 @@
 //
 //   sim --seeds 200 [--first 1]  that many seeds, each with a plan of its own
 //   sim --seed 17 --nodes 5      one seed
+//   sim --seeds 50 --story old   seeds that all tell this story (sim_plan.h), whatever they draw
 //   sim --together 64            that many pods start at once, without faults
 #include <sys/resource.h>
 
+#include <algorithm>
 #include <iostream>
 
 #include "CLI/CLI.hpp"
 #include "absl/synchronization/mutex.h"
+#include "sim/sim_plan.h"
 #include "sim/sim_run.h"
 
 namespace {
@@ -34,12 +37,16 @@ int main(int argc, char** argv) {
   std::uint64_t only = 0;
   int nodes = 0;
   int together = 0;
+  std::string story;
   podmirror::sim::RunOptions options;
   app.add_option("--seeds", count, "how many seeds");
   app.add_option("--first", first, "the first of them");
   app.add_option("--seed", only, "this seed alone");
   app.add_option("--nodes", nodes, "pods, in place of what the seed says");
   app.add_option("--together", together, "so many pods start at once, without faults");
+  app.add_option("--story", story, "tell this one, whatever the seed draws")
+      ->check(CLI::IsMember(std::vector<std::string>(podmirror::sim::kStoryNames.begin(),
+                                                     podmirror::sim::kStoryNames.end())));
   app.add_flag("--trace", options.trace, "print what happens");
   CLI11_PARSE(app, argc, argv);
   if (only != 0) {
@@ -47,6 +54,11 @@ int main(int argc, char** argv) {
     count = 1;
   }
   if (nodes > 0) options.nodes = nodes;
+  if (!story.empty()) {
+    const auto& names = podmirror::sim::kStoryNames;
+    options.story = static_cast<podmirror::sim::Story>(
+        std::find(names.begin(), names.end(), story) - names.begin());
+  }
   if (together > 0) {
     options.nodes = together;
     options.together = true;

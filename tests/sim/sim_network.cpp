@@ -21,6 +21,7 @@ std::uint64_t BytesOf(const sync::Message& message) {
   if (const auto* reply = std::get_if<sync::FetchReply>(&message)) return sum(reply->entries);
   if (const auto* offer = std::get_if<sync::Offer>(&message)) return 24 * offer->listed.size();
   if (const auto* sums = std::get_if<sync::Sums>(&message)) return 8 * sums->sums.size();
+  if (const auto* fragment = std::get_if<sync::Fragment>(&message)) return fragment->bytes.size();
   return 0;
 }
 
@@ -38,23 +39,33 @@ void SimNetwork::Cut(int from, int to, bool cut) {
   }
 }
 
-bool SimNetwork::Connected(const Process& dialler, const Process& to) const {
-  return std::any_of(streams_.begin(), streams_.end(), [&](const auto& item) {
-    const auto& [stream, side] = item.second;
-    return item.first.first == dialler.serial && side == 0 && stream->ends[1].process == &to;
-  });
+SteadyMs SimNetwork::ConnectedFor(const Process& dialler, const Process& to) const {
+  for (const auto& [key, place] : streams_) {
+    const auto& [stream, side] = place;
+    if (key.first == dialler.serial && side == 0 && stream->ends[1].process == &to) {
+      return time_.now() - stream->opened_at;
+    }
+  }
+  return -1;
+}
+
+bool SimNetwork::SlowWithin(int a, int b, SteadyMs ms) const {
+  if (slow_.contains({a, b})) return true;
+  const auto was = was_slow_.find({a, b});
+  return was != was_slow_.end() && time_.now() - was->second <= ms;
 }
 
 void SimNetwork::HealAll() {
   const auto cuts = cuts_;
   for (const auto& [from, to] : cuts) Cut(from, to, false);
+  for (const auto& [way, rate] : slow_) was_slow_[way] = time_.now();
   slow_.clear();
 }
 
 void SimNetwork::Slow(int a, int b, SteadyMs delay, std::uint64_t bytes_per_ms) {
   for (const std::pair<int, int>& way : {std::pair(a, b), std::pair(b, a)}) {
     if (delay == 0 && bytes_per_ms == 0) {
-      slow_.erase(way);
+      if (slow_.erase(way) > 0) was_slow_[way] = time_.now();
     } else {
       slow_[way] = {delay, bytes_per_ms};
     }
@@ -79,6 +90,7 @@ void SimNetwork::Reset(Process& a, Process& b) {
 }
 
 void SimNetwork::Died(Process& process, bool silent) {
+  old_.Died(process);
   std::vector<std::pair<StreamRef, int>> places;
   for (const auto& [key, place] : streams_) {
     if (key.first == process.serial) places.push_back(place);
@@ -99,7 +111,11 @@ void SimNetwork::Continued(Process& process) {
   }
 }
 
-void SimNetwork::Dial(Process& from, sync::ConnId conn, const PodRecord& peer) {
+void SimNetwork::Dial(Process& from, sync::ConnId conn, const PodRecord& peer, bool legacy) {
+  if (old_.Has(peer.port)) {
+    old_.Dial(from, conn, peer.port, legacy);
+    return;
+  }
   auto stream = std::make_shared<Stream>();
   stream->ends[0].process = &from;
   stream->ends[0].conn = conn;
@@ -114,6 +130,7 @@ void SimNetwork::Dial(Process& from, sync::ConnId conn, const PodRecord& peer) {
       return;
     }
     if (to->paused) return;
+    stream->opened_at = time_.now();
     stream->ends[1].process = to;
     stream->ends[1].conn = to->driver->Accept();
     streams_[{to->serial, stream->ends[1].conn}] = {stream, 1};
@@ -122,6 +139,7 @@ void SimNetwork::Dial(Process& from, sync::ConnId conn, const PodRecord& peer) {
 }
 
 void SimNetwork::Wake(Process& from, sync::ConnId conn) {
+  if (old_.Wake(from, conn)) return;
   const auto found = streams_.find({from.serial, conn});
   if (found == streams_.end()) return;
   const auto [stream, side] = found->second;
@@ -168,16 +186,45 @@ void SimNetwork::Deliver(const StreamRef& stream, int side) {
   if (end.delivering || end.process == nullptr || other.process == nullptr) return;
   end.delivering = true;
   bool any = false;
-  while (!stream->ended && !end.in_flight.empty() && end.process->alive && !end.process->paused &&
-         Up(other.process->address, end.process->address)) {
-    const sync::Message message = std::move(end.in_flight.front());
+  bool held_up = false;
+  while (!held_up && !stream->ended && !end.in_flight.empty() && end.process->alive &&
+         !end.process->paused && Up(other.process->address, end.process->address)) {
+    auto arrival = std::make_shared<sync::Arrival>();
+    arrival->conn = end.conn;
+    arrival->message = std::move(end.in_flight.front());
     end.in_flight.pop_front();
     any = true;
-    end.process->driver->Receive(end.conn, message);
-    hooks_.received(*end.process, message);
+    held_up = time_.OneIn(4);
+    if (held_up) {
+      Step(stream, side, arrival);
+    } else {
+      while (end.process->driver->Step(*arrival)) {
+      }
+      hooks_.received(*end.process, *other.process, arrival->message);
+    }
   }
-  end.delivering = false;
+  if (!held_up) end.delivering = false;
   if (any) Pump(stream, 1 - side);  // it may have been held back
+}
+
+void SimNetwork::Step(const StreamRef& stream, int side,
+                      const std::shared_ptr<sync::Arrival>& arrival) {
+  Process* const process = stream->ends[side].process;
+  const bool first = arrival->next == sync::Arrival::Next::kAdmit;
+  const bool more = process->driver->Step(*arrival);
+  if (!first || !more) hooks_.received(*process, *stream->ends[1 - side].process, arrival->message);
+  // Whatever comes next does so from the queue: a message of one step may be followed by many.
+  const SteadyMs delay = more ? time_.Between(0, time_.OneIn(20) ? 300 : 5) : 0;
+  time_.In(delay, [this, stream, side, arrival, more, process] {
+    process->Tell([=, this] {
+      if (more) {
+        Step(stream, side, arrival);
+      } else {
+        stream->ends[side].delivering = false;
+        Deliver(stream, side);
+      }
+    });
+  });
 }
 
 void SimNetwork::End_(const StreamRef& stream, const std::string& why, int except) {
@@ -198,6 +245,7 @@ void SimNetwork::End_(const StreamRef& stream, const std::string& why, int excep
 }
 
 void SimNetwork::Close(Process& from, sync::ConnId conn) {
+  if (old_.Close(from, conn)) return;
   const auto found = streams_.find({from.serial, conn});
   if (found == streams_.end()) return;
   const auto [stream, side] = found->second;

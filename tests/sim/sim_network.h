@@ -1,7 +1,8 @@
 // SimNetwork carries the streams between processes. A stream keeps its order and loses nothing
 // while it lives, as TCP does: a cut direction holds what is sent until it heals or the stream is
 // given up; a reset loses what is on its way. Of what may arrive twice without harm, some does.
-// A sender is held back while its receiver does not read.
+// A sender is held back while its receiver does not read. A receiver may be held up within a
+// message (Driver::Step), as a thread is.
 // Thread safety: none; one thread.
 #pragma once
 
@@ -14,6 +15,7 @@
 #include <utility>
 
 #include "base/peer.h"
+#include "sim/sim_old.h"
 #include "sim/sim_time.h"
 #include "sync/driver.h"
 
@@ -27,19 +29,27 @@ class SimNetwork {
   struct Hooks {
     // The process that listens at an address; null when nobody does.
     std::function<Process*(int address)> listener;
-    // After a message was received; before one goes into the network.
-    std::function<void(Process& at, const sync::Message&)> received;
+    // After a message, or a part of its steps, was received; before one goes into the network.
+    std::function<void(Process& at, const Process& from, const sync::Message&)> received;
     std::function<void(Process& from, const Process& to, const sync::Message&)> sent;
   };
-  SimNetwork(SimTime& time, Hooks hooks) : time_(time), hooks_(std::move(hooks)) {}
+  SimNetwork(SimTime& time, Hooks hooks)
+      : time_(time),
+        hooks_(std::move(hooks)),
+        old_(time, [this](int from, int to) { return Up(from, to); }) {}
+  // Those whom another transport leads to.
+  OldServices& old() { return old_; }
+  const OldServices& old() const { return old_; }
 
   // --- faults ---
   // One direction between two addresses.
   void Cut(int from, int to, bool cut);
   bool Up(int from, int to) const { return !cuts_.contains({from, to}); }
   bool Reachable(int a, int b) const { return Up(a, b) && Up(b, a) && !dark_.contains(b); }
-  // Whether a stream that `dialler` opened to `to` lives.
-  bool Connected(const Process& dialler, const Process& to) const;
+  // For how long a stream that `dialler` opened to `to` has lived; -1: there is none.
+  SteadyMs ConnectedFor(const Process& dialler, const Process& to) const;
+  // Whether these two were slow within the last `ms`.
+  bool SlowWithin(int a, int b, SteadyMs ms) const;
   void HealAll();
   // Every stream between two processes ends; what is on its way is lost.
   void Reset(Process& a, Process& b);
@@ -56,7 +66,7 @@ class SimNetwork {
   void Continued(Process& process);
 
   // --- a process's transport ---
-  void Dial(Process& from, sync::ConnId conn, const PodRecord& peer);
+  void Dial(Process& from, sync::ConnId conn, const PodRecord& peer, bool legacy);
   void Wake(Process& from, sync::ConnId conn);
   void Close(Process& from, sync::ConnId conn);
 
@@ -70,6 +80,7 @@ class SimNetwork {
   };
   struct Stream {
     bool ended = false;
+    SteadyMs opened_at = 0;
     End ends[2];
   };
   using StreamRef = std::shared_ptr<Stream>;
@@ -78,6 +89,8 @@ class SimNetwork {
   SteadyMs Delay(const End& from, const End& to, const sync::Message& message);
   void Pump(const StreamRef& stream, int side);
   void Deliver(const StreamRef& stream, int side);
+  // The next step of a message that this end has taken from its stream; the others follow.
+  void Step(const StreamRef& stream, int side, const std::shared_ptr<sync::Arrival>& arrival);
   // Ends the stream; both sides hear of it but `except`, and those whom no word reaches.
   void End_(const StreamRef& stream, const std::string& why, int except);
 
@@ -88,10 +101,12 @@ class SimNetwork {
 
   SimTime& time_;
   const Hooks hooks_;
+  OldServices old_;
   bool duplicate_ = false;
   std::set<std::pair<int, int>> cuts_;
   std::set<int> dark_;
   std::map<std::pair<int, int>, Rate> slow_;
+  std::map<std::pair<int, int>, SteadyMs> was_slow_;   // last
   using Key = std::pair<std::uint64_t, sync::ConnId>;  // the process's serial number
   std::map<Key, std::pair<StreamRef, int>> streams_;   // and the side
 };

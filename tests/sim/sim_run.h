@@ -10,10 +10,13 @@
 
 namespace podmirror::sim {
 
+enum class Story : std::uint8_t;  // sim_plan.h
+
 struct RunOptions {
   std::uint64_t seed = 1;
-  std::optional<int> nodes;  // else drawn
-  bool together = false;     // no faults: all start at once, write, and must converge
+  std::optional<int> nodes;    // else drawn
+  std::optional<Story> story;  // else drawn
+  bool together = false;       // no faults: all start at once, write, and must converge
   bool trace = false;
 };
 

@@ -35,8 +35,8 @@ class SimWorld::SimEnv final : public Env {
 class SimWorld::SimTransport final : public sync::Transport {
  public:
   SimTransport(SimNetwork& network, Process& process) : network_(network), process_(process) {}
-  void Dial(sync::ConnId conn, const PodRecord& peer, bool) override {
-    network_.Dial(process_, conn, peer);
+  void Dial(sync::ConnId conn, const PodRecord& peer, bool legacy) override {
+    network_.Dial(process_, conn, peer, legacy);
   }
   void Wake(sync::ConnId conn) override { network_.Wake(process_, conn); }
   void Close(sync::ConnId conn) override { network_.Close(process_, conn); }
@@ -65,11 +65,13 @@ SimWorld::SimWorld(SimOptions options)
                          return nullptr;
                        },
                        .received =
-                           [this](Process& at, const sync::Message& message) {
-                             if (watch.received) watch.received(at, message);
+                           [this](Process& at, const Process& from, const sync::Message& message) {
+                             if (at.foreign || from.foreign) return;
+                             if (watch.received) watch.received(at, from, message);
                            },
                        .sent =
                            [this](Process& from, const Process& to, const sync::Message& message) {
+                             if (to.foreign || from.foreign) return;
                              if (watch.sent) watch.sent(from, to, message);
                            }}) {}
 SimWorld::~SimWorld() = default;
@@ -79,22 +81,68 @@ void SimWorld::Trace(int pod, const std::string& text) {
   if (watch.trace) watch.trace(pod, text);
 }
 
+// --- clocks ---
+
 void SimWorld::SetSkew(int pod, WallMs skew) {
-  skews_[pod] = skew;
+  NoteClocks();
+  Clock& clock = clocks_[pod];
+  clock = {skew, recent_skew(pod), now()};
+  Trace(pod, "clock is " + std::to_string(skew) + " ms ahead");
   least_skew_ = std::min(least_skew_, skew);
   most_skew_ = std::max(most_skew_, skew);
+  NoteClocks();
 }
 
 WallMs SimWorld::skew(int pod) const {
-  const auto found = skews_.find(pod);
-  return found == skews_.end() ? 0 : found->second;
+  const auto found = clocks_.find(pod);
+  return found == clocks_.end() ? 0 : found->second.skew;
+}
+
+WallMs SimWorld::recent_skew(int pod) const {
+  const auto found = clocks_.find(pod);
+  if (found == clocks_.end()) return 0;
+  const Clock& clock = found->second;
+  return now() - clock.changed_at < kAgreeMs ? std::max(clock.skew, clock.before) : clock.skew;
+}
+
+WallMs SimWorld::SkewOfRunning(bool greatest) const {
+  std::optional<WallMs> found;
+  for (const int pod : Running()) {
+    const WallMs skew = recent_skew(pod);
+    if (!found || (greatest ? skew > *found : skew < *found)) found = skew;
+  }
+  return found.value_or(-now());
+}
+
+void SimWorld::NoteClocks() {
+  latest_ = std::max(latest_, now() + SkewOfRunning(true));
+  agreed_ = std::max(agreed_, now() + SkewOfRunning(false));
 }
 
 // --- pods ---
 
 void SimWorld::AddPod(int pod, int address) {
-  pods_[pod] = {address, kEpoch + now(), false, true};
-  skews_.try_emplace(pod, time_.Between(-1000, 1000));
+  pods_[pod] = {address, kEpoch + now()};
+  const WallMs skew = time_.Between(-1000, 1000);
+  clocks_.try_emplace(pod, Clock{skew, skew, now()});
+}
+
+void SimWorld::AddForeignPod(int pod, int address) {
+  AddPod(pod, address);
+  pods_[pod].kind = Pod::kForeign;
+}
+
+void SimWorld::AddOldPod(int pod, int address) {
+  AddPod(pod, address);
+  pods_[pod].kind = Pod::kOld;
+  pods_[pod].ready = true;
+  old_pods_[pod] = address;
+  network_.old().Add(address);
+}
+
+void SimWorld::ResetOld(bool emptied) {
+  Trace(0, emptied ? "old services start anew" : "old services are reset");
+  network_.old().Reset(emptied);
 }
 
 void SimWorld::StartPod(int pod) {
@@ -106,23 +154,26 @@ void SimWorld::StartPod(int pod) {
     time_.In(seen, [this, pod, start = kEpoch + now()] {
       if (!pods_.contains(pod)) return;
       pods_[pod].started_ms = start;
+      pods_[pod].stopped = false;
       Publish();
     });
   }
   auto owned = std::make_unique<Process>();
   Process* const process = owned.get();
-  process->serial = processes_.size();
-  processes_.push_back(std::move(owned));
+  const bool foreign = pods_.at(pod).kind == Pod::kForeign;
+  process->serial = foreign ? kForeignSerial + foreigners_.size() : processes_.size();
+  (foreign ? foreigners_ : processes_).push_back(std::move(owned));
   process->pod = pod;
   process->address = address(pod);
   process->started_at = now();
+  process->foreign = foreign;
   process->env = std::make_unique<SimEnv>(*this, pod);
   process->cache = std::make_unique<Cache>();
   process->transport = std::make_unique<SimTransport>(network_, *process);
   network_.Dark(process->address, false);
   sync::NodeOptions options;
   options.self = {NameOf(pod), "sim", UidOf(pod), "sim"};
-  options.cluster = options_.cluster;
+  options.cluster = foreign ? "another" : options_.cluster;
   options.bootstrap_alone = options_.bootstrap_alone;
   options.process_started_ms = process->env->now().wall;
   options.backlog_bytes = options_.backlog_bytes;
@@ -139,7 +190,9 @@ void SimWorld::StartPod(int pod) {
           text += " " + std::string(name) + "=" + std::to_string(number);
         }
         Trace(process->pod, text);
+        if (process->foreign) return;
         if (watch.event) watch.event(*process, event);
+        if (watch.lost && event.kind == sync::EventKind::kPeerLost) watch.lost(*process, event);
       });
   process->driver->set_on_unknown_peer([this, process] {
     if (watch.unknown_peer) watch.unknown_peer(*process);
@@ -147,7 +200,8 @@ void SimWorld::StartPod(int pod) {
   current_[pod] = process;
   feeds_[pod].last_at = 0;
   Trace(pod, "started");
-  if (watch.started) watch.started(*process);
+  NoteClocks();
+  if (watch.started && !foreign) watch.started(*process);
   Publish();
   TickProcess(process);
 }
@@ -173,13 +227,17 @@ void SimWorld::KubeletReady(int pod, SteadyMs delay) {
   time_.In(delay, [this, pod] {
     if (!pods_.contains(pod)) return;
     const bool ready = running(pod) && !process(pod).paused && process(pod).driver->ready();
-    if (std::exchange(pods_[pod].ready, ready) != ready) Publish();
+    const bool stopped = !running(pod);
+    if (std::exchange(pods_[pod].ready, ready) == ready && pods_[pod].stopped == stopped) return;
+    pods_[pod].stopped = stopped;
+    Publish();
   });
 }
 
 void SimWorld::EndProcess(Process& process, bool silent, bool clean) {
   const int pod = process.pod;
-  if (watch.ended) watch.ended(process, clean);
+  NoteClocks();
+  if (watch.ended && !process.foreign) watch.ended(process, clean);
   process.alive = false;
   if (silent) process.gone_at = now();
   current_.erase(pod);
@@ -239,14 +297,23 @@ void SimWorld::PausePod(int pod, bool paused) {
 PodRecord SimWorld::RecordOf(int pod) const {
   const Pod& known = pods_.at(pod);
   PodRecord record;
-  record.uid = UidOf(pod);
-  record.name = NameOf(pod);
   record.ip = "sim";
   record.port = static_cast<std::uint16_t>(known.address);
+  if (options_.static_peers) {
+    record.name = record.id();
+    return record;
+  }
+  record.uid = UidOf(pod);
+  record.name = NameOf(pod);
   record.phase = "Running";
   record.started_at_ms = known.started_ms;
   record.ready = known.ready;
   return record;
+}
+
+std::string SimWorld::IdOf(const Process& process) const {
+  if (!options_.static_peers) return UidOf(process.pod);
+  return "sim:" + std::to_string(process.address);
 }
 
 void SimWorld::Publish() {
@@ -260,12 +327,13 @@ void SimWorld::PublishTo(Process& process) {
     return;
   }
   PeerSet set;
-  set.self_listed = listed(process.pod);
+  set.self_listed = options_.static_peers || listed(process.pod);
   set.where = "sim";
   for (const auto& [pod, known] : pods_) {
     if (pod == process.pod) {
-      set.self_started_at_ms = known.started_ms;
-    } else if (known.listed) {
+      if (!options_.static_peers) set.self_started_at_ms = known.started_ms;
+    } else if (known.listed && !process.foreign && !feed.hidden.contains(pod) &&
+               !(known.stopped && options_.hides_stopped)) {
       set.peers.push_back(RecordOf(pod));
     }
   }
@@ -273,7 +341,7 @@ void SimWorld::PublishTo(Process& process) {
   feed.last_at = std::max(feed.last_at, now() + time_.Between(1, feed.lag));
   time_.At(feed.last_at, [this, &process, set = std::move(set)] {
     process.Tell([this, &process, set] {
-      if (watch.told) watch.told(process, set);
+      if (watch.told && !process.foreign) watch.told(process, set);
       process.driver->SetPeers(set);
     });
   });
@@ -285,9 +353,21 @@ void SimWorld::Silence(int pod, bool silent) {
   if (!silent && std::exchange(feed.missed, false) && running(pod)) PublishTo(process(pod));
 }
 
+void SimWorld::Blind(int observer, int pod, bool blind) {
+  Trace(observer, (blind ? "is not shown " : "is shown again ") + NameOf(pod));
+  Feed& feed = feeds_[observer];
+  if (blind) {
+    feed.hidden.insert(pod);
+  } else {
+    feed.hidden.erase(pod);
+  }
+  if (running(observer)) PublishTo(process(observer));
+}
+
 void SimWorld::HealDiscovery() {
   for (auto& [pod, feed] : feeds_) {
     feed.lag = 500;
+    feed.hidden.clear();
     Silence(pod, false);
   }
   Publish();
@@ -309,20 +389,30 @@ void SimWorld::ResetStreams(int a, int b) {
 
 std::vector<int> SimWorld::Pods() const {
   std::vector<int> pods;
-  for (const auto& [pod, known] : pods_) pods.push_back(pod);
+  for (const auto& [pod, known] : pods_) {
+    if (known.kind == Pod::kDaemon) pods.push_back(pod);
+  }
   return pods;
+}
+
+std::vector<const Process*> SimWorld::Foreigners() const {
+  std::vector<const Process*> foreigners;
+  for (const auto& process : foreigners_) foreigners.push_back(process.get());
+  return foreigners;
 }
 
 std::vector<int> SimWorld::Running() const {
   std::vector<int> pods;
-  for (const auto& [pod, process] : current_) pods.push_back(pod);
+  for (const auto& [pod, process] : current_) {
+    if (!process->foreign) pods.push_back(pod);
+  }
   return pods;
 }
 
 std::vector<int> SimWorld::Serving() const {
   std::vector<int> pods;
   for (const auto& [pod, process] : current_) {
-    if (process->driver->ready() && !process->paused) pods.push_back(pod);
+    if (process->driver->ready() && !process->paused && !process->foreign) pods.push_back(pod);
   }
   return pods;
 }

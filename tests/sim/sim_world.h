@@ -8,11 +8,13 @@
 // Thread safety: none; one thread.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -37,6 +39,8 @@ struct SimOptions {
   std::int64_t bootstrap_timeout_ms = 30'000;
   bool bootstrap_alone = false;
   std::string cluster = "sim";
+  bool static_peers = false;   // discovery has addresses and no records
+  bool hides_stopped = false;  // a record whose container does not run is no peer
   // For how long the record of a container that was started again says the old start; with chance:
   // up to 3 s.
   SteadyMs restart_seen_ms = 0;
@@ -51,6 +55,7 @@ struct Process {
   bool paused = false;
   bool was_ready = false;
   bool draining = false;
+  bool foreign = false;  // of another cluster
   SteadyMs started_at = 0;
   std::optional<SteadyMs> gone_at;  // with its node: nobody is told
   std::unique_ptr<Env> env;
@@ -78,6 +83,13 @@ class SimWorld {
   // --- pods ---
   // The record of a pod whose daemon does not run yet. Requires: the number is new.
   void AddPod(int pod, int address);
+  // A pod of another cluster, to be started like any other: it is alone there, and Ready soon. It
+  // is no pod for all that counts or lists pods here, and nobody watches it.
+  void AddForeignPod(int pod, int address);
+  // A pod that speaks only hellorpc and is Ready; no pod for what counts or lists pods here.
+  void AddOldPod(int pod, int address);
+  // The streams to these end; emptied: they have lost what they held.
+  void ResetOld(bool emptied);
   // Starts a process; adds the pod first if it is new, with its number as address.
   void StartPod(int pod);
   // silent: its node is gone, nobody answers there.
@@ -90,6 +102,12 @@ class SimWorld {
   bool running(int pod) const { return current_.contains(pod); }
   // The wall clock of its node, from now on: that far from the true time.
   void SetSkew(int pod, WallMs skew);
+  // How far it was ahead at most within the last kAgreeMs.
+  WallMs recent_skew(int pod) const;
+  // The latest time that any daemon's clock has shown, and that all of them have shown within
+  // kAgreeMs.
+  WallMs latest_wall() const { return kEpoch + std::max(latest_, now() + SkewOfRunning(true)); }
+  WallMs agreed_wall() const { return kEpoch + std::max(agreed_, now() + SkewOfRunning(false)); }
   // Between any two clocks there ever were.
   WallMs widest_skew() const { return most_skew_ - least_skew_; }
   WallMs skew(int pod) const;
@@ -98,6 +116,8 @@ class SimWorld {
   // From now on, for this pod's daemon: told nothing, or told later by up to that much.
   void Silence(int pod, bool silent);
   void Lag(int pod, SteadyMs lag) { feeds_[pod].lag = lag; }
+  // It is not shown one other pod.
+  void Blind(int observer, int pod, bool blind);
   // All feeds as usual, and up to date soon.
   void HealDiscovery();
 
@@ -112,10 +132,15 @@ class SimWorld {
   int address(int pod) const { return pods_.at(pod).address; }
   bool listed(int pod) const { return pods_.contains(pod) && pods_.at(pod).listed; }
   bool record_ready(int pod) const { return pods_.at(pod).ready; }
+  bool silenced(int pod) const { return feeds_.contains(pod) && feeds_.at(pod).silent; }
+  // What its record goes by in sets of peers, as PodRecord::id.
+  std::string IdOf(const Process& process) const;
   std::vector<int> Pods() const;  // that have not been replaced
   std::vector<int> Running() const;
   std::vector<int> Serving() const;  // running, ready and not paused
   const std::vector<std::unique_ptr<Process>>& processes() const { return processes_; }
+  std::vector<const Process*> Foreigners() const;
+  const std::map<int, int>& old_pods() const { return old_pods_; }  // their addresses
 
   void Trace(int pod, const std::string& text);
 
@@ -125,7 +150,8 @@ class SimWorld {
     std::function<void(Process&, bool clean)> ended;
     std::function<void(Process&, const PeerSet&)> told;
     std::function<void(Process&, const sync::Event&)> event;
-    std::function<void(Process&, const sync::Message&)> received;
+    std::function<void(Process&, const sync::Event&)> lost;  // a peer; an event, too
+    std::function<void(Process& at, const Process& from, const sync::Message&)> received;
     std::function<void(Process& from, const Process& to, const sync::Message&)> sent;
     std::function<void(Process&)> unknown_peer;  // somebody said hello whom no record names
     std::function<void(int pod, const std::string& text)> trace;
@@ -133,6 +159,7 @@ class SimWorld {
   Watch watch;
 
   static constexpr SteadyMs kGraceMs = 30'000;
+  static constexpr SteadyMs kAgreeMs = 5000;  // until all have heard of a clock
   static constexpr WallMs kEpoch = 1'700'000'000'000;
 
  private:
@@ -144,15 +171,26 @@ class SimWorld {
     WallMs started_ms = 0;
     bool ready = false;
     bool listed = true;
+    enum Kind { kDaemon, kForeign, kOld } kind = kDaemon;
+    bool stopped = false;  // so says its record
+  };
+  struct Clock {
+    WallMs skew = 0;
+    WallMs before = 0;
+    SteadyMs changed_at = 0;
   };
   struct Feed {
     bool silent = false;
     SteadyMs lag = 500;
     SteadyMs last_at = 0;  // when its last answer arrives
     bool missed = false;   // something while it was silent
+    std::set<int> hidden;  // pods that it is not shown
   };
 
   PodRecord RecordOf(int pod) const;
+  // The greatest or the least of those of running daemons.
+  WallMs SkewOfRunning(bool greatest) const;
+  void NoteClocks();
   void Publish();
   void PublishTo(Process& process);
   // A kubelet writes that the pod became (un)ready, unless that has changed by then.
@@ -163,11 +201,16 @@ class SimWorld {
   SimOptions options_;
   SimTime time_;
   SimNetwork network_;
-  std::vector<std::unique_ptr<Process>> processes_;
+  static constexpr std::uint64_t kForeignSerial = 1'000'000;
+  std::vector<std::unique_ptr<Process>> processes_;  // by serial
+  std::vector<std::unique_ptr<Process>> foreigners_;
   std::map<int, Process*> current_;  // running, by pod
   std::map<int, Pod> pods_;
+  std::map<int, int> old_pods_;
   std::map<int, Feed> feeds_;
-  std::map<int, WallMs> skews_;
+  std::map<int, Clock> clocks_;
+  WallMs latest_ = 0;  // as of the epoch
+  WallMs agreed_ = 0;
   WallMs least_skew_ = 0;
   WallMs most_skew_ = 0;
 };

@@ -5,8 +5,15 @@
 //                             nothing deleted or expired is live again at the same or an older
 //                             version; what it wrote it holds, and nothing that nobody wrote
 //                             (checked with every write and message)
-//   acknowledgements          each peer that an answer counts held the write, when it was given
-//   ready                     a pod that becomes ready holds what all that served when it began did
+//   acknowledgements          each peer that an answer counts held the write, when it was given;
+//   its
+//                             numbers fit together; it waits for whom it is to wait, and for nobody
+//                             else; who has held the write for long is counted
+//   status                    what a daemon says that a peer has acknowledged, that peer holds
+//   ready                     a pod that becomes ready holds what all that served when it began
+//   did,
+//                             and what each that it has to have checked with held for some time
+//   expiry                    nothing is called dead that lives by the clock of anybody in contact
 //   bounds                    backlog, size of a message, one batch at a time, tombstones, joiners
 //                             of one donor
 //   dropped as dead           only what is deleted by now, or was accepted by who was missing in
@@ -28,6 +35,19 @@
 
 namespace podmirror::sim {
 
+inline std::string NameOf(const Process& process) { return "pod-" + std::to_string(process.pod); }
+
+// Clocks no further apart agree on what has expired, after that.
+inline constexpr WallMs kAgreeing = 5000;
+
+// Every entry of a cache, tombstones included.
+template <typename Visit>
+void ForEach(const Cache& cache, Visit visit) {
+  for (std::uint32_t bucket = 0; bucket < kBuckets; bucket = cache.NextStored(bucket + 1)) {
+    for (const EntryRef& entry : cache.Bucket(bucket)) visit(*entry);
+  }
+}
+
 class Witness {
  public:
   // Watches the world from now on; the world must outlive it.
@@ -35,8 +55,11 @@ class Witness {
 
   // A write that the core has taken. Call it once it is applied.
   void Written(Process& at, const sync::WriteItem& item);
-  // The answer to a write of one item.
-  void Answered(Process& at, const sync::WriteItem& item, const sync::WriteOutcome& outcome);
+  // The answer to a write of one item, which was asked for at that time.
+  void Answered(Process& at, const sync::WriteItem& item, const sync::WriteOptions& options,
+                SteadyMs asked_at, const sync::WriteOutcome& outcome);
+  // Nobody is ever out of contact: what lives by the clock of any daemon lives.
+  void TrustClocks() { trust_clocks_ = true; }
 
   // --- at a moment when it ought to be so ---
   // Whether the digests are equal.
@@ -48,6 +71,14 @@ class Witness {
   void CheckDigests();
   void CheckNoTombstones();
   void CheckBounds();
+  // What this daemon says of its peers.
+  void CheckStatus(int pod);
+  // That no peer lacks anything.
+  void CheckNobodyBehind(const std::vector<int>& pods);
+  // Every old service holds what these daemons hold.
+  void CheckOldServices(const std::vector<int>& pods);
+  // Turned into tombstones since the last time, by these clocks.
+  void CheckExpired();
   // Notes a broken promise.
   void Fail(const std::string& what);
 
@@ -57,38 +88,80 @@ class Witness {
   struct Seen {
     Version version;
     std::uint64_t write = 0;  // its hash, of written_
-    bool mortal = false;      // a tombstone, or it expires
+    bool removed = false;     // deleted, or nobody's business any more
     bool dead = false;        // was seen as a tombstone at this version
     bool forgotten = false;   // and has been purged
-    SteadyMs at = 0;          // when this was seen first
+    WallMs expires_at = 0;
+    SteadyMs at = 0;  // when this was seen first
   };
+  // Since when something is heard of a process without a pause, and when it was last.
+  struct Contact {
+    SteadyMs since = 0;
+    SteadyMs last = -kLongAgo;
+  };
+  static constexpr SteadyMs kLongAgo = 1'000'000;
   using Holdings = absl::flat_hash_map<std::uint64_t, Seen>;  // by key hash
 
   // What is known of one process.
   struct Record {
     Holdings seen;
+    absl::flat_hash_map<std::uint64_t, Contact> heard;  // by serial
     Holdings base;  // what every pod that served when it began held
     std::set<std::uint64_t> base_of;
     bool base_valid = true;  // one of these has served since, and said so in its record
     std::map<std::uint64_t, SteadyMs> missing_since;  // in the sets of others, by serial
     // When it was missing for tombstone-ttl or longer: from, until.
     std::vector<std::pair<SteadyMs, SteadyMs>> away;
-    std::set<std::string> told;        // UIDs in the set that it was last told
-    std::set<std::string> told_ready;  // those of them that are Ready
+    std::map<std::string, SteadyMs> told;  // in the set that it was last told, by id, since when
+    std::set<std::string> told_ready;      // those of them that are Ready
+    std::vector<std::pair<std::uint64_t, Version>> own;  // its writes by number: key hash, version
+    std::set<std::uint64_t> expiring;                    // keys that it holds live, and that expire
     std::optional<SteadyMs> synced_at;
     std::map<std::uint64_t, SteadyMs> served;  // connected joiners that it gave chunks, last time
     // Whom a batch is on its way to, and its last number.
     std::map<std::uint64_t, std::uint64_t> unanswered;
   };
 
+  struct Write {
+    SteadyMs at = 0;
+    std::uint64_t by = 0;  // serial
+    WallMs expires_at = 0;
+  };
+  // What brought an entry: a write or a live one; a tombstone; word that it is dead.
+  enum class By : std::uint8_t { kLive, kTombstone, kDead };
+
   Record& Of(const Process& process) { return records_[process.serial]; }
-  void Look(Process& at, std::uint64_t key_hash, bool told_dead = false);
+  void Look(Process& at, std::uint64_t key_hash, By by = By::kLive);
+  void LookGone(Process& at, std::uint64_t key_hash, Seen& seen, By by);
+  // Whether it may be away: deleted, or it has expired by some clock that counts.
+  bool Mortal(const Seen& seen) const { return seen.removed || Expired(seen.expires_at); }
+  bool Expired(WallMs expires_at) const;
+  void CheckCalledDead(Process& at, std::uint64_t key_hash, const Seen& seen);
   void Started(Process& process);
   void BecameReady(Process& process);
+  void CheckHeard(Process& process);
+  void CheckMost(const Process& process);
   void Ended(Process& process, bool clean);
+  void CheckHandedToOld(const Process& process);
   void Told(Process& observer, const PeerSet& set);
   bool MayDrop(std::uint64_t key_hash, const Seen& seen);
   void Received(Process& at, const sync::Message& message);
+  void Heard(const Process& at, const Process& from);
+  // Whether it has heard of the other for so long without a pause.
+  bool Hears(const Process& at, const Process& from, SteadyMs for_ms);
+  bool InContact(const Process& a, const Process& b, SteadyMs for_ms) {
+    return Hears(a, b, for_ms) && Hears(b, a, for_ms);
+  }
+  // The process that a peer's name stands for now; null when none runs.
+  const Process* Named(const std::string& name) const;
+  std::string ShownName(const Process& process) const;
+  std::size_t CountHolders(const Process& at, const sync::WriteItem& item,
+                           const sync::WriteOutcome& outcome);
+  void CheckNumbers(const Process& at, const sync::WriteOutcome& outcome);
+  void CheckPending(const Process& at, const sync::WriteItem& item, SteadyMs asked_at,
+                    SteadyMs timeout_ms, const sync::WriteOutcome& outcome);
+  void CheckForeign(const Process& at, const std::string& name);
+  void CheckAcknowledged(const Process& at, const Process& peer, std::uint64_t seq);
   void Sent(Process& from, const Process& to, const sync::Message& message);
   void CheckBatches(Process& from, const Process& to, const sync::Message& message);
   void TakeBase(Record& record, const Process& self);
@@ -99,11 +172,8 @@ class Witness {
 
   SimWorld& world_;
   const SimOptions options_;
-  std::vector<Record> records_;  // by serial
-  struct Write {
-    SteadyMs at = 0;
-    std::uint64_t by = 0;  // serial
-  };
+  bool trust_clocks_ = false;
+  std::vector<Record> records_;                        // by serial
   absl::flat_hash_map<std::uint64_t, Write> written_;  // by hash of version and value
   absl::flat_hash_map<std::uint64_t, std::pair<std::int32_t, std::string>> keys_;  // by key hash
   bool was_any_synced_ = false;

@@ -2,48 +2,20 @@
 """The rules of the code that a compiler does not check. Each rule is one test, and is first shown a
 file that breaks it. Usage: tests/tidy/tidy.py"""
 
+import os
 import pathlib
 import re
-import shutil
-import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 LINE_COLUMNS = 100
 FUNCTION_LINES = 70
 FILE_LINES = 400
+README_LINES = 200
 POLL_MS = 20
-
-# Which folders of src a folder may include; app may include all.
-LAYERS = {
-    "base": set(),
-    "telemetry": {"base"},
-    "cache": {"base"},
-    "sync": {"base", "cache"},
-    "net": {"base"},
-    "discovery": {"base", "net", "telemetry"},
-    "client": {"base", "net", "discovery", "telemetry"},
-    "rpc": {"base", "cache", "sync", "telemetry"},
-    "rest": {"base", "cache", "sync", "telemetry"},
-    "settings": {"base"},
-}
-
-# Where else than in app a package's headers may be included.
-PACKAGES = {
-    r"grpc(pp|\+\+)?/|google/protobuf|.*\.pb\.h$": {"rpc", "discovery", "client"},
-    r"httplib\.h$": {"rest", "net"},
-    r"nlohmann/": {"rest", "discovery", "net"},
-    r"spdlog/": set(),
-    r"toml\+\+|CLI/": {"settings"},
-    r"prometheus/": {"telemetry"},
-    r"openssl/": {"net"},
-    r"thread$": {"rest", "rpc", "discovery", "client", "net", "base"},
-    r"mutex$|shared_mutex$|condition_variable$": set(),
-}
 
 # Who may name what nobody else may.
 CLOCKS = {"src/base/env.cpp"}
-THREADS = {"discovery", "client", "rest", "rpc", "net", "app", "base"}
 SLEEPERS = {"src/app/run.cpp"}              # the main thread, while others drain
 DETACHERS = {"src/net/resolver.cpp"}        # a name look-up that nothing can end early
 
@@ -79,13 +51,11 @@ def lines_fit(files):
 
 def time_and_threads_stay_at_their_places(files):
     for path, number, line in lines_of(files, "src/"):
-        code, folder = code_of(line), path.split("/")[1]
+        code = code_of(line)
         if path not in CLOCKS and re.search(r"(_clock|Clock)::now\(|\babsl::Now\(|\btime\(", code):
             yield f"{path}:{number}: reads a clock; base::Env has it"
         if path not in SLEEPERS and re.search(r"sleep_for|sleep_until|SleepFor|\busleep\(", code):
             yield f"{path}:{number}: sleeps"
-        if re.search(r"std::j?thread\b(?!::)", code) and folder not in THREADS:
-            yield f"{path}:{number}: a thread"
         if re.search(r"std::(recursive_|shared_|timed_)?mutex\b|std::(unique|scoped)_lock|"
                      r"std::lock_guard", code):
             yield f"{path}:{number}: absl::Mutex is what clang can check"
@@ -93,20 +63,11 @@ def time_and_threads_stay_at_their_places(files):
             yield f"{path}:{number}: a detached thread"
 
 
-def layers_hold(files):
+def includes_go_through_the_fences(files):
+    """src/layers.cmake says who may include what, but not to a name that is relative."""
     for path, number, line in lines_of(files, "src/"):
-        include = re.match(r'#include ["<]([^">]+)[">]', line)
-        folder = path.split("/")[1]
-        if not include or folder not in LAYERS:
-            continue
-        target = include[1]
-        layer = target.split("/")[0]
-        if (layer in LAYERS or layer == "app") and layer not in LAYERS[folder] | {folder} \
-                and not target.endswith(".pb.h"):
-            yield f"{path}:{number}: {folder} must not include {layer}"
-        for package, allowed in PACKAGES.items():
-            if re.match(package, target) and folder not in allowed:
-                yield f"{path}:{number}: {folder} must not include {target}"
+        if re.match(r'\s*#\s*include ["<]\.', line):
+            yield f"{path}:{number}: {line.strip()}"
 
 
 def nothing_is_left_to_do(files):
@@ -212,24 +173,31 @@ def no_path_of_a_machine(files):
                     yield f"{path}:{number}: {line.strip()}"
 
 
-def format_is_clang_formats(files):
-    clang_format = shutil.which("clang-format-14")
-    if not clang_format:
-        yield "clang-format-14 is missing"
-        return
-    for path, text in files.items():
-        if path.endswith((".h", ".cpp")):
-            done = subprocess.run([clang_format, f"--assume-filename={ROOT / path}"], input=text,
-                                  capture_output=True, text=True, check=False)
-            if done.stdout != text:
-                yield f"{path}: clang-format-14 -i {path}"
+def readme_is_the_way_in(files):
+    """It stays short; what it leaves out is beside what it describes, and each link leads there."""
+    if (lines := len(files.get("README.md", "").splitlines())) > README_LINES:
+        yield f"README.md: {lines} lines"
+    for path, number, line in lines_of(files, suffixes=(".md",)):
+        for link in re.findall(r"\]\(([\w./-]*)(?:#[\w-]+)?\)", line):
+            target = os.path.normpath(os.path.join(os.path.dirname(path), link or path))
+            if not (ROOT / target).exists():
+                yield f"{path}:{number}: {link} is not there"
+
+
+def settings_are_all_in_the_table(files):
+    keys = re.findall(r"^#?([a-z][a-z0-9-]+) = ", files.get("config/podmirrord.toml", ""),
+                      re.MULTILINE)
+    table = "".join(line.split("|")[1] for line in
+                    files.get("config/README.md", "").splitlines() if line.startswith("| "))
+    for key in sorted({*keys} ^ {*re.findall("`([a-z0-9-]+)`", table)}):
+        yield f"{key}: only in one of config/podmirrord.toml and config/README.md"
 
 
 # Each rule, and a file that breaks it.
 RULES = {
     lines_fit: ("src/sync/a.cpp", "x" * (LINE_COLUMNS + 1)),
     time_and_threads_stay_at_their_places: ("src/sync/a.cpp", "auto t = Clock::now();"),
-    layers_hold: ("src/sync/a.cpp", '#include "rest/server.h"'),
+    includes_go_through_the_fences: ("src/sync/a.cpp", '#include "../rest/server.h"'),
     nothing_is_left_to_do: ("src/sync/a.cpp", "// TO" "DO: later"),
     functions_are_short: (
         "src/sync/a.cpp", "namespace a {\nint F(int x) {\n" + "  x++;\n" * 69 + "}\n}\n"),
@@ -237,8 +205,9 @@ RULES = {
     headers_open_with_their_rules: ("src/sync/a.h", "#pragma once\n"),
     sources_are_built: ("src/sync/a.cpp", ""),
     tests_do_not_wait_by_sleeping: ("tests/unit/a.cpp", "std::this_thread::sleep_for(200ms);"),
+    readme_is_the_way_in: ("README.md", "[more](nowhere.md)"),
+    settings_are_all_in_the_table: ("config/podmirrord.toml", "ack = 1"),
     no_path_of_a_machine: ("README.md", "see /home/me/x"),
-    format_is_clang_formats: ("src/sync/a.cpp", "int  x ;\n"),
 }
 
 

@@ -58,21 +58,23 @@ TEST_CASE("speed: from a put to the peer set") {
     Running source(v3 ? NewEtcdV3Source(etcd.options(), filter, metrics)
                       : NewEtcdV2Source(etcd.options(), filter, metrics));
     REQUIRE(source.WaitForNames({}));
-    std::vector<double> took;
+    std::vector<std::int64_t> puts;
+    std::vector<std::int64_t> took;
     for (int i = 1; i <= 50; ++i) {
       const std::string record = PodJson(i);
-      const auto start = std::chrono::steady_clock::now();
+      const Stopwatch stopwatch;
       v3 ? static_cast<void>(etcd.Put(Key(i), record)) : etcd.V2Put(Key(i), record);
+      puts.push_back(stopwatch.ms());
       REQUIRE(source.WaitFor(
           [&](const Seen& seen) { return seen.set->peers.size() == static_cast<std::size_t>(i); }));
-      took.push_back(
-          std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start)
-              .count());
+      took.push_back(stopwatch.ms());
     }
+    std::sort(puts.begin(), puts.end());
     std::sort(took.begin(), took.end());
     std::cout << (v3 ? "v3" : "v2") << " put to peer set: median " << took[25] << " ms, worst "
-              << took.back() << " ms\n";
-    CHECK(took[25] < 500);  // wanted: 50
+              << took.back() << " ms; the put alone: median " << puts[25] << " ms\n";
+    // What a busy machine does to the one it does to the other.
+    CHECK(took[25] < 50 + 2 * puts[25]);
   }
 }
 
@@ -105,7 +107,7 @@ TEST_CASE("speed: five thousand records of two kilobytes") {
   Running source(NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics));
   REQUIRE(source.WaitFor(all, seconds(30)));
   std::cout << "first list: CPU " << CpuMs() - cpu << " ms, RSS +" << RssMib() - rss << " MiB\n";
-  CHECK(CpuMs() - cpu < 3000);  // wanted: 300
+  CHECK(CpuMs() - cpu < 300 * kSlower);
   rss = RssMib();
   for (int round = 2; round <= 4; ++round) {
     cpu = CpuMs();
@@ -113,9 +115,8 @@ TEST_CASE("speed: five thousand records of two kilobytes") {
     REQUIRE(source.WaitFor([&](const Seen& seen) { return seen.answers >= round; }, seconds(30)));
     std::cout << "list again: CPU " << CpuMs() - cpu << " ms, RSS +" << RssMib() - rss << " MiB\n";
   }
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they keep what is freed
-  CHECK(RssMib() - rss < 32);
-#endif
+  malloc_trim(0);
+  if (!kSanitized) CHECK(RssMib() - rss < 16);  // three more lists are 33 MB
   cpu = CpuMs();
   for (int i = 1; i <= 20; ++i) etcd.Delete(Key(i));
   REQUIRE(source.WaitFor([](const Seen& seen) { return seen.set->peers.size() == kRecords - 20; }));

@@ -1,5 +1,5 @@
 // What the source for the Kubernetes API costs: time from a change to the peer set, CPU and memory
-// of a long list. Prints what it measured; the limits are generous.
+// of a long list. Prints what it measured.
 #include <malloc.h>
 
 #include <algorithm>
@@ -37,7 +37,7 @@ TEST_CASE("kube: a change is in the peer set soon after its event") {
   std::sort(times.begin(), times.end());
   std::cout << "kube: from the event to the peer set: median " << times[25] << " ms, longest "
             << times[49] << " ms\n";
-  CHECK(times[25] < 1000);
+  CHECK(times[25] < 50);
 }
 
 TEST_CASE("kube: five thousand pods are listed at small cost, and leave no memory behind") {
@@ -72,12 +72,13 @@ TEST_CASE("kube: five thousand pods are listed at small cost, and leave no memor
     REQUIRE(api.WaitForWatches(1 + i));
   }
   const double list_cpu = (CpuMs() - cpu) / kLists;
+  malloc_trim(0);
   const double after = RssMib();
   std::cout << "kube: " << kPods << " pods of " << pages[0].size() / kPage << " bytes: " << list_cpu
             << " ms of CPU for a list, the server's included; resident " << before
             << " MiB before and " << after << " MiB after " << kLists << " more\n";
-  CHECK(list_cpu < 3000);
-  CHECK(after < before + 64);
+  CHECK(list_cpu < 300 * kSlower);
+  if (!kSanitized) CHECK(after < before + 25);  // five more lists are 50 MB
 }
 
 }  // namespace

@@ -39,6 +39,24 @@ int FreePort() {
   return ntohs(address.sin_port);
 }
 
+pid_t Spawn(std::vector<std::string> words) {
+  std::vector<char*> argv;
+  for (std::string& word : words) argv.push_back(word.data());
+  argv.push_back(nullptr);
+  const pid_t parent = getpid();
+  const pid_t pid = fork();
+  REQUIRE(pid >= 0);
+  if (pid == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    const int null = open("/dev/null", O_RDWR);
+    dup2(null, STDOUT_FILENO);
+    dup2(null, STDERR_FILENO);
+    if (getppid() == parent) execvp(argv[0], argv.data());
+    _exit(127);
+  }
+  return pid;
+}
+
 bool HasIpv6() {
   const int fd = socket(AF_INET6, SOCK_STREAM, 0);
   sockaddr_in6 address{};
@@ -91,20 +109,7 @@ void TestEtcd::Launch() {
       "--election-timeout=200",
       "--log-level=error"};
   words.insert(words.end(), config_.flags.begin(), config_.flags.end());
-  std::vector<char*> argv;
-  for (std::string& word : words) argv.push_back(word.data());
-  argv.push_back(nullptr);
-  const pid_t parent = getpid();
-  pid_ = fork();
-  REQUIRE(pid_ >= 0);
-  if (pid_ == 0) {
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    const int null = open("/dev/null", O_RDWR);
-    dup2(null, STDOUT_FILENO);
-    dup2(null, STDERR_FILENO);
-    if (getppid() == parent) execvp(argv[0], argv.data());
-    _exit(127);
-  }
+  pid_ = Spawn(std::move(words));
   // A new connection: the one to the last run may not know yet that it is dead.
   grpc::ChannelArguments args;
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);

@@ -16,6 +16,9 @@ namespace podmirror::discovery {
 // A port that nothing listens on now.
 int FreePort();
 
+// A child that is silent, and dies when we do.
+pid_t Spawn(std::vector<std::string> words);
+
 // Whether ::1 can be listened on.
 bool HasIpv6();
 

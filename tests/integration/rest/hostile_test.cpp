@@ -28,7 +28,7 @@ void CheckHealthy(TestNode& node) {
 
 TEST_CASE("hostile: framing that lies gets one 4xx and the end") {
   TestNode node(kDefaults);
-  const std::string put = "PUT /v1/cache/1/k HTTP/1.1\r\n";
+  const std::string put = "PUT /v1/cache/1/k HTTP/1.1\r\nHost: h\r\n";
   const std::vector<std::pair<std::string, int>> examples = {
       {put + "Content-Length: 1\r\nContent-Length: 1\r\n\r\nv", 400},
       {put + "Content-Length: 1\r\nContent-Length: 2\r\n\r\nvv", 400},
@@ -62,15 +62,16 @@ TEST_CASE("hostile: endless request lines, headers and bodies are refused early"
   const std::int64_t before = ResidentBytes();
   const std::vector<std::pair<std::string, std::string>> floods = {
       {"GET /", std::string(65536, 'a')},
-      {"GET / HTTP/1.1\r\n",
+      {"GET / HTTP/1.1\r\nHost: h\r\n",
        [] {
          std::string lines;
          while (lines.size() < 65536) lines += "x: y\r\n";
          return lines;
        }()},
-      {"PUT /v1/cache/1/k HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+      {"PUT /v1/cache/1/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
        "10000\r\n" + std::string(65536, 'v') + "\r\n"},
-      {"PUT /v1/cache/1/k HTTP/1.1\r\nContent-Length: 1073741824\r\n\r\n", std::string(65536, 'v')},
+      {"PUT /v1/cache/1/k HTTP/1.1\r\nHost: h\r\nContent-Length: 1073741824\r\n\r\n",
+       std::string(65536, 'v')},
   };
   const std::vector<int> statuses = {431, 431, 413, 413};
   for (std::size_t i = 0; i < floods.size(); ++i) {
@@ -158,8 +159,8 @@ TEST_CASE("hostile: a request that dawdles is cut after the request timeout") {
   TestNode node({.request_timeout_ms = 500});
   // Headers, then a body, byte by byte: each byte is in time, the request is not.
   for (const std::string& start :
-       {std::string("GET / HTTP/1.1\r\n"),
-        std::string("PUT /v1/cache/1/k HTTP/1.1\r\nContent-Length: 1000\r\n\r\n")}) {
+       {std::string("GET / HTTP/1.1\r\nHost: h\r\n"),
+        std::string("PUT /v1/cache/1/k HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n")}) {
     RawClient client(node.port());
     client.Send(start);
     const auto begin = Clock::now();
@@ -188,12 +189,13 @@ TEST_CASE("hostile: a body cut off half-way changes nothing") {
   TestNode node(kDefaults);
   {
     RawClient client(node.port());
-    client.Send("PUT /v1/cache/1/k HTTP/1.1\r\nContent-Length: 1000\r\n\r\n" +
+    client.Send("PUT /v1/cache/1/k HTTP/1.1\r\nHost: h\r\nContent-Length: 1000\r\n\r\n" +
                 std::string(500, 'v'));
     client.FinishSending();
     CHECK(client.Closed());
     RawClient chunked(node.port());
-    chunked.Send("PUT /v1/cache/1/k HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab");
+    chunked.Send(
+        "PUT /v1/cache/1/k HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nab");
     chunked.FinishSending();
     CHECK(chunked.Closed());
   }
@@ -207,8 +209,9 @@ TEST_CASE("hostile: bodies that never end are bounded in memory") {
   std::vector<std::unique_ptr<RawClient>> clients;
   for (int i = 0; i < 300; ++i) {
     clients.push_back(std::make_unique<RawClient>(node.port()));
-    clients.back()->Send("PUT /v1/cache/1/k HTTP/1.1\r\nContent-Length: 1000000\r\n\r\n" +
-                         std::string(500'000, 'v'));
+    clients.back()->Send(
+        "PUT /v1/cache/1/k HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n" +
+        std::string(500'000, 'v'));
   }
   CheckHealthy(node);
   CHECK(ResidentBytes() - before < kMaxGrowth);

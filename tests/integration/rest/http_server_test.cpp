@@ -80,8 +80,8 @@ class TestHandler final : public Handler {
 };
 
 struct TestServer {
-  explicit TestServer(HttpOptions options = {})
-      : server(WithAddress(options), handler, Env::Real()) {
+  explicit TestServer(HttpOptions options = {}, Env& env = Env::Real())
+      : server(WithAddress(options), handler, env) {
     REQUIRE(server.Start().ok());
   }
   static HttpOptions WithAddress(HttpOptions options) {
@@ -92,6 +92,18 @@ struct TestServer {
 
   TestHandler handler;
   HttpServer server;
+};
+
+// The machine's clocks, ahead by as much as the test says.
+class ShiftedEnv final : public Env {
+ public:
+  Now now() const override {
+    const Now real = Env::Real().now();
+    return {real.steady + ahead_ms, real.wall + ahead_ms};
+  }
+  std::uint64_t Random() override { return Env::Real().Random(); }
+
+  std::atomic<std::int64_t> ahead_ms{0};
 };
 
 std::string Get(std::string_view target) { return MakeRequest("GET", target); }
@@ -328,11 +340,11 @@ TEST_CASE("http: connections beyond the limit get one answer, urgent ones a good
 TEST_CASE("http: 100 Continue is said before the body, not after a refusal") {
   TestServer test;
   RawClient client(test.port());
-  client.Send("PUT /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
+  client.Send("PUT /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n");
   CHECK(client.Read()->status == 100);
   CHECK(client.Ask("ab")->body == "/x ab");
-  const auto refused =
-      client.Ask("PUT /x HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n");
+  const auto refused = client.Ask(
+      "PUT /x HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 99999999999\r\n\r\n");
   CHECK(refused->status == 413);
 }
 
@@ -342,9 +354,74 @@ TEST_CASE("http: connections stay open or end as the client asks") {
   CHECK(old.Ask("GET /x HTTP/1.0\r\n\r\n")->fields.at("connection") == "close");
   CHECK(old.Closed());
   RawClient keeps(test.port());
-  CHECK(keeps.Ask("GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")->status == 200);
-  CHECK(keeps.Ask(MakeRequest("GET", "/x", "", "Connection: close\r\n"))->status == 200);
+  // HTTP/1.0 closes what is not said to be kept.
+  const std::string old_keeps = "GET /x HTTP/1.0\r\nConnection: keep-alive\r\n\r\n";
+  CHECK(keeps.Ask(old_keeps)->fields.at("connection") == "keep-alive");
+  CHECK(keeps.Ask(old_keeps)->fields.at("connection") == "keep-alive");
+  CHECK_FALSE(keeps.Ask(Get("/x"))->fields.contains("connection"));
+  const auto last = keeps.Ask(MakeRequest("GET", "/x", "", "Connection: close\r\n"));
+  CHECK(last->fields.at("connection") == "close");
   CHECK(keeps.Closed());
+}
+
+TEST_CASE("http: an idle connection outlives those that proxies keep for a minute, and ends") {
+  ShiftedEnv env;
+  TestServer test({.workers = 1}, env);
+  RawClient first(test.port());
+  REQUIRE(Eventually([&] { return test.handler.open == 1; }));
+  env.ahead_ms += 20'000;
+  RawClient silent(test.port());
+  RawClient asked(test.port());
+  CHECK(asked.Ask(Get("/x"))->status == 200);
+  // What ended the first one has looked at the others, too.
+  env.ahead_ms += 75'000;
+  CHECK(first.Closed());
+  CHECK(asked.Ask(Get("/x")).has_value());
+  CHECK(silent.Ask(Get("/x")).has_value());
+  env.ahead_ms += 95'000;
+  CHECK(asked.Closed());
+  CHECK(silent.Closed());
+}
+
+TEST_CASE("http: every answer tells its time, and that it is not to be kept") {
+  ShiftedEnv env;
+  TestServer test({.max_connections = 2}, env);
+  // 2033-05-18T03:33:20Z, and some seconds more while the test runs.
+  env.ahead_ms = 2'000'000'000'000 - Env::Real().now().wall;
+  RawClient client(test.port());
+  RawClient refused(test.port());
+  const auto asked = client.Ask(Get("/x"));
+  const auto bad = refused.Ask("nonsense\r\n\r\n");
+  const auto surplus = RawClient(test.port()).Ask(Get("/x"));
+  for (const auto& answer : {asked, bad, surplus}) {
+    REQUIRE(answer);
+    CHECK_THAT(answer->fields.at("date"), Catch::StartsWith("Wed, 18 May 2033 03:3"));
+    CHECK_THAT(answer->fields.at("date"), Catch::EndsWith(" GMT"));
+    CHECK(answer->fields.at("cache-control") == "no-cache");
+  }
+  CHECK((asked->status == 200 && bad->status == 400 && surplus->status == 503));
+  env.ahead_ms += 86'400'000;
+  REQUIRE(Eventually([&] { return test.handler.open == 0; }));
+  const auto later = RawClient(test.port()).Ask(Get("/x"));
+  CHECK_THAT(later->fields.at("date"), Catch::StartsWith("Thu, 19 May 2033"));
+}
+
+TEST_CASE("http: what a client goes on sending does not cost it the last answer") {
+  TestServer test;
+  RawClient client(test.port());
+  client.Send(Get("/later"));
+  const auto waiting = test.handler.TakeWaiting(1);
+  std::thread stopping([&] { test.server.Stop(); });
+  REQUIRE(Eventually([&] { return !RawClient(test.port()).connected(); }));
+  waiting[0]->Answer(TestHandler::Text("done"));
+  // It does not know yet that this was the last one. A reset now would take the answer away from
+  // it on some systems.
+  CHECK(client.Send(Get("/x") + std::string(8 << 20, 'x')));
+  const auto answer = client.Read();
+  REQUIRE(answer);
+  CHECK(answer->fields.at("connection") == "close");
+  CHECK(client.Closed());
+  stopping.join();
 }
 
 TEST_CASE("http: a taken port is an error with its reason") {

@@ -71,6 +71,9 @@ TEST_CASE("rest: conditional and JSON reads") {
   CHECK(text.at("value") == "v");
   CHECK("\"" + text.at("version").get<std::string>() + "\"" == etag);
   CHECK(text.at("ttl_ms") > 3'500'000);
+  // What caches between us and the client have to know of it.
+  CHECK(get.fields.at("vary") == "Accept");
+  CHECK(node.Ask("GET", "/v1/cache/-5/k", "", "Accept: application/json, */*\r\n").body == "v");
   const Json bytes =
       Json::parse(node.Ask("GET", "/v1/cache/-5/b", "", "Accept: application/json\r\n").body);
   CHECK(bytes.at("value_base64") == "/w==");
@@ -136,6 +139,17 @@ TEST_CASE("rest: bad requests are named by a problem document and change nothing
       {"PUT", key, "v", "If-None-Match: *\r\n", 400, "precondition-unsupported"},
       {"DELETE", key, "", "If-Unmodified-Since: x\r\n", 400, "precondition-unsupported"},
       {"POST", "/v1/cache", "{}", "If-Match: *\r\n", 400, "precondition-unsupported"},
+      {"GET", key, "", "If-Match: *\r\n", 400, "precondition-unsupported"},
+      {"GET", key, "", "If-Modified-Since: x\r\n", 400, "precondition-unsupported"},
+      {"GET", key, "", "If-Unmodified-Since: x\r\n", 400, "precondition-unsupported"},
+      {"GET", "/v1/cache/1", "", "If-None-Match: *\r\n", 400, "precondition-unsupported"},
+      {"GET", "/v1/status", "", "If-None-Match: *\r\n", 400, "precondition-unsupported"},
+      {"PUT", key, "rest", "Content-Range: bytes 5-8/9\r\n", 400, "invalid-request"},
+      {"DELETE", key, "", "Content-Range: bytes 5-8/9\r\n", 400, "invalid-request"},
+      {"POST", "/v1/cache", "{}", "Content-Range: bytes 0-1/2\r\n", 400, "invalid-request"},
+      {"OPTIONS", "*", "", "", 404, "no-such-route"},
+      {"OPTIONS", key, "", "", 405, "method-not-allowed"},
+      {"TRACE", key, "", "", 405, "method-not-allowed"},
       {"PUT", key, "\x1f\x8b", "Content-Encoding: gzip\r\n", 415, "unsupported-encoding"},
       {"GET", "/v1/status", "", "Content-Encoding: br\r\n", 415, "unsupported-encoding"},
       {"POST", "/v1/cache", "{", "", 400, "invalid-json"},
@@ -168,7 +182,36 @@ TEST_CASE("rest: bad requests are named by a problem document and change nothing
   }
   CHECK(node.cache.digest() == digest);
   CHECK(node.Ask("PUT", "/v1/cache", "v").fields.at("allow") == "GET, HEAD, POST");
+  CHECK(node.Ask("PUT", key, "v", "Content-Encoding: br\r\n").fields.at("accept-encoding") ==
+        "identity");
   CHECK(node.Ask("PUT", key, "v", "Content-Encoding: identity\r\n").status == 200);
+}
+
+TEST_CASE("rest: fields that have no meaning here change nothing") {
+  TestNode node;
+  const std::string key = "/v1/cache/1/k";
+  CHECK(node.Ask("PUT", key, "v", "Authorization: Basic eA==\r\nContent-Type: x/y\r\n").status ==
+        200);
+  const std::string etag = node.Ask("GET", key).fields.at("etag");
+  for (const std::string lines :
+       {"Authorization: Bearer x\r\n", "Range: bytes=0-0\r\nIf-Range: \"x\"\r\n",
+        "Content-Range: bytes 0-0/1\r\n", "Upgrade: h2c\r\nConnection: Upgrade\r\n",
+        "Accept-Encoding: gzip\r\nTE: trailers\r\n", "Expect: nothing\r\n",
+        "If-None-Match: \"x\"\r\nIf-Modified-Since: Wed, 18 May 2033 03:33:20 GMT\r\n"}) {
+    CAPTURE(lines);
+    const RawAnswer answer = node.Ask("GET", key, "", lines);
+    CHECK((answer.status == 200 && answer.body == "v"));
+    CHECK(answer.fields.at("etag") == etag);
+  }
+}
+
+TEST_CASE("rest: targets with a server in them, as proxies send them") {
+  TestNode node;
+  RawClient proxy(node.port());
+  CHECK(proxy.Ask(MakeRequest("PUT", "http://cache.example:8080/v1/cache/1/a%2Fb?ack=local", "v"))
+            ->status == 200);
+  CHECK(proxy.Ask(MakeRequest("GET", "HTTP://[::1]/v1/cache/1/a/b"))->body == "v");
+  CHECK(proxy.Ask(MakeRequest("GET", "http://cache.example/"))->problem() == "no-such-route");
 }
 
 TEST_CASE("rest: bodies are stored as sent, whatever they are said to be") {
@@ -187,7 +230,7 @@ TEST_CASE("rest: bodies are stored as sent, whatever they are said to be") {
   CHECK(node.Ask("GET", "/v1/cache/1/empty").fields.at("content-length") == "0");
   RawClient chunked(node.port());
   CHECK(chunked
-            .Ask("PUT /v1/cache/1/chunks HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+            .Ask("PUT /v1/cache/1/chunks HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
                  "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
             ->status == 200);
   CHECK(node.Ask("GET", "/v1/cache/1/chunks").body == "abcde");
@@ -316,6 +359,45 @@ TEST_CASE("rest: a draining pod serves reads and refuses writes") {
   CHECK(node.Ask("GET", "/readyz").problem() == "draining");
   CHECK(node.Ask("GET", "/healthz").status == 200);
   CHECK(Json::parse(node.Ask("GET", "/v1/status").body).at("state") == "draining");
+}
+
+TEST_CASE("rest: a pod that is leaving says so, takes writes, and keeps no connection") {
+  TestNode node;
+  RawClient kept(node.port());
+  kept.Send(MakeRequest("PUT", "/v1/cache/1/k", "v", ""));
+  const auto first = kept.Read();
+  REQUIRE(first);
+  CHECK_FALSE(first->fields.contains("connection"));
+
+  node.server.Leave();
+  CHECK(node.Ask("GET", "/readyz").problem() == "draining");
+  const Json status = Json::parse(node.Ask("GET", "/v1/status").body);
+  CHECK(status.at("state") == "draining");
+  CHECK(status.at("ready") == false);
+  CHECK(node.Ask("GET", "/healthz").status == 200);
+  for (const std::string_view method : {"PUT", "GET", "DELETE"}) {
+    RawClient client(node.port());
+    client.Send(MakeRequest(method, "/v1/cache/1/l", method == "PUT" ? "w" : "", ""));
+    const auto answer = client.Read();
+    REQUIRE(answer);
+    CHECK(answer->status == 200);
+    CHECK(answer->fields.at("connection") == "close");
+    CHECK(client.Closed());
+  }
+  kept.Send(MakeRequest("GET", "/v1/cache/1/k", "", ""));
+  const auto last = kept.Read();
+  REQUIRE(last);
+  CHECK(last->body == "v");
+  CHECK(last->fields.at("connection") == "close");
+  CHECK(kept.Closed());
+}
+
+TEST_CASE("rest: a daemon that is ill fails its health check, and says why") {
+  TestNode node({.illness = "it stands still"});
+  const RawAnswer healthz = node.Ask("GET", "/healthz");
+  CHECK(healthz.status == 503);
+  CHECK(Json::parse(healthz.body).at("detail") == "it stands still");
+  CHECK(node.Ask("GET", "/readyz").status == 200);
 }
 
 TEST_CASE("rest: a full memory refuses new data, not reads and deletes") {

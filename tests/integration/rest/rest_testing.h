@@ -22,6 +22,7 @@ struct TestNodeOptions {
   std::size_t max_batch_bytes = 4096;
   int max_connections = 1024;
   std::int64_t request_timeout_ms = 10'000;
+  std::string illness = {};
 };
 
 class SilentTransport final : public sync::Transport {
@@ -36,7 +37,8 @@ class TestNode {
   explicit TestNode(const TestNodeOptions& options = {})
       : driver(SyncOptions(options), cache, Env::Real(), transport, {}),
         server(ServerOptions(options), {cache, driver, metrics, Env::Real(),
-                                        [] { return DiscoveryView{"static", true, 0, 7, 1, ""}; }}),
+                                        [] { return DiscoveryView{"static", true, 0, 7, 1, ""}; },
+                                        [illness = options.illness] { return illness; }}),
         ticker_([this] {
           while (!stop_) {
             driver.Tick();

@@ -1,11 +1,11 @@
 #include "app/discovery_feed.h"
 
 #include <catch2/catch.hpp>
-#include <sstream>
 #include <string>
 #include <utility>
 
 #include "cache/cache.h"
+#include "log_testing.h"
 
 namespace podmirror::app {
 namespace {
@@ -50,8 +50,8 @@ class ScriptedSource : public discovery::PeerSource {
 
 struct Fixture {
   ManualEnv env;
-  std::ostringstream out;
-  Log log{out, LogLevel::kInfo, LogFormat::kJson, env};
+  TempFile file;
+  Log log{file.fd(), LogLevel::kInfo, LogFormat::kJson, env};
   Cache cache;
   NoTransport transport;
   sync::Driver driver{Options(), cache, env, transport, nullptr};
@@ -63,9 +63,9 @@ struct Fixture {
     options.self = {"web-1", "default", "u-1", "127.0.0.1"};
     return options;
   }
-  int Logged(const std::string& event) const {
+  int Logged(const std::string& event) {
     int count = 0;
-    const std::string text = out.str();
+    const std::string text = LoggedSoFar(log, file);
     const std::string wanted = "\"event\":\"" + event + "\"";
     for (auto at = text.find(wanted); at != text.npos; at = text.find(wanted, at + 1)) ++count;
     return count;
@@ -128,6 +128,37 @@ TEST_CASE("trouble keeps the peers, is logged and shown; a good answer ends it")
   CHECK(f.Logged("discovery_ok") == 2);  // when it begins and when it recovers, not each time
 }
 
+TEST_CASE("an answer that does not list this pod is told once, and changes no peers") {
+  Fixture f;
+  f.feed.Start();
+  f.source.events.peers(SetOf(true, {Web2()}), 42);
+  CHECK(f.feed.state().self_listed);
+  f.env.at += 1000;
+  f.source.events.peers(SetOf(false, {}), 43);
+  f.source.events.peers(SetOf(false, {}), 44);
+  const DiscoveryFeed::State lost = f.feed.state();
+  CHECK_FALSE(lost.self_listed);
+  CHECK_FALSE(lost.healthy);
+  CHECK(lost.error == "own pod not found under /registry/pods/default");
+  CHECK(lost.peers == 1);
+  CHECK(lost.revision == 42);
+  CHECK(lost.age_ms == 1000);
+  CHECK(f.driver.Peers().size() == 1);
+  CHECK(f.Logged("self_unlisted") == 1);
+  CHECK(f.Logged("discovery_error") == 0);
+
+  // Trouble of another kind and back: that is a change.
+  f.source.events.failed("connection refused");
+  f.source.events.peers(SetOf(false, {}), 45);
+  CHECK(f.Logged("self_unlisted") == 2);
+
+  f.source.events.peers(SetOf(true, {Web2()}), 46);
+  CHECK(f.feed.state().healthy);
+  CHECK(f.feed.state().self_listed);
+  CHECK(f.feed.state().error.empty());
+  CHECK(f.Logged("discovery_ok") == 2);
+}
+
 TEST_CASE("why there was no good answer yet is the reason for not being ready") {
   Fixture f;
   f.feed.Start();
@@ -142,7 +173,7 @@ TEST_CASE("an unreadable record is logged by its key") {
   f.feed.Start();
   f.source.events.unreadable("/registry/pods/default/x", "encrypted");
   CHECK(f.Logged("record_unreadable") == 1);
-  CHECK(f.out.str().find("/registry/pods/default/x") != std::string::npos);
+  CHECK(f.file.Read().find("/registry/pods/default/x") != std::string::npos);
 }
 
 TEST_CASE("refresh, readiness and stop reach the source") {

@@ -7,6 +7,8 @@
 #include <thread>
 #include <vector>
 
+#include "log_testing.h"
+
 namespace podmirror::app {
 namespace {
 
@@ -16,21 +18,27 @@ class FixedEnv : public Env {
   std::uint64_t Random() override { return 4; }
 };
 
-std::vector<std::string> Lines(const std::ostringstream& out) {
+// All that the log has written; it takes no more.
+std::string TextOf(Log& log, const TempFile& file) {
+  REQUIRE(log.Stop(absl::InfiniteDuration()));
+  return file.Read();
+}
+
+std::vector<std::string> Lines(const std::string& text) {
   std::vector<std::string> lines;
-  std::istringstream in(out.str());
+  std::istringstream in(text);
   for (std::string line; std::getline(in, line);) lines.push_back(line);
   return lines;
 }
 
 TEST_CASE("a JSON line carries time, level, message, event and the event's fields, in this order") {
   FixedEnv env;
-  std::ostringstream out;
-  Log log(out, LogLevel::kInfo, LogFormat::kJson, env);
+  TempFile file;
+  Log log(file.fd(), LogLevel::kInfo, LogFormat::kJson, env);
   log.Event(
       LogLevel::kWarn, "peer_lost", "peer lost",
       {{"peer", "web-1"}, {"entries", std::uint64_t{18446744073709551615u}}, {"ready", true}});
-  CHECK(out.str() ==
+  CHECK(TextOf(log, file) ==
         R"({"ts":"2017-05-23T10:10:29.007Z","level":"warn","msg":"peer lost","event":"peer_lost",)"
         R"("peer":"web-1","entries":18446744073709551615,"ready":true})"
         "\n");
@@ -38,14 +46,15 @@ TEST_CASE("a JSON line carries time, level, message, event and the event's field
 
 TEST_CASE("hostile text stays one JSON line") {
   FixedEnv env;
-  std::ostringstream out;
-  Log log(out, LogLevel::kInfo, LogFormat::kJson, env);
+  TempFile file;
+  Log log(file.fd(), LogLevel::kInfo, LogFormat::kJson, env);
   const std::string hostile =
       "a\n{\"event\":\"ready\"}\r\x01\xff\xc3{}%v\"\\" + std::string(1, '\0');
   log.Event(LogLevel::kError, "peer_refused", hostile, {{"peer", hostile}});
 
-  REQUIRE(Lines(out).size() == 1);
-  const auto json = nlohmann::json::parse(Lines(out)[0]);
+  const std::vector<std::string> lines = Lines(TextOf(log, file));
+  REQUIRE(lines.size() == 1);
+  const auto json = nlohmann::json::parse(lines[0]);
   CHECK(json["event"] == "peer_refused");
   const std::string replaced =
       "a\n{\"event\":\"ready\"}\r\x01\xef\xbf\xbd\xef\xbf\xbd{}%v\"\\" + std::string(1, '\0');
@@ -55,31 +64,31 @@ TEST_CASE("hostile text stays one JSON line") {
 
 TEST_CASE("events below the level are dropped") {
   FixedEnv env;
-  std::ostringstream out;
-  Log log(out, LogLevel::kWarn, LogFormat::kJson, env);
+  TempFile file;
+  Log log(file.fd(), LogLevel::kWarn, LogFormat::kJson, env);
   log.Event(LogLevel::kDebug, "a", "a");
   log.Event(LogLevel::kInfo, "b", "b");
   log.Event(LogLevel::kWarn, "c", "c");
   log.Event(LogLevel::kError, "d", "d");
-  CHECK(Lines(out).size() == 2);
+  CHECK(Lines(TextOf(log, file)).size() == 2);
 }
 
 TEST_CASE("text is one readable line") {
   FixedEnv env;
-  std::ostringstream out;
-  Log log(out, LogLevel::kInfo, LogFormat::kText, env);
+  TempFile file;
+  Log log(file.fd(), LogLevel::kInfo, LogFormat::kText, env);
   log.Event(LogLevel::kInfo, "ready", "ready to serve",
             {{"donor", "web-1"}, {"why", "a b\n\xff"}, {"entries", std::uint64_t{3}}});
   CHECK(
-      out.str() ==
+      TextOf(log, file) ==
       "2017-05-23T10:10:29.007Z info ready: ready to serve donor=web-1 why=\"a b\\n\xef\xbf\xbd\" "
       "entries=3\n");
 }
 
 TEST_CASE("lines of many threads do not mix") {
   FixedEnv env;
-  std::ostringstream out;
-  Log log(out, LogLevel::kInfo, LogFormat::kJson, env);
+  TempFile file;
+  Log log(file.fd(), LogLevel::kInfo, LogFormat::kJson, env);
   std::vector<std::thread> threads;
   for (int t = 0; t < 4; ++t) {
     threads.emplace_back([&log] {
@@ -87,7 +96,7 @@ TEST_CASE("lines of many threads do not mix") {
     });
   }
   for (std::thread& thread : threads) thread.join();
-  const std::vector<std::string> lines = Lines(out);
+  const std::vector<std::string> lines = Lines(TextOf(log, file));
   CHECK(lines.size() == 1000);
   for (const std::string& line : lines) CHECK(nlohmann::json::accept(line));
 }

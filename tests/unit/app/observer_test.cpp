@@ -2,8 +2,9 @@
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
-#include <sstream>
 #include <string>
+
+#include "log_testing.h"
 
 namespace podmirror::app {
 namespace {
@@ -12,15 +13,17 @@ using sync::Event;
 using sync::EventKind;
 
 struct Fixture {
-  std::ostringstream out;
-  Log log{out, LogLevel::kDebug, LogFormat::kJson, Env::Real()};
+  TempFile file;
+  Log log{file.fd(), LogLevel::kDebug, LogFormat::kJson, Env::Real()};
   telemetry::Metrics metrics;
   sync::Driver::Observer observe = NewObserver(log, metrics);
 
   nlohmann::json Observe(const Event& event) {
-    out.str("");
+    const std::size_t before = LoggedSoFar(log, file).size();
     observe(event);
-    return nlohmann::json::parse(out.str());
+    const std::string after = LoggedSoFar(log, file).substr(before);
+    // Behind the mark that ended what was there before.
+    return nlohmann::json::parse(after.substr(after.find('\n') + 1));
   }
   bool Counted(const std::string& sample) const {
     return metrics.Render().find("\n" + sample + "\n") != std::string::npos;

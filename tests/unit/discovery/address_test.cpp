@@ -28,9 +28,24 @@ TEST_CASE("host:port pairs") {
   }
   for (const char* bad :
        {"", "a", "a:", ":80", "a:0", "a:65536", "a:-1", "a:+1", "a: 1", "a:1x", "::1:80", "[::1]",
-        "[::1]80", "[10.0.0.1]:80", "[a]:80", "a b:80", "a/b:80", "http://a:80", "a:111111"}) {
+        "[::1]80", "[10.0.0.1]:80", "[a]:80", "a b:80", "a/b:80", "http://a:80", "a:111111",
+        // What the resolver would take for the address of somebody else.
+        "010.0.0.1:80", "10.0.0.01:80", "10.1:80", "167772161:80", "0x0a000001:80", "10.0.0.0x1:80",
+        "1.2.3.4.5:80", "10.0.0.256:80"}) {
     INFO(bad);
     CHECK_FALSE(net::ParseHostPort(bad).ok());
+  }
+  CHECK(net::ParseHostPort("010.0.0.1:80").status().message() ==
+        "\"010.0.0.1:80\": not an IPv4 address: four decimal numbers without leading zeros");
+}
+
+TEST_CASE("an IPv4 address is four decimal numbers without leading zeros") {
+  CHECK(net::CanonicalIp("10.0.0.10") == "10.0.0.10");
+  CHECK(net::CanonicalIp("0.0.0.0") == "0.0.0.0");
+  for (const char* bad : {"010.0.0.1", "10.00.0.1", "10.0.0.01", "10.0.1", "0x0a.0.0.1",
+                          "10.0.0.1 ", "::ffff:010.0.0.1"}) {
+    INFO(bad);
+    CHECK_FALSE(net::CanonicalIp(bad));
   }
 }
 

@@ -71,13 +71,13 @@ TEST_CASE("the stored records: who is a peer, and why not") {
     bool ready;
   };
   const Case kCases[] = {
-      {"a-pending-unscheduled", Verdict::kNotRunning, "", false},
-      {"b-pending-scheduled", Verdict::kNotRunning, "", false},
+      {"a-pending-unscheduled", Verdict::kNoAddress, "", false},
+      {"b-pending-scheduled", Verdict::kNoAddress, "", false},
       {"c-running-ready", Verdict::kPeer, "10.1.0.3", true},
       {"d-running-notready", Verdict::kPeer, "10.1.0.4", false},
       {"e-crashloop", Verdict::kContainerNotRunning, "", false},
       {"f-two-containers-one-terminated", Verdict::kPeer, "10.1.0.6", false},
-      {"g-init-running", Verdict::kNotRunning, "", false},
+      {"g-init-running", Verdict::kContainerNotRunning, "", false},
       {"h-succeeded", Verdict::kNotRunning, "", false},
       {"i-failed-evicted", Verdict::kNotRunning, "", false},
       {"j-terminating", Verdict::kTerminating, "", false},
@@ -148,6 +148,80 @@ TEST_CASE("whose startedAt counts") {
   CHECK(JudgeJson(filter, pod).verdict == Verdict::kContainerNotRunning);
 }
 
+TEST_CASE("a sidecar is a peer as soon as it runs, whatever its pod waits for") {
+  PodFilter filter = Filter();
+  filter.container = "relay";
+  json pod = SidecarPod();
+  Judgement judged = JudgeJson(filter, pod);
+  CHECK(judged.verdict == Verdict::kPeer);
+  CHECK(judged.record.phase == "Pending");
+  CHECK(judged.record.started_at_ms == 1709287205000);
+
+  pod["status"]["phase"] = "Running";
+  CHECK(JudgeJson(filter, pod).verdict == Verdict::kPeer);
+  for (const char* ended : {"Succeeded", "Failed", "Unknown", ""}) {
+    INFO(ended);
+    pod["status"]["phase"] = ended;
+    CHECK(JudgeJson(filter, pod).verdict == Verdict::kNotRunning);
+  }
+  pod = SidecarPod();
+  pod["metadata"]["deletionTimestamp"] = "2034-03-01T10:00:07Z";
+  CHECK(JudgeJson(filter, pod).verdict == Verdict::kTerminating);
+  pod = SidecarPod();
+  pod["status"].erase("podIP");
+  pod["status"].erase("podIPs");
+  CHECK(JudgeJson(filter, pod).verdict == Verdict::kNoAddress);
+  pod = SidecarPod();
+  pod["status"]["initContainerStatuses"][1]["state"] = json::parse(R"({"waiting": {}})");
+  CHECK(JudgeJson(filter, pod).verdict == Verdict::kContainerNotRunning);
+
+  // Which of the init containers it is has to be said.
+  filter.container = "";
+  CHECK(JudgeJson(filter, SidecarPod()).verdict == Verdict::kContainerNotRunning);
+}
+
+TEST_CASE("a container runs while another one of its Pending pod has no image yet") {
+  json pod = RunningPod();
+  pod["status"]["phase"] = "Pending";
+  pod["status"]["containerStatuses"][0]["state"] =
+      json::parse(R"({"waiting": {"reason": "ImagePullBackOff"}})");
+  CHECK(JudgeJson(Filter(), pod).verdict == Verdict::kPeer);
+}
+
+TEST_CASE("whether the data is there: the pod is Ready, or a sidecar says so of itself") {
+  PodFilter filter = Filter();
+  filter.container = "relay";
+  const auto ready = [&](const json& pod) { return JudgeJson(filter, pod).record.ready; };
+  const auto condition = [](json& pod, int number, const char* status) {
+    pod["status"]["conditions"][number]["status"] = status;
+  };
+  json pod = SidecarPod();
+  CHECK(ready(pod));
+  pod["status"]["phase"] = "Running";  // the application runs and fails its probe
+  CHECK(ready(pod));
+  pod["status"]["initContainerStatuses"][1]["ready"] = false;
+  CHECK_FALSE(ready(pod));
+
+  SECTION("of a lost node only Ready is taken back") {
+    pod = SidecarPod();
+    pod["status"]["phase"] = "Running";
+    condition(pod, 2, "True");
+    condition(pod, 3, "True");
+    CHECK(ready(pod));
+    condition(pod, 2, "False");
+    CHECK_FALSE(ready(pod));
+    condition(pod, 2, "Unknown");
+    condition(pod, 3, "False");
+    CHECK_FALSE(ready(pod));
+  }
+  SECTION("of other containers only the pod's word counts") {
+    pod = RunningPod();
+    condition(pod, 0, "False");
+    pod["status"]["conditions"].push_back({{"type", "ContainersReady"}, {"status", "False"}});
+    CHECK_FALSE(ready(pod));
+  }
+}
+
 TEST_CASE("a container in a crash loop is not a peer, one that runs but not since when is") {
   json pod = RunningPod();
   pod["status"]["containerStatuses"][1]["state"] = json::parse(R"({"waiting": {"reason": "x"}})");
@@ -169,6 +243,13 @@ TEST_CASE("addresses are canonical, and what is none makes the record unreadable
     pod["status"]["podIP"] = bad;
     CHECK_FALSE(Rules(Filter()).Judge(PodOf(pod)).ok());
   }
+  const auto reason = [&](const std::string& ip) {
+    pod["status"]["podIP"] = ip;
+    return Rules(Filter()).Judge(PodOf(pod)).status().message();
+  };
+  CHECK(reason("010.0.0.1") == "podIP \"010.0.0.1\" is not an IP address");
+  CHECK(reason("10.0.0.1\n") == "podIP is not an IP address");
+  CHECK(reason(std::string(200, '0')) == "podIP is not an IP address");
   pod = RunningPod();
   for (const char* field : {"name", "uid"}) {
     for (const std::string& bad : {std::string("a\nb"), std::string("\xc3\xa9"),
@@ -238,6 +319,27 @@ TEST_CASE("this pod is found by UID, else name, else IP, and is never a peer") {
     filter.self.ip = "";  // then the own record tells our address
     CHECK(SetOf(filter, {own, other, stale}).peers.size() == 1);
   }
+}
+
+TEST_CASE("a static pod is known by the hash that its kubelet tells it as UID") {
+  const std::string hash = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+  json pod = MirrorPod();
+  CHECK(JudgeJson(Filter(), pod).record.uid == hash);  // the handshake expects what it will say
+  PodFilter filter = Filter();
+  filter.self.uid = hash;
+  CHECK(JudgeJson(filter, pod).verdict == Verdict::kSelf);
+
+  pod["metadata"]["annotations"]["kubernetes.io/config.hash"] = "a b";
+  CHECK_FALSE(Rules(filter).Judge(PodOf(pod)).ok());
+  // The hash alone says nothing: anybody may have copied it from somewhere.
+  pod = MirrorPod();
+  pod["metadata"]["annotations"].erase("kubernetes.io/config.mirror");
+  CHECK(JudgeJson(filter, pod).record.uid == "u-1");
+  pod = MirrorPod();
+  pod["metadata"]["annotations"].erase("kubernetes.io/config.hash");
+  CHECK(JudgeJson(filter, pod).record.uid == "u-1");
+  pod["metadata"]["annotations"] = nullptr;
+  CHECK(JudgeJson(filter, pod).record.uid == "u-1");
 }
 
 TEST_CASE("an empty namespace is a good answer without us") {

@@ -55,6 +55,7 @@ json Summary(const Pod& pod) {
   json value = {{"name", pod.name},
                 {"ns", pod.ns},
                 {"uid", pod.uid},
+                {"static_uid", pod.static_uid},
                 {"labels", pod.labels},
                 {"terminating", pod.terminating},
                 {"deletion", pod.deletion_at_ms},
@@ -63,7 +64,8 @@ json Summary(const Pod& pod) {
                 {"ips", pod.pod_ips},
                 {"host", pod.host_ip},
                 {"start", pod.start_time_ms},
-                {"ready", pod.ready.value_or("-")}};
+                {"ready", pod.ready.value_or("-")},
+                {"containers_ready", pod.containers_ready.value_or("-")}};
   for (const auto* specs : {&pod.containers, &pod.init_containers}) {
     for (const ContainerSpec& spec : *specs) {
       value["specs"].push_back({spec.name, spec.always_restarted});

@@ -177,16 +177,34 @@ PeerSet FromEverywhere(const PodFilter& filter, json as_json, const std::string&
   return v3_protobuf;
 }
 
-// What a peer is made of, of a running pod in JSON with one container, as Kubernetes would store it
-// in protobuf.
+// What a peer is made of, of a pod in JSON, as Kubernetes would store it in protobuf: all that run
+// have been started at the same time.
 std::string ToProtobuf(const json& record, std::int64_t started_at_seconds) {
   const json& metadata = record.at("metadata");
   const json& status = record.at("status");
+  const json none = json::array();
   kubernetes::Pod pod;
   pod.mutable_metadata()->set_name(metadata.at("name"));
   pod.mutable_metadata()->set_namespace_(metadata.at("namespace"));
   pod.mutable_metadata()->set_uid(metadata.at("uid"));
-  pod.mutable_spec()->add_containers()->set_name(record.at("spec").at("containers")[0].at("name"));
+  const json annotations = metadata.value("annotations", json::object());
+  for (const auto& [key, value] : annotations.items()) {
+    kubernetes::Label& annotation = *pod.mutable_metadata()->add_annotations();
+    annotation.set_key(key);
+    annotation.set_value(value);
+  }
+  const auto add_specs = [](const json& from, auto* to) {
+    for (const json& container : from) {
+      kubernetes::Container& spec = *to->Add();
+      spec.set_name(container.at("name"));
+      if (container.contains("restartPolicy")) {
+        spec.set_restart_policy(container.at("restartPolicy"));
+      }
+    }
+  };
+  add_specs(record.at("spec").at("containers"), pod.mutable_spec()->mutable_containers());
+  add_specs(record.at("spec").value("initContainers", none),
+            pod.mutable_spec()->mutable_init_containers());
   pod.mutable_status()->set_phase(status.at("phase"));
   pod.mutable_status()->set_pod_ip(status.at("podIP"));
   for (const json& from : status.at("conditions")) {
@@ -194,12 +212,19 @@ std::string ToProtobuf(const json& record, std::int64_t started_at_seconds) {
     condition.set_type(from.at("type"));
     condition.set_status(from.at("status"));
   }
-  const json& from = status.at("containerStatuses").at(0);
-  auto& container = *pod.mutable_status()->add_container_statuses();
-  container.set_name(from.at("name"));
-  container.set_ready(from.at("ready"));
-  container.mutable_state()->mutable_running()->mutable_started_at()->set_seconds(
-      started_at_seconds);
+  const auto add_statuses = [&](const json& from, auto* to) {
+    for (const json& container : from) {
+      kubernetes::ContainerStatus& state = *to->Add();
+      state.set_name(container.at("name"));
+      state.set_ready(container.at("ready"));
+      if (!container.at("state").contains("running")) continue;
+      state.mutable_state()->mutable_running()->mutable_started_at()->set_seconds(
+          started_at_seconds);
+    }
+  };
+  add_statuses(status.at("containerStatuses"), pod.mutable_status()->mutable_container_statuses());
+  add_statuses(status.value("initContainerStatuses", none),
+               pod.mutable_status()->mutable_init_container_statuses());
   return Wrapped("Pod", pod.SerializeAsString());
 }
 
@@ -257,6 +282,36 @@ TEST_CASE("records that Kubernetes stored as JSON give the same peer set, too") 
     CHECK(set.peers[0].ip == wanted.ip);
     CHECK(set.peers[0].started_at_ms == wanted.started_at_seconds * 1000);
   }
+}
+
+TEST_CASE("a sidecar is the same peer whichever source tells of it") {
+  PodFilter filter;
+  filter.ns = "default";
+  filter.service = "relay";
+  filter.container = "relay";
+  filter.peer_port = 7070;
+  const json record = SidecarPod();
+  const PeerSet set = FromEverywhere(filter, record, ToProtobuf(record, 1709287205));
+  REQUIRE(set.peers.size() == 1);
+  CHECK(set.peers[0].phase == "Pending");
+  CHECK(set.peers[0].ready);
+  CHECK(set.peers[0].started_at_ms == 1709287205000);
+}
+
+TEST_CASE("a static pod has the UID that its kubelet gave it, whichever source tells of it") {
+  PodFilter filter;
+  filter.ns = "default";
+  filter.service = "relay";
+  filter.peer_port = 7070;
+  const json record = MirrorPod();
+  PeerSet set = FromEverywhere(filter, record, ToProtobuf(record, 1709287205));
+  REQUIRE(set.peers.size() == 1);
+  CHECK(set.peers[0].uid == "0a1b2c3d4e5f60718293a4b5c6d7e8f9");
+
+  filter.self.uid = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+  set = FromEverywhere(filter, record, ToProtobuf(record, 1709287205));
+  CHECK(set.peers.empty());
+  CHECK(set.self_listed);
 }
 
 TEST_CASE("the API's captured lists give the same peer set as the store behind it") {

@@ -65,6 +65,8 @@ std::vector<EntryRef> SomeEntries() {
           Entry::Make(2, "ttl", std::string("\0\xff", 2), {0x12, 0x20}, 1'700'000'000'000)};
 }
 
+const sync::EntryId kSomeId{0x99, {1, 2}};
+
 std::vector<std::uint64_t> Numbers(std::size_t count) {
   std::vector<std::uint64_t> numbers(count);
   for (std::size_t i = 0; i < count; ++i) numbers[i] = i;
@@ -116,7 +118,7 @@ std::vector<Golden> GoldenFrames() {
        "320101"
        "391000000000000000"
        "41a000000000000000"},
-      {"offer_reply", sync::OfferReply{4, SomeEntries(), {1, 2}, 5, {6, 7}, 8},
+      {"offer_reply", sync::OfferReply{4, SomeEntries(), {1, 2}, 5, {6, 7}, 8, {}},
        "4a9b010804126110000000000000002000000000000000010000000100000001006b76110000000000000020000"
        "00000000000ffffffff000000800400676f6e651200000000000000200000000000000002000000020000400300"
        "0068e5cf8b01000074746c00ff1a100100000000000000020000000000000029050000000000000032100600000"
@@ -131,6 +133,15 @@ std::vector<Golden> GoldenFrames() {
        "6a6d0801126110000000000000002000000000000000010000000100000001006b7611000000000000002000000"
        "000000000ffffffff000000800400676f6e65120000000000000020000000000000000200000002000040030000"
        "68e5cf8b01000074746c00ff1a04088080042001"},
+      {"offer_reply with large ones", sync::OfferReply{4, {}, {}, 0, {}, 0, {kSomeId}},
+       "4a1f0804421b099900000000000000110100000000000000190200000000000000"},
+      {"fragment_request", sync::FragmentRequest{kSomeId, 300},
+       "72200a1b09990000000000000011010000000000000019020000000000000010ac02"},
+      {"fragment", sync::Fragment{kSomeId, 600, 300, "part", true},
+       "7a2b0a1b09990000000000000011010000000000000019020000000000000010d80418ac0222047061727428"
+       "01"},
+      {"fragment_reply", sync::FragmentReply{kSomeId, 304, true, true},
+       "8201240a1b09990000000000000011010000000000000019020000000000000010b00218012001"},
   };
 }
 
@@ -174,7 +185,7 @@ TEST_CASE("what a message says is in the right place") {
   CHECK(self.synced);
   CHECK(self.purge_floor == 7);
 
-  const auto offered = FromBytes(Bytes(sync::OfferReply{1, {}, {2}, 3, {4, 5}, 6}));
+  const auto offered = FromBytes(Bytes(sync::OfferReply{1, {}, {2}, 3, {4, 5}, 6, {}}));
   const auto& answer = std::get<sync::OfferReply>(**offered);
   CHECK(answer.wants == std::vector<std::uint64_t>{2});
   CHECK(answer.dead == std::vector<std::uint64_t>{4, 5});
@@ -287,7 +298,7 @@ TEST_CASE("introductions keep their bounds") {
         }) == Code::kInvalid);
 }
 
-TEST_CASE("a batch holds exactly the writes it is numbered with") {
+TEST_CASE("a batch holds the writes it is numbered with, but for large ones") {
   const sync::Batch batch{5, 7, SomeEntries()};
   const auto with = [&](std::uint64_t first, std::uint64_t last) {
     return CodeOf(batch, [&](v1::Frame* f) {
@@ -298,10 +309,44 @@ TEST_CASE("a batch holds exactly the writes it is numbered with") {
   CHECK(with(1, 3) == Code::kOk);
   CHECK(with(0, 2) == Code::kInvalid);
   CHECK(with(5, 6) == Code::kInvalid);
-  CHECK(with(5, 8) == Code::kInvalid);
+  CHECK(with(5, 8) == Code::kOk);
+  CHECK(with(5, 7 + sync::kMaxListed) == Code::kOk);
+  CHECK(with(5, 8 + sync::kMaxListed) == Code::kInvalid);
   CHECK(with(7, 5) == Code::kInvalid);
   CHECK(with(1, ~0ULL) == Code::kInvalid);
-  CHECK(CodeOf(batch, [](v1::Frame* f) { f->mutable_batch()->clear_entries(); }) == Code::kInvalid);
+}
+
+TEST_CASE("a fragment lies within an entry, and is no longer than it may be") {
+  const auto with = [](std::uint64_t total, std::uint64_t offset, std::size_t size) {
+    return CodeOf(sync::Fragment{kSomeId, 0, 0, {}, false}, [&](v1::Frame* f) {
+      f->mutable_fragment()->set_total(total);
+      f->mutable_fragment()->set_offset(offset);
+      f->mutable_fragment()->set_bytes(std::string(size, 'x'));
+    });
+  };
+  CHECK(with(0, 0, 0) == Code::kOk);
+  CHECK(with(1000, 900, 100) == Code::kOk);
+  CHECK(with(1000, 901, 100) == Code::kInvalid);
+  CHECK(with(1000, 1001, 0) == Code::kInvalid);
+  CHECK(with(1000, ~0ULL, 2) == Code::kInvalid);
+  CHECK(with(sync::kMaxPackedBytes, 0, sync::kFragmentBytes) == Code::kOk);
+  CHECK(with(sync::kMaxPackedBytes + 1, 0, 0) == Code::kInvalid);
+  CHECK(with(sync::kMaxPackedBytes, 0, sync::kFragmentBytes + 1) == Code::kInvalid);
+}
+
+TEST_CASE("what is listed as large rises and is bounded") {
+  const auto with = [](const std::vector<std::uint64_t>& key_hashes) {
+    v1::Frame frame;
+    for (const std::uint64_t key_hash : key_hashes) {
+      frame.mutable_offer_reply()->add_large()->set_key_hash(key_hash);
+    }
+    return Decode(frame).status().code();
+  };
+  CHECK(with({1, 2}) == Code::kOk);
+  CHECK(with({1, 1}) == Code::kInvalid);
+  CHECK(with({2, 1}) == Code::kInvalid);
+  CHECK(with(Numbers(sync::kMaxListed)) == Code::kOk);
+  CHECK(with(Numbers(sync::kMaxListed + 1)) == Code::kInvalid);
 }
 
 TEST_CASE("packed entries must be whole to the last byte") {

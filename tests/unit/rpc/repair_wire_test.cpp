@@ -29,6 +29,7 @@ struct Cost {
 Cost CostOfPass(Cache& asker, Cache& answerer) {
   Cost cost;
   sync::Weather weather;
+  weather.fragments = true;
   weather.carry = [&cost](const Message& message) {
     v1::Frame frame;
     Encode(message, &frame);
@@ -95,6 +96,17 @@ TEST_CASE("1,000 differing entries of 1,000,000 cost at most 2 MiB, in both dire
   CHECK(a.Stats().entries == b.Stats().entries);
   // And nothing differs: one question, one answer.
   CHECK(CostOfPass(a, b).wire < 2200);
+}
+
+TEST_CASE("large entries cross the wire in fragments, both ways, and cost little more") {
+  Cache a;
+  Cache b;
+  const std::string value(5'000'000, 'v');
+  a.Merge(Entry::Make(1, "here", value, {5, 7}), kNow);
+  b.Merge(Entry::Make(1, "there", value, {5, 7}), kNow);
+  const std::size_t wire = CostOfPass(a, b).wire;
+  CHECK(a.digest() == b.digest());
+  CHECK(wire < 2 * value.size() + 20'000);
 }
 
 void Report(const char* what, Cache& a, Cache& b) {

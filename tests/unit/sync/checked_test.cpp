@@ -105,6 +105,14 @@ TEST_CASE("a check is made again when something may have been missed since") {
     f.node.driver.Receive(f.inbound, Batch{1, 1, {Entry::Make(1, "a", "v", {1, 2})}});
     f.node.driver.Receive(f.inbound, Batch{7, 7, {Entry::Make(1, "b", "v", {2, 2})}});
   }
+  SECTION("its run was restarted, and nothing has been written since") {
+    Heartbeat heartbeat{HlcOf(f.node.env.now().wall)};
+    heartbeat.synced = true;
+    for (const std::uint64_t run_start : {1, 7}) {
+      heartbeat.run_start = run_start;
+      f.node.driver.Receive(f.inbound, heartbeat);
+    }
+  }
   SECTION("it says that its link to us is not open") {
     f.first.link_open = false;
     f.Step();

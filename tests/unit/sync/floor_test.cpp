@@ -194,6 +194,18 @@ TEST_CASE("a peer's higher floor is taken over with the next pass, whoever else 
   CHECK(f.node.cache.Stats().tombstones == 0);
 }
 
+// What the peer forgot meanwhile, this pass has not compared.
+TEST_CASE("of a peer's floor counts what it was when the pass began") {
+  Fixture f;
+  f.List({2});
+  f.PeerForgets();
+  const std::uint64_t before = f.peer.intro.purge_floor;
+  const ConnId conn = f.peer.Open(f.node);
+  f.peer.intro.purge_floor += HlcOf(kStep);
+  f.peer.Serve(f.node, conn);  // it is told, then the pass is done
+  CHECK(f.node.cache.purge_floor() == before);
+}
+
 TEST_CASE("streams without a completed pass are no contact") {
   Fixture f;
   f.List({2});

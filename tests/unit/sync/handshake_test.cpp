@@ -193,7 +193,7 @@ TEST_CASE("before a handshake nothing is taken, and the stream is closed") {
   const EntryRef entry = Entry::Make(1, "evil", "v", {HlcOf(kStartWall), 9});
   const std::vector<Message> early = {Batch{1, 1, {entry}},
                                       Push{1, {entry}},
-                                      OfferReply{1, {entry}, {}, 0, {}, 0},
+                                      OfferReply{1, {entry}, {}, 0, {}, 0, {}},
                                       FetchReply{false, {entry}, {}, true},
                                       Heartbeat{},
                                       SumsRequest{1, {}},
@@ -224,7 +224,7 @@ TEST_CASE("an inbound stream that falls silent is closed") {
   Fixture f;
   ConnId conn = 0;
   f.peer.SayHello(f.node, &conn);
-  f.node.Run(kSessionSilenceMs);
+  f.node.Run(kSilenceMs);
   CHECK_FALSE(f.node.transport.closed.contains(conn));
   f.node.Run(100);
   CHECK(f.node.transport.closed.contains(conn));
@@ -287,7 +287,9 @@ TEST_CASE("a version more than 24 h ahead is not taken, and its link is refused"
     f.node.driver.SetPeers(SetOf({2}));
     const ConnId conn = f.peer.Open(f.node);
     REQUIRE(Find<SumsRequest>(f.node.Pull(conn)));
-    SECTION("offer reply") { f.node.driver.Receive(conn, OfferReply{1, {entry}, {}, 0, {}, 0}); }
+    SECTION("offer reply") {
+      f.node.driver.Receive(conn, OfferReply{1, {entry}, {}, 0, {}, 0, {}});
+    }
     SECTION("heartbeat") {
       f.node.driver.Receive(conn, Heartbeat{f.TooFarAhead(), 0, 0, 0, true, false});
     }
@@ -340,7 +342,7 @@ TEST_CASE("a stuck handshake and a silent peer are given up") {
   f.node.Run(1000);
   const ConnId second = f.peer.Open(f.node);
   CHECK(second != conn);
-  f.node.Run(kAnswerSilenceMs + 100);  // a pass awaits its answer
+  f.node.Run(kSilenceMs + 100);  // a pass awaits its answer
   CHECK(f.node.transport.closed.contains(second));
   CHECK(f.node.Saw(EventKind::kPeerLost));
 }

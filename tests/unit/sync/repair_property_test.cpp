@@ -115,6 +115,7 @@ TEST_CASE("after a pass both sides hold the newest of each key") {
   Weather weather;
   // The answerer may have heard of a lower floor than the true one.
   if (seed % 3 == 0) weather.asker_floor = 0;
+  weather.fragments = seed % 2 == 0;
   RunPass(pair.caches[0], pair.caches[1], weather);
   CHECK(CountWrong(pair, newest) == 0);
   CheckEqualButForFloors(pair);
@@ -128,6 +129,7 @@ TEST_CASE("late, doubled and older replies change nothing") {
   std::vector<Message> old;
   Cache& asker = pair.caches[0];
   Weather weather;
+  weather.fragments = seed % 2 == 0;
   weather.replied = [&](const Message& reply) { old.push_back(reply); };
   weather.disturb = [&](Pass& pass) {
     if (old.empty()) return;
@@ -179,6 +181,7 @@ TEST_CASE("under writes a pass brings to both sides at least what either held wh
   std::uint64_t hlc = 1000;
   Weather weather;
   weather.between = [&] { Meanwhile(pair, &hlc); };
+  weather.fragments = seed % 2 == 0;
   RunPass(pair.caches[0], pair.caches[1], weather);
   int wrong = 0;
   for (const Key& key : pair.keys) {

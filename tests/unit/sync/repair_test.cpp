@@ -86,12 +86,12 @@ TEST_CASE("huge values come in bounded messages") {
     CHECK(traffic.to_asker == 5);
     CHECK(traffic.parts == 2);
     CHECK(traffic.listed == 0);
-    CHECK(traffic.largest < 2 * kChunkBytes);
+    CHECK(traffic.largest < 2 * kOldChunkBytes);
   }
   SECTION("to the answerer: push after push") {
     const Traffic traffic = RunPass(full, empty);
     CHECK(traffic.to_answerer == 5);
-    CHECK(traffic.largest < 2 * kChunkBytes);
+    CHECK(traffic.largest < 2 * kOldChunkBytes);
   }
   CHECK(full.digest() == empty.digest());
 }
@@ -181,6 +181,25 @@ TEST_CASE("what one has and the other has long forgotten is dead") {
   CHECK(a.digest() == b.digest());
 }
 
+TEST_CASE("what was written anew after it was offered is not dead") {
+  Cache away;
+  Cache stayed;
+  away.Merge(Put("deleted", 5), kNow);
+  stayed.Purge(10);
+  bool offered = false;
+  Weather weather;
+  weather.carry = [&](Message message) {
+    offered = offered || std::holds_alternative<Offer>(message);
+    return message;
+  };
+  weather.disturb = [&](Pass&) {
+    if (offered) away.Merge(Put("deleted", 50), kNow);
+  };
+  RunPass(away, stayed, weather);
+  CHECK(offered);
+  CHECK(away.Peek(1, "deleted"));
+}
+
 TEST_CASE("a bucket of more entries than a listing may hold is repaired in parts") {
   Cache a;
   Cache b;
@@ -228,12 +247,12 @@ TEST_CASE("an answer goes only into what was offered") {
   for (const std::string& key : keys) cache.Merge(Put(key, 5), kNow);
   const std::vector<Keyed> keyed = KeyedBucket(cache, 9);
   Offer offer;
-  CHECK(AnswerOffer(cache, offer, 0).entries.empty());
+  CHECK(AnswerOffer(cache, offer, {}).entries.empty());
   offer.listed = {{keyed[0].key_hash, {9, 9}}};
-  CHECK(AnswerOffer(cache, offer, 0).wants.empty());
+  CHECK(AnswerOffer(cache, offer, {}).wants.empty());
   offer.buckets = {8, 9, 10};
   offer.first = offer.last = keyed[1].key_hash;
-  const OfferReply reply = AnswerOffer(cache, offer, 0);
+  const OfferReply reply = AnswerOffer(cache, offer, {});
   REQUIRE(reply.entries.size() == 1);
   CHECK(reply.entries[0]->key() == keyed[1].entry->key());
   CHECK(reply.wants.empty());
@@ -245,7 +264,7 @@ TEST_CASE("replies out of turn or of another pass change nothing") {
   Cache a;
   Cache b;
   b.Merge(Put("k", 5), kNow);
-  Pass pass(7, 0, 0, 0, 0);
+  Pass pass(7, 0, 0, 0, 0, false);
   pass.OnSums(AnswerSums(b, {7, {}}), a);  // not asked yet
   CHECK(pass.HasNext());
   const std::optional<Message> request = pass.Next(a);
@@ -254,7 +273,7 @@ TEST_CASE("replies out of turn or of another pass change nothing") {
   pass.OnSums(AnswerSums(b, {id - 1, {}}), a);
   pass.OnSums(Sums{id, {}, {1, 2, 3}}, a);
   pass.OnSums(AnswerSums(b, {id, {0}}), a);
-  pass.OnOfferReply({id, {}, {}, 0, {}, 0}, a, kNow);
+  pass.OnOfferReply({id, {}, {}, 0, {}, 0, {}}, a, kNow);
   pass.OnPushReply({id});
   CHECK_FALSE(pass.HasNext());
   CHECK_FALSE(pass.done());
@@ -276,7 +295,7 @@ struct Offered {
 
   const std::vector<std::string> keys = KeysOfBucket(9, 3);
   Cache cache;
-  Pass pass{1, kNow, 0, 0, 0};
+  Pass pass{1, kNow, 0, 0, 0, true};
   OfferReply reply;
 };
 
@@ -284,18 +303,18 @@ TEST_CASE("an answerer that cannot be right ends the pass") {
   Offered offered;
   OfferReply reply = offered.reply;
   const std::uint64_t in_bucket = std::uint64_t{9} << 48;
-  const std::string megabyte(kChunkBytes, 'x');
+  const std::string full(kChunkBytes, 'x');
   SECTION("more to come, and nothing sent") { reply.next = in_bucket + 5; }
   SECTION("more to come, and little sent") {
     reply.entries = {Put(offered.keys[2], 5)};
     reply.next = reply.entries[0]->key_hash() + 1;
   }
   SECTION("the same to come again") {
-    reply.entries = {Put(offered.keys[2], 5, megabyte)};
+    reply.entries = {Put(offered.keys[2], 5, full)};
     reply.next = reply.entries[0]->key_hash();
   }
   SECTION("more of a bucket that was not offered") {
-    reply.entries = {Put(offered.keys[2], 5, megabyte)};
+    reply.entries = {Put(offered.keys[2], 5, full)};
     reply.next = in_bucket + (std::uint64_t{1} << 48);
   }
   SECTION("an entry of another bucket") { reply.entries = {Put(KeysOfBucket(10, 1)[0], 5)}; }

@@ -40,6 +40,7 @@ inline std::size_t BytesOf(const std::vector<EntryRef>& entries) {
 // What may happen to a pass on its way.
 struct Weather {
   std::uint64_t asker_floor = UINT64_MAX;  // as the answerer believes; the greatest = the true one
+  bool fragments = false;                  // both have kFragmentsFeature
   std::function<void()> between = [] {};   // between any two steps
   std::function<Message(Message)> carry = [](Message message) { return message; };
   std::function<void(Pass&)> disturb = [](Pass&) {};  // before the reply arrives
@@ -52,14 +53,15 @@ inline void Deliver(Pass& pass, const Message& reply, Cache& asker) {
   if (const auto* pushed = std::get_if<PushReply>(&reply)) pass.OnPushReply(*pushed);
 }
 
-// The answerer's side, with what is counted.
+// The answerer's side of a pass, with what is counted.
 inline Message Reply(const Message& request, const Cache& asker, Cache& answerer,
-                     std::uint64_t asker_floor, Traffic& traffic) {
+                     const Weather& weather, Traffic& traffic) {
   if (const auto* sums = std::get_if<SumsRequest>(&request)) return AnswerSums(answerer, *sums);
   if (const auto* offer = std::get_if<Offer>(&request)) {
     traffic.listed += offer->listed.size();
     traffic.most_listed = std::max(traffic.most_listed, offer->listed.size());
-    return AnswerOffer(answerer, *offer, std::min(asker_floor, asker.purge_floor()));
+    return AnswerOffer(answerer, *offer,
+                       {std::min(weather.asker_floor, asker.purge_floor()), weather.fragments});
   }
   const auto& push = std::get<Push>(request);
   traffic.to_answerer += push.entries.size();
@@ -68,16 +70,50 @@ inline Message Reply(const Message& request, const Cache& asker, Cache& answerer
   return PushReply{push.pass};
 }
 
+// The step of large entries.
+inline void ExchangeLarge(Pass& pass, Cache& asker, Cache& answerer, const Weather& weather,
+                          Traffic& traffic) {
+  constexpr SteadyMs kSteady = 0;
+  Assembly at_asker;
+  Assembly at_answerer;
+  while (LargeExchange* large = pass.large()) {
+    if (++traffic.requests > 10'000) FAIL("the pass does not end");
+    const LargeExchange::Outgoing next = large->Next(asker, at_asker, 1, {}, true, kSteady);
+    weather.between();
+    if (const auto* request = std::get_if<FragmentRequest>(&next)) {
+      const auto asked = std::get<FragmentRequest>(weather.carry(*request));
+      const auto fragment = std::get<Fragment>(weather.carry(AnswerFragment(answerer, asked)));
+      weather.between();
+      const Assembly::Taken taken =
+          TakeFragment(asker, at_asker, 1, fragment, kSteady, kNow, asker.purge_floor());
+      traffic.to_asker += taken.entry ? 1 : 0;
+      traffic.largest = std::max(traffic.largest, fragment.bytes.size());
+      CHECK(large->OnFragment(fragment, taken, kSteady));
+    } else if (const auto* slice = std::get_if<Slice>(&next)) {
+      const auto fragment = std::get<Fragment>(weather.carry(Cut(*slice)));
+      const Assembly::Taken taken =
+          TakeFragment(answerer, at_answerer, 2, fragment, kSteady, kNow, answerer.purge_floor());
+      traffic.to_answerer += taken.next == fragment.total ? 1 : 0;
+      traffic.largest = std::max(traffic.largest, fragment.bytes.size());
+      weather.between();
+      const auto reply = std::get<FragmentReply>(
+          weather.carry(FragmentReply{fragment.id, taken.next, taken.later, taken.dead}));
+      CHECK(large->OnReply(reply, kSteady) != Transfer::Step::kBroken);
+    }
+    pass.LargeUsed();
+  }
+}
+
 // One whole pass: what the streams do, without them.
 inline Traffic RunPass(Cache& asker, Cache& answerer, const Weather& weather = {},
                        std::uint64_t id = 1) {
   Traffic traffic;
-  Pass pass(id, UINT64_MAX, 0, answerer.purge_floor(), 0);
+  Pass pass(id, UINT64_MAX, 0, answerer.purge_floor(), 0, weather.fragments);
   while (std::optional<Message> request = pass.Next(asker)) {
     if (pass.HasNext() || ++traffic.requests > 10'000) FAIL("the pass does not end");
     weather.between();
-    const Message reply = weather.carry(
-        Reply(weather.carry(std::move(*request)), asker, answerer, weather.asker_floor, traffic));
+    const Message reply =
+        weather.carry(Reply(weather.carry(std::move(*request)), asker, answerer, weather, traffic));
     weather.between();
     if (const auto* answer = std::get_if<OfferReply>(&reply)) {
       traffic.to_asker += answer->entries.size();
@@ -89,6 +125,7 @@ inline Traffic RunPass(Cache& asker, Cache& answerer, const Weather& weather = {
     weather.disturb(pass);
     Deliver(pass, reply, asker);
     weather.replied(reply);
+    ExchangeLarge(pass, asker, answerer, weather, traffic);
   }
   CHECK(pass.done());
   CHECK_FALSE(pass.broken());

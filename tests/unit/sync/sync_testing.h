@@ -211,8 +211,17 @@ struct FakePeer {
     }
     if (!answers) return std::nullopt;
     if (const auto* sums = std::get_if<SumsRequest>(&message)) return AnswerSums(cache, *sums);
-    if (const auto* offer = std::get_if<Offer>(&message)) return AnswerOffer(cache, *offer, 0);
-    if (const auto* fetch = std::get_if<Fetch>(&message)) return AnswerFetch(cache, *fetch);
+    const Asker asker{0, (intro.features & kFragmentsFeature) != 0};
+    if (const auto* offer = std::get_if<Offer>(&message)) return AnswerOffer(cache, *offer, asker);
+    if (const auto* fetch = std::get_if<Fetch>(&message)) return AnswerFetch(cache, *fetch, asker);
+    if (const auto* request = std::get_if<FragmentRequest>(&message)) {
+      return AnswerFragment(cache, *request);
+    }
+    if (const auto* fragment = std::get_if<Fragment>(&message)) {
+      const auto taken = TakeFragment(cache, assembly, 1, *fragment, node.env.now().steady,
+                                      node.env.now().wall, {});
+      return FragmentReply{fragment->id, taken.next, taken.later, taken.dead};
+    }
     if (const auto* push = std::get_if<Push>(&message)) {
       Merge(node, push->entries);
       return PushReply{push->pass};
@@ -227,6 +236,7 @@ struct FakePeer {
   std::string id;
   Introduction intro;
   Cache cache;
+  Assembly assembly;
   bool acks = true;
   bool answers = true;  // questions of passes and copies
   bool link_open = true;

@@ -17,7 +17,7 @@ struct Fixture {
     Tell();
   }
   void Acked(const std::string& peer, std::uint64_t first, std::uint64_t last) {
-    waiters.Acked(peer, first, last, completions);
+    waiters.Acked(peer, first, last, missing, completions);
     Tell();
   }
   void Unreachable(const std::string& peer) {
@@ -39,6 +39,7 @@ struct Fixture {
   Waiters waiters;
   Waiters::Completions completions;
   std::vector<WriteOutcome> outcomes;
+  std::set<std::uint64_t> missing;  // of every peer
   SteadyMs now = 0;
 };
 

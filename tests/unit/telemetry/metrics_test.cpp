@@ -65,10 +65,12 @@ TEST_CASE("a scrape shows the moment's gauges, and peers that left vanish") {
   now.memory_bytes = 500;
   now.ready = true;
   now.discovery_healthy = true;
+  now.discovery_self_listed = true;
   now.discovery_age_seconds = 1.5;
   now.bootstrap_seconds = 0.25;
   now.expired = 7;
   now.peers = {{"pod-a", "streaming", 10, 0.5, -3}, {"pod-b", "connecting", 20, 4, 0}};
+  now.log_dropped = 17;
   metrics.SetSnapshotSource([&now] { return now; });
 
   const Series before = Samples(metrics);
@@ -78,6 +80,7 @@ TEST_CASE("a scrape shows the moment's gauges, and peers that left vanish") {
   CHECK(before.at("podmirror_memory_bytes") == 500);
   CHECK(before.at("podmirror_ready") == 1);
   CHECK(before.at("podmirror_discovery_healthy") == 1);
+  CHECK(before.at("podmirror_discovery_self_listed") == 1);
   CHECK(before.at("podmirror_discovery_age_seconds") == 1.5);
   CHECK(before.at("podmirror_bootstrap_seconds") == 0.25);
   CHECK(before.at(R"(podmirror_peers{state="streaming"})") == 1);
@@ -86,6 +89,7 @@ TEST_CASE("a scrape shows the moment's gauges, and peers that left vanish") {
   CHECK(before.at(R"(podmirror_replication_lag_seconds{peer="pod-a"})") == 0.5);
   CHECK(before.at(R"(podmirror_clock_ahead_seconds{peer="pod-a"})") == -3);
   CHECK(before.at("podmirror_expired_total") == 7);
+  CHECK(before.at("podmirror_log_dropped_total") == 17);
   CHECK(Mentions(metrics, "podmirror_build_info{version=\""));
 
   now.peers.pop_back();

@@ -1,5 +1,5 @@
 // Tells ThreadSanitizer what absl::Mutex orders. Debian's Abseil is built without the sanitizer, so
-// that every access which a Mutex protects would look like a race. Only thread-sanitized programs
+// that every access which a Mutex protects would look like a race. Only thread-sanitized tests
 // link this file: the dynamic linker takes these functions instead of the library's, for gRPC's own
 // mutexes too. Readers are ordered among each other as well: a race between them goes unseen.
 // Thread safety: as absl::Mutex.

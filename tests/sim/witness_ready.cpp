@@ -1,0 +1,139 @@
+// The part of Witness that looks at whoever becomes ready.
+#include <algorithm>
+
+#include "sim/witness.h"
+
+namespace podmirror::sim {
+namespace {
+
+// What happened so long ago has come to a joiner, or its check has to begin anew: a lost stream is
+// noticed and dialled again within it.
+constexpr SteadyMs kHeardMs = 15'000;
+constexpr SteadyMs kSlowlyMs = 120'000;
+constexpr SteadyMs kInReach = 10'000;  // heard for so long: it has to have been asked
+
+// The version that is stored for a key hash, tombstones too; none is the lowest.
+Version Stored(const Cache& cache, std::uint64_t key_hash) {
+  Version newest;
+  for (const EntryRef& entry : cache.Bucket(BucketOf(key_hash))) {
+    if (entry->key_hash() == key_hash) newest = std::max(newest, entry->version());
+  }
+  return newest;
+}
+
+}  // namespace
+
+void Witness::TakeBase(Record& record, const Process& self) {
+  record.base.clear();
+  record.base_of.clear();
+  record.base_valid = true;
+  std::map<std::uint64_t, std::size_t> holders;
+  const std::vector<int> serving = world_.Serving();
+  for (const int pod : serving) {
+    const Process& other = world_.process(pod);
+    if (&other == &self || other.draining) continue;
+    // A pod that is not listed, or whose record does not say Ready yet, is not waited for.
+    if (!world_.listed(pod) || !world_.record_ready(pod)) {
+      record.base_valid = false;
+      return;
+    }
+    record.base_of.insert(other.serial);
+    for (const auto& [key, seen] : Of(other).seen) {
+      if (seen.version == Version{}) continue;
+      const auto [held, added] = record.base.try_emplace(key, seen);
+      if (!added && seen.version < held->second.version) held->second = seen;
+      ++holders[key];
+    }
+  }
+  for (auto it = record.base.begin(); it != record.base.end();) {
+    if (holders[it->first] < record.base_of.size()) {
+      record.base.erase(it++);
+    } else {
+      ++it;
+    }
+  }
+}
+
+void Witness::Started(Process& process) {
+  records_.resize(world_.processes().size());
+  for (const auto& other : world_.processes()) {
+    if (other->alive && !Of(*other).told.contains(world_.IdOf(process))) {
+      Of(process).missing_since[other->serial] = world_.now();
+    }
+  }
+  TakeBase(Of(process), process);
+}
+
+void Witness::BecameReady(Process& process) {
+  CheckMost(process);
+  // Told to start without those that it misses.
+  if (options_.bootstrap_alone) return;
+  CheckHeard(process);
+  Record& record = Of(process);
+  if (!record.base_valid) return;
+  // One that all others took for lost by its record may have been left behind.
+  const bool one_served =
+      std::any_of(record.base_of.begin(), record.base_of.end(), [&](std::uint64_t serial) {
+        const Process& other = *world_.processes()[serial];
+        return other.alive && other.was_ready && !other.paused &&
+               record.told_ready.contains(world_.IdOf(other));
+      });
+  if (!one_served) return;
+  for (const auto& [key, base] : record.base) {
+    // The cache itself is asked: what came with the last message has not been looked at yet.
+    if (Stored(*process.cache, key) >= base.version) continue;
+    // A tombstone that all have forgotten need not be copied.
+    const bool known = std::any_of(
+        world_.processes().begin(), world_.processes().end(), [&, key = key](const auto& other) {
+          return other->alive && other->was_ready && Stored(*other->cache, key) != Version{};
+        });
+    if (Mortal(base) || !known || MayDrop(key, base)) continue;
+    Fail(NameOf(process) + " is ready without " + base.version.ToString());
+    return;
+  }
+}
+
+// What every pod had accepted some time ago that a joiner has to have checked with: those that are
+// Ready by its records, and those in reach.
+void Witness::CheckHeard(Process& process) {
+  Record& record = Of(process);
+  for (const int pod : world_.Serving()) {
+    const Process& other = world_.process(pod);
+    const std::string id = world_.IdOf(other);
+    if (&other == &process || other.draining || !record.told.contains(id)) continue;
+    if (!InContact(process, other, kInReach) && !record.told_ready.contains(id)) continue;
+    // Over a slow way what was written during the join may still be coming.
+    if (world_.network().SlowWithin(process.address, other.address, kSlowlyMs)) continue;
+    // The oldest that is missing: the order of a hash map is not that of the next run.
+    std::optional<std::pair<SteadyMs, std::uint64_t>> missing;
+    for (const auto& [key, seen] : Of(other).seen) {
+      if (world_.now() - seen.at < kHeardMs || seen.version == Version{} || Mortal(seen)) continue;
+      if (Stored(*process.cache, key) >= seen.version || MayDrop(key, seen)) continue;
+      if (!missing || std::pair(seen.at, key) < *missing) missing = {seen.at, key};
+    }
+    if (!missing) continue;
+    const auto [at, key] = *missing;
+    Fail(NameOf(process) + " is ready without " +
+         Text(keys_[key].second, Of(other).seen[key].version) + ", which " + NameOf(other) +
+         " has held for " + std::to_string((world_.now() - at) / 1000) + " s");
+    return;
+  }
+}
+
+// Without records, most of those listed have to be in reach, itself counted.
+void Witness::CheckMost(const Process& process) {
+  if (!options_.static_peers) return;
+  const Record& record = Of(process);
+  std::size_t reached = 1;
+  for (const auto& [id, since] : record.told) {
+    const Process* const peer = Named(id);
+    if (peer == nullptr) continue;
+    // What it was told just now has not been looked at yet.
+    if (Hears(process, *peer, 0) || world_.network().ConnectedFor(process, *peer) >= 0) ++reached;
+  }
+  if (2 * reached > record.told.size() + 1) return;
+  Fail(NameOf(process) + " is ready, having reached " + std::to_string(reached) + " of " +
+       std::to_string(record.told.size() + 1) + " listed");
+}
+
+}  // namespace podmirror::sim
