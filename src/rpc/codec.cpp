@@ -130,8 +130,8 @@ Status Take(const v1::Ack& from, sync::Ack* to) {
 void Put(const sync::Heartbeat& from, v1::Frame* frame) {
   v1::Heartbeat* to = frame->mutable_heartbeat();
   to->set_hlc(from.hlc);
-  to->set_reached(from.reached);
-  to->set_reach(from.reach);
+  to->set_contact(from.contact);
+  to->set_bound(from.bound);
   to->set_purge_floor(from.purge_floor);
   to->set_synced(from.synced);
   to->set_link_open(from.link_open);
@@ -142,7 +142,7 @@ void Put(const sync::Heartbeat& from, v1::Frame* frame) {
 }
 
 Status Take(const v1::Heartbeat& from, sync::Heartbeat* to) {
-  *to = {from.hlc(),       from.reached(),  from.reach(), from.purge_floor(), from.synced(),
+  *to = {from.hlc(),       from.contact(),  from.bound(), from.purge_floor(), from.synced(),
          from.link_open(), from.draining(), from.lost(),  from.wall_ms(),     from.run_start()};
   if (from.wall_ms() < 0) return Invalid("a clock before 1970");
   return {};

@@ -166,7 +166,7 @@ void Driver::ReceiveFragment(ConnId conn, const Fragment& fragment,
 }
 
 std::optional<Message> Driver::Next(ConnId conn) {
-  Node::Outgoing outgoing;
+  Outgoing outgoing;
   Pump([&](Node& node, Now now) { outgoing = node.Next(now, conn); });
   if (auto* message = std::get_if<Message>(&outgoing)) return std::move(*message);
   if (const auto* question = std::get_if<Question>(&outgoing)) return Answer(cache_, *question);

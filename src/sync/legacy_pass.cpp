@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "sync/repair.h"
+#include "sync/keyed.h"
 
 namespace podmirror::sync {
 namespace {

@@ -37,6 +37,8 @@ inline constexpr std::size_t kChunkBytes = 128 * 1024;
 // But an OfferReply that leaves something over is filled up to this for a peer without
 // kFragmentsFeature, which would take a smaller one for a broken one.
 inline constexpr std::size_t kOldChunkBytes = 1024 * 1024;
+// What the listing of a large entry counts for in a message that is filled up.
+inline constexpr std::size_t kLargeListedBytes = 32;
 // Key listings in one Offer, wants, dead and large in one reply.
 inline constexpr std::size_t kMaxListed = 16384;
 // The longest packed form of an entry.
@@ -108,8 +110,8 @@ struct Ack {
 
 struct Heartbeat {
   std::uint64_t hlc = 0;
-  std::uint64_t reached = 0;  // up to here, in hlc, its passes with all of its peers have come
-  std::uint64_t reach = 0;    // how far its purge floor may go
+  std::uint64_t contact = 0;  // the least of its contacts with all of its peers: link_passes.h
+  std::uint64_t bound = 0;    // how far its purge floor may go
   std::uint64_t purge_floor = 0;
   bool synced = false;
   bool link_open = false;  // as in HelloReply; set by the acceptor

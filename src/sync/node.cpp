@@ -1,182 +1,160 @@
 #include "sync/node.h"
 
 #include <algorithm>
-#include <limits>
 
 namespace podmirror::sync {
-namespace {
-
-// What an entry costs beside key and value, for the decision whether a write may grow the cache.
-constexpr std::uint64_t kEntryOverhead = 64;
-
-// 0 = never. A time to live that ends beyond the end of time ends there.
-WallMs ExpiryOf(WallMs now, std::int64_t ttl_ms) {
-  constexpr WallMs kLast = std::numeric_limits<WallMs>::max();
-  if (ttl_ms <= 0) return 0;
-  return ttl_ms > kLast - now ? kLast : now + ttl_ms;
-}
-
-}  // namespace
 
 Node::Node(NodeOptions options, Cache& cache, const Assembly& assembly,
            std::function<std::uint64_t()> random, Now now)
-    : options_(std::move(options)),
-      cache_(cache),
-      assembly_(assembly),
-      random_(std::move(random)),
-      incarnation_(random_() | 1),
-      backlog_(options_.backlog_bytes) {
-  bootstrap_.since = ticked_at_ = now.steady;
-  agreed_ = now.wall;
-  bootstrap_.reason = discovery_error_;
-}
-
-// --- writes ---
-
-std::uint64_t Node::Grows(const WriteItem& item) const {
-  const EntryRef held = cache_.Peek(item.type, item.key);
-  const std::uint64_t needs =
-      kEntryOverhead + item.key.size() + (item.remove ? 0 : item.value.size());
-  const std::uint64_t has = held ? kEntryOverhead + held->key().size() + held->value().size() : 0;
-  return needs > has ? needs - has : 0;
-}
-
-WriteRefusal Node::Refusal(std::span<const WriteItem> items) const {
-  if (draining_) return WriteRefusal::kDraining;
-  if (!synced_) return WriteRefusal::kNotReady;
-  if (options_.max_memory == 0) return WriteRefusal::kNone;
-  std::uint64_t growth = 0;
-  for (const WriteItem& item : items) growth += Grows(item);
-  const bool fits = growth == 0 || cache_.memory_bytes() + growth <= options_.max_memory;
-  return fits ? WriteRefusal::kNone : WriteRefusal::kOutOfMemory;
-}
-
-std::vector<EntryRef> Node::Apply(Now now, std::span<const WriteItem> items) {
-  std::vector<EntryRef> entries;
-  entries.reserve(items.size());
-  for (const WriteItem& item : items) {
-    const Version version{hlc_.Next(now.wall), incarnation_};
-    entries.push_back(item.remove ? Entry::MakeTombstone(item.type, item.key, version)
-                                  : Entry::Make(item.type, item.key, item.value, version,
-                                                ExpiryOf(now.wall, item.ttl_ms)));
-  }
-  cache_.MergeAll(entries, ExpiredBy(now));
-  return entries;
-}
-
-WriteRefusal Node::Write(Now now, std::span<const WriteItem> items, const WriteOptions& options,
-                         WriteDone done) {
-  if (const WriteRefusal refusal = Refusal(items); refusal != WriteRefusal::kNone) return refusal;
-  if (items.empty()) {  // nothing to be acknowledged
-    const auto peers = static_cast<std::uint32_t>(CountedPeers(items).size());
-    ready_.completions.emplace_back(std::move(done),
-                                    WriteOutcome{options.ack, true, peers, peers, {}, {}});
-    return WriteRefusal::kNone;
-  }
-  std::vector<EntryRef> entries = Apply(now, items);
-  const Version version = entries.back()->version();
-  const std::uint64_t first = backlog_.last() + 1;
-  for (EntryRef& entry : entries) backlog_.Append(std::move(entry));
-  for (Link* link : by_age_) {
-    if (link->BatchDue(backlog_)) ready_.wakes.push_back(link->conn());
-  }
-  waiters_.Add(first, backlog_.last(), version, options, now.steady, CountedPeers(items),
-               std::move(done), ready_.completions);
-  return WriteRefusal::kNone;
-}
-
-WriteRefusal Node::WriteLocal(Now now, std::span<const WriteItem> items) {
-  if (const WriteRefusal refusal = Refusal(items); refusal != WriteRefusal::kNone) return refusal;
-  Apply(now, items);
-  return WriteRefusal::kNone;
-}
-
-std::vector<Waiters::Peer> Node::CountedPeers(std::span<const WriteItem> items) const {
-  // A legacy peer can be told neither a delete nor a value that is not UTF-8, and may not take a
-  // large one, so it cannot acknowledge a write that holds one of these.
-  const auto tellable = [&] {
-    return std::all_of(items.begin(), items.end(), [](const WriteItem& item) {
-      return !item.remove && IsUtf8(item.value) &&
-             item.key.size() + item.value.size() + kEntryOverhead <= kLegacyRequestBytes;
-    });
-  };
-  std::vector<Waiters::Peer> peers;
-  peers.reserve(by_age_.size());
-  for (const Link* link : by_age_) {
-    if (link->duplicate() || link->foreign() || (link->legacy() && !tellable())) continue;
-    peers.push_back({link->id(), link->record().name, link->reachable()});
-  }
-  return peers;
-}
-
-void Node::CreditAcks(const Link& link, std::uint64_t first, std::uint64_t last) {
-  if (first <= last) waiters_.Acked(link.id(), first, last, link.missing(), ready_.completions);
-}
+    : self_(std::move(options), cache, std::move(random)),
+      peers_(self_),
+      sessions_(self_, peers_),
+      clocks_(self_, peers_, now.wall),
+      writes_(self_, peers_),
+      repair_(self_, peers_, writes_, assembly),
+      joiner_(self_, peers_, repair_, now),
+      retention_(self_, peers_),
+      drain_(self_, peers_, writes_),
+      ticked_at_(now.steady) {}
 
 // --- peers ---
 
-void Node::DiscoveryFailed(const std::string& error) { discovery_error_ = error; }
-
 void Node::SetPeers(Now now, const PeerSet& set) {
-  listed_ = set.self_listed;
-  if (!set.self_listed) {
-    discovery_error_ =
-        "own pod not found under " + set.where + ": check that path, service, pod-name";
+  if (!peers_.Learn(set)) return;
+  for (Link* link : peers_.Unlisted()) Remove(now, *link);
+  for (const PodRecord& record : set.peers) {
+    if (peers_.Find(record.id()) != nullptr) continue;
+    peers_.Add(record, retention_.Listed(record.id()), now.steady);
+    self_.Emit(EventKind::kPeerAdded, record.name, record.ip);
+  }
+  peers_.SortByAge();
+  peers_.TouchAll();
+  SettleJoin(now);
+}
+
+void Node::Remove(Now now, Link& link) {
+  // A pass with who comes back under the same id counts anew.
+  if (link.open()) drain_.HandOver(now);
+  if (link.conn() != 0) self_.ready.closes.push_back(link.conn());
+  repair_.Lost(link);
+  joiner_.Lost(link);
+  retention_.Left(link, now);
+  writes_.Removed(link);
+  self_.Emit(EventKind::kPeerRemoved, link.record().name);
+  peers_.Remove(link);
+}
+
+// --- streams ---
+
+void Node::Opened(Now now, ConnId conn) {
+  Link* link = peers_.OfStream(conn);
+  if (link == nullptr || link->connection().phase() != Connection::Phase::kDialling) {
+    self_.ready.closes.push_back(conn);  // given up before the transport had opened it
     return;
   }
-  set_ = set;
-  for (auto it = links_.begin(); it != links_.end();) {
-    const bool listed =
-        std::any_of(set.peers.begin(), set.peers.end(),
-                    [&](const PodRecord& record) { return record.id() == it->first; });
-    const auto next = std::next(it);
-    if (!listed) RemoveLink(now, it);
-    it = next;
-  }
-  for (const PodRecord& record : set.peers) {
-    const auto found = links_.find(record.id());
-    if (found != links_.end()) {
-      found->second.set_record(record);
-      continue;
-    }
-    AddLink(now, record);
-  }
-  SortLinks();
-  for (Link* link : by_age_) StepLink(now, *link);
-  StepJoin(now);
+  link->connection().Opened(now.steady);
+  self_.ready.wakes.push_back(conn);
 }
 
-void Node::SortLinks() {
-  by_age_.clear();
-  for (auto& [id, link] : links_) by_age_.push_back(&link);
-  std::sort(by_age_.begin(), by_age_.end(),
-            [](const Link* a, const Link* b) { return OlderThan(a->record(), b->record()); });
+void Node::Closed(Now now, ConnId conn, const podmirror::Status& status) {
+  if (const Session* session = sessions_.Find(conn)) {
+    const bool accepted = session->accepted;
+    const Link* back = accepted ? peers_.To(session->peer) : nullptr;
+    sessions_.End(conn);
+    // As in Drop, for one that we have no link to.
+    if (accepted && (back == nullptr || !back->open())) drain_.HandOver(now);
+  } else if (Link* link = peers_.OfStream(conn)) {
+    Drop(now, *link, status.code(), status.message());
+  }
+  Settle(now);
 }
 
-void Node::AddLink(Now now, const PodRecord& record) {
-  const auto departed = departed_.find(record.id());
-  const std::uint64_t reach =
-      departed != departed_.end() ? departed->second.reach : cache_.purge_floor();
-  links_.emplace(record.id(), Link(record, reach, now.steady));
-  departed_.erase(record.id());
-  Emit(EventKind::kPeerAdded, record.name, record.ip);
+void Node::Drop(Now now, Link& link, Code code, const std::string& error) {
+  const bool was_open = link.open();
+  repair_.Lost(link);
+  joiner_.Lost(link);
+  peers_.Lost(link, code, error, now.steady);
+  writes_.Lost(link);
+  // It may have died, and we hold what it told nobody else.
+  if (was_open) drain_.HandOver(now);
+  const Connection& connection = link.connection();
+  const bool quiet = connection.duplicate() || connection.refused();
+  if (!quiet && (was_open || connection.failures() == 1)) {
+    self_.Emit(EventKind::kPeerLost, link.record().name, error);
+  }
+  peers_.Touch(link);
 }
 
-void Node::RemoveLink(Now now, std::map<std::string, Link>::iterator it) {
-  const Link& link = it->second;
-  TellDropped(link);
-  if (!link.duplicate() && !link.foreign() && !link.legacy()) {
-    departed_[link.id()] = {link.reach(), now.steady};
+void Node::Refuse(Now now, Link& link, RefusalReason reason, const std::string& detail) {
+  self_.ready.closes.push_back(link.conn());
+  if (reason == RefusalReason::kSelf) {
+    link.connection().MarkDuplicate();
+    writes_.Removed(link);
+  } else {
+    const bool news = link.connection().refusal() != reason;
+    link.connection().Refuse(reason, detail);
+    if (news) self_.Emit(EventKind::kPeerRefused, link.record().name, detail);
   }
-  if (link.conn() != 0) {
-    ready_.closes.push_back(link.conn());
-    link_by_conn_.erase(link.conn());
+  Drop(now, link, Code::kRefused, detail);
+}
+
+// --- as time passes ---
+
+void Node::Tick(Now now) {
+  joiner_.Waited(now.steady - ticked_at_);
+  ticked_at_ = now.steady;
+  clocks_.Step(sessions_.all(), now);
+  sessions_.Step(now);
+  writes_.Step(now);
+  peers_.TouchAll();
+  SettleJoin(now);
+  if (!retention_.Step(now)) return;
+  BeatAll();
+  Settle(now);
+}
+
+void Node::BeginDrain(Now now) {
+  if (self_.draining) return;
+  drain_.Begin(now);
+  BeatAll();
+  Settle(now);
+}
+
+// Does whatever is due on a link and wakes its stream if there is something to send.
+void Node::StepLink(Now now, Link& link) {
+  if (link.connection().DialDue(now.steady)) {
+    peers_.Dial(link, now.steady);
+    return;
   }
-  legacy_passes_.erase(it->first);
-  if (bootstrap_.copy && bootstrap_.copy->donor == it->first) bootstrap_.copy.reset();
-  Emit(EventKind::kPeerRemoved, link.record().name);
-  waiters_.Removed(it->first, ready_.completions);
-  links_.erase(it);
+  if (link.connection().TimedOut(now.steady)) {
+    self_.ready.closes.push_back(link.conn());
+    Drop(now, link, Code::kDeadline,
+         link.open() ? "nothing heard from it for 4.5 s" : "no answer within 2 s");
+    return;
+  }
+  if (!link.open()) return;
+  repair_.Step(link, now);
+  if (HasNext(now, link)) self_.ready.wakes.push_back(link.conn());
+}
+
+// Steps what the event has touched. Only then the join may go on, too.
+void Node::Settle(Now now) {
+  if (peers_.touched()) SettleJoin(now);
+}
+
+void Node::SettleJoin(Now now) {
+  bool joined = false;
+  do {
+    while (Link* link = peers_.TakeTouched()) StepLink(now, *link);
+    joined = joiner_.Step(now);
+    if (joined) BeatAll();  // joiners wait for somebody who is synced
+  } while (joined);
+}
+
+// The next that all peers get is a heartbeat.
+void Node::BeatAll() {
+  for (Link* link : peers_.by_age()) link->HeartbeatNow();
+  peers_.TouchAll();
 }
 
 // --- what is to be seen ---
@@ -184,55 +162,49 @@ void Node::RemoveLink(Now now, std::map<std::string, Link>::iterator it) {
 NodeStatus Node::Status(Now now) const {
   NodeStatus status;
   // A copy that was never complete must not be read, not even while draining.
-  status.state = !synced_    ? NodeState::kBootstrapping
-                 : draining_ ? NodeState::kDraining
-                             : NodeState::kReady;
+  status.state = !self_.synced    ? NodeState::kBootstrapping
+                 : self_.draining ? NodeState::kDraining
+                                  : NodeState::kReady;
   status.ready = serving();
-  if (draining_) {
-    status.reason = "draining";
-  } else if (!synced_) {
-    status.reason = bootstrap_.reason;
-  }
-  status.incarnation = incarnation_;
-  status.bootstrap = bootstrap_.report;
-  if (!synced_) status.bootstrap.ms = now.steady - bootstrap_.since;
-  status.hlc = hlc_.Current(now.wall);
-  status.backlog_bytes = backlog_.bytes();
+  status.reason = self_.draining ? "draining" : joiner_.reason();
+  status.incarnation = self_.incarnation;
+  status.bootstrap = joiner_.Report(now);
+  status.hlc = self_.hlc.Current(now.wall);
+  status.backlog_bytes = writes_.backlog().bytes();
   return status;
 }
 
 std::vector<PeerStatus> Node::Peers(Now now) const {
+  const Backlog& backlog = writes_.backlog();
   std::vector<PeerStatus> peers;
-  for (const Link* link : by_age_) {
+  for (const Link* link : peers_.by_age()) {
     if (link->duplicate()) continue;
+    const Run& run = link->run();
     PeerStatus status;
     status.record = link->record();
     status.legacy = link->legacy();
-    status.state = link->refused()           ? LinkState::kRefused
-                   : !link->open()           ? LinkState::kConnecting
-                   : link->legacy()          ? LinkState::kLegacy
-                   : link->restart_pending() ? LinkState::kRepairing
-                                             : LinkState::kStreaming;
-    status.acked_seq = link->held();
-    const Link::Behind behind = link->behind(backlog_);
+    status.state = link->connection().refused() ? LinkState::kRefused
+                   : !link->open()              ? LinkState::kConnecting
+                   : link->legacy()             ? LinkState::kLegacy
+                   : run.broken()               ? LinkState::kRepairing
+                                                : LinkState::kStreaming;
+    status.acked_seq = run.held();
+    const Run::Behind behind = run.behind(backlog);
     status.behind_entries = behind.entries;
     status.behind_bytes = behind.bytes;
     if (status.behind_entries > 0) {
-      const std::uint64_t next = std::max(status.acked_seq + 1, backlog_.first());
-      const WallMs oldest = WallOf(backlog_.at(next)->version().hlc);
+      const std::uint64_t next = std::max(status.acked_seq + 1, backlog.first());
+      const WallMs oldest = WallOf(backlog.at(next)->version().hlc);
       status.lag_ms = std::max<std::int64_t>(0, now.wall - oldest);
     }
-    if (const auto clock = link->clock().At(now.steady)) status.clock_ahead_ms = *clock - now.wall;
-    status.last_ack_ms_ago = link->last_ack_at() < 0 ? -1 : now.steady - link->last_ack_at();
-    status.error = link->error();
+    if (const auto clock = link->peer().clock.At(now.steady)) {
+      status.clock_ahead_ms = *clock - now.wall;
+    }
+    status.last_ack_ms_ago = run.last_ack_at() < 0 ? -1 : now.steady - run.last_ack_at();
+    status.error = link->connection().error();
     peers.push_back(std::move(status));
   }
   return peers;
-}
-
-void Node::Emit(EventKind kind, std::string peer, std::string detail,
-                std::vector<std::pair<std::string_view, std::uint64_t>> numbers) {
-  ready_.events.push_back({kind, std::move(peer), std::move(detail), std::move(numbers)});
 }
 
 }  // namespace podmirror::sync

@@ -5,12 +5,14 @@
 
 #include <cstdint>
 #include <deque>
+#include <map>
 #include <optional>
 #include <variant>
 
 #include "base/env.h"
 #include "sync/clock.h"
 #include "sync/message.h"
+#include "sync/types.h"
 
 namespace podmirror::sync {
 
@@ -41,8 +43,8 @@ struct Session {
   bool heartbeat_due = false;
   std::deque<std::variant<SumsRequest, Offer, Fetch, FragmentRequest, PushReply, FragmentReply>>
       answers_due;
-
-  bool HasNext() const { return hello_reply || ack_due || heartbeat_due || !answers_due.empty(); }
 };
+
+using SessionMap = std::map<ConnId, Session>;
 
 }  // namespace podmirror::sync

@@ -11,6 +11,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 LINE_COLUMNS = 100
 FUNCTION_LINES = 70
 FILE_LINES = 400
+CORE_FILE_LINES = 300
+CORE_FIELDS = 15
 README_LINES = 200
 POLL_MS = 20
 
@@ -121,8 +123,51 @@ def functions(text):
 def files_are_short(files):
     for path, text in files.items():
         lines = len(text.splitlines())
-        if path.startswith("src/") and lines > FILE_LINES:
+        limit = CORE_FILE_LINES if path.startswith("src/sync/") else FILE_LINES
+        if path.startswith("src/") and lines > limit:
             yield f"{path}: {lines} lines"
+
+
+def classes_of_the_core_are_small(files):
+    """Who owns more has more than one thing to do."""
+    for path, text in files.items():
+        if path.startswith("src/sync/"):
+            for name, number in fields(text):
+                if number > CORE_FIELDS:
+                    yield f"{path}: {name} has {number} fields"
+
+
+def fields(text):
+    """(header, number of fields) of each class and struct."""
+    code = re.sub(r"'(\\.|[^'\\])'", "' '", "\n".join(map(code_of, text.splitlines())))
+    blocks = []         # [header if it is a class, else None; fields]
+    statement = ""
+    for char in re.sub(r"^\s*#.*$|\b(public|private|protected):", "", code, flags=re.MULTILINE):
+        if char == "{":
+            found = re.match(r"\s*(?:template\s*<.*?>\s*)?(?:class|struct)\s+(\w+)", statement)
+            # With "=" before it, or a plain name, it is the value that a field begins with.
+            blocks.append([found and found[1], 0, statement])
+            statement = ""
+        elif char == "}" and blocks:
+            name, number, statement = blocks.pop()
+            if name:
+                yield name, number
+            value = not name and "(" not in statement and not re.match(
+                r"\s*(namespace|enum|union|extern|$)", statement)
+            statement = statement if value else ""
+        elif char == ";":
+            if blocks and blocks[-1][0] and is_field(statement):
+                blocks[-1][1] += 1
+            statement = ""
+        else:
+            statement += char
+
+
+def is_field(statement):
+    words = re.sub(r"ABSL_GUARDED_BY\(\w+\)|=.*", "", statement, flags=re.DOTALL)
+    words = re.sub(r"\w*function<[^;]*>|variant<[^;]*>", "T", words, flags=re.DOTALL).strip()
+    return "(" not in words and len(words.split()) > 1 and not re.match(
+        r"(using|static|friend|enum|class|struct|typedef|template|constexpr)\b", words)
 
 
 def headers_open_with_their_rules(files):
@@ -201,7 +246,9 @@ RULES = {
     nothing_is_left_to_do: ("src/sync/a.cpp", "// TO" "DO: later"),
     functions_are_short: (
         "src/sync/a.cpp", "namespace a {\nint F(int x) {\n" + "  x++;\n" * 69 + "}\n}\n"),
-    files_are_short: ("src/sync/a.cpp", "\n" * (FILE_LINES + 1)),
+    files_are_short: ("src/sync/a.cpp", "\n" * (CORE_FILE_LINES + 1)),
+    classes_of_the_core_are_small: (
+        "src/sync/a.h", "class A {\n  int F();\n" + "  B<int, int> b_{1};\n" * 15 + " int c_;\n};"),
     headers_open_with_their_rules: ("src/sync/a.h", "#pragma once\n"),
     sources_are_built: ("src/sync/a.cpp", ""),
     tests_do_not_wait_by_sleeping: ("tests/unit/a.cpp", "std::this_thread::sleep_for(200ms);"),

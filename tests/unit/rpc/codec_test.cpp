@@ -194,8 +194,8 @@ TEST_CASE("what a message says is in the right place") {
 
   const auto beat = FromBytes(Bytes(sync::Heartbeat{1, 2, 3, 4, true, false}));
   const auto& heartbeat = std::get<sync::Heartbeat>(**beat);
-  CHECK(heartbeat.reached == 2);
-  CHECK(heartbeat.reach == 3);
+  CHECK(heartbeat.contact == 2);
+  CHECK(heartbeat.bound == 3);
   CHECK(heartbeat.purge_floor == 4);
 }
 

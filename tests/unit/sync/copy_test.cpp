@@ -1,7 +1,7 @@
 #include <catch2/catch.hpp>
 #include <map>
 
-#include "sync/repair.h"
+#include "sync/answers.h"
 #include "sync/repair_testing.h"
 
 namespace podmirror::sync {

@@ -155,11 +155,11 @@ TEST_CASE("completed passes move the floor on") {
 TEST_CASE("the floor goes no further than a peer in contact can follow") {
   Fixture f;
   f.List({2});
-  f.peer.reach = f.node.cache.purge_floor();
+  f.peer.bound = f.node.cache.purge_floor();
   const ConnId conn = f.Connect();
   f.Serve(conn, 2 * kHour);
   CHECK(f.node.cache.Stats().tombstones == 1);
-  f.peer.reach = std::numeric_limits<std::uint64_t>::max();
+  f.peer.bound = std::numeric_limits<std::uint64_t>::max();
   f.Serve(conn, kHour / 8);
   CHECK(f.node.cache.Stats().tombstones == 0);
 }
@@ -168,20 +168,20 @@ TEST_CASE("the floor goes no further than a peer in contact can follow") {
 TEST_CASE("the floor goes no further than the peer's own passes had come when we last met it") {
   Fixture f;
   f.List({2});
-  const std::uint64_t reached = HlcOf(f.node.env.now().wall - 1);
-  f.peer.reached = reached;
+  const std::uint64_t contact = HlcOf(f.node.env.now().wall - 1);
+  f.peer.contact = contact;
   const ConnId conn = f.Connect();
   f.Serve(conn, 10 * kStep);
   f.node.driver.Closed(conn, {Code::kUnavailable, "reset"});
   f.node.Run(3 * kHour, kStep);
-  CHECK(f.node.cache.purge_floor() <= reached);
+  CHECK(f.node.cache.purge_floor() <= contact);
   CHECK(f.node.cache.Stats().tombstones == 1);
 }
 
 TEST_CASE("a peer's higher floor is taken over with the next pass, whoever else cannot follow") {
   Fixture f;
   FakePeer third(3, f.node);
-  third.reach = 0;
+  third.bound = 0;
   f.List({2, 3});
   const ConnId conn = f.Connect();
   const ConnId other = third.Open(f.node);

@@ -1,4 +1,4 @@
-// Random pairs of caches, and what a pass promises of them (see sync/repair.h).
+// Random pairs of caches, and what a pass promises of them (see sync/pass.h).
 #include <array>
 #include <catch2/catch.hpp>
 #include <map>

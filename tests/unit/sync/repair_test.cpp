@@ -1,9 +1,8 @@
-#include "sync/repair.h"
-
 #include <catch2/catch.hpp>
 #include <map>
 #include <random>
 
+#include "sync/pass.h"
 #include "sync/repair_testing.h"
 
 namespace podmirror::sync {
@@ -264,7 +263,7 @@ TEST_CASE("replies out of turn or of another pass change nothing") {
   Cache a;
   Cache b;
   b.Merge(Put("k", 5), kNow);
-  Pass pass(7, 0, 0, 0, 0, false);
+  Pass pass(PassStart{7});
   pass.OnSums(AnswerSums(b, {7, {}}), a);  // not asked yet
   CHECK(pass.HasNext());
   const std::optional<Message> request = pass.Next(a);
@@ -295,7 +294,7 @@ struct Offered {
 
   const std::vector<std::string> keys = KeysOfBucket(9, 3);
   Cache cache;
-  Pass pass{1, kNow, 0, 0, 0, true};
+  Pass pass{PassStart{1, kNow, 0, 0, 0, true}};
   OfferReply reply;
 };
 

@@ -15,7 +15,9 @@
 
 #include "cache/cache.h"
 #include "cache/cache_testing.h"
-#include "sync/repair.h"
+#include "sync/answers.h"
+#include "sync/keyed.h"
+#include "sync/pass.h"
 
 namespace podmirror::sync {
 
@@ -108,7 +110,7 @@ inline void ExchangeLarge(Pass& pass, Cache& asker, Cache& answerer, const Weath
 inline Traffic RunPass(Cache& asker, Cache& answerer, const Weather& weather = {},
                        std::uint64_t id = 1) {
   Traffic traffic;
-  Pass pass(id, UINT64_MAX, 0, answerer.purge_floor(), 0, weather.fragments);
+  Pass pass(PassStart{id, UINT64_MAX, 0, answerer.purge_floor(), 0, weather.fragments});
   while (std::optional<Message> request = pass.Next(asker)) {
     if (pass.HasNext() || ++traffic.requests > 10'000) FAIL("the pass does not end");
     weather.between();

@@ -202,8 +202,8 @@ struct FakePeer {
     }
     if (std::holds_alternative<Heartbeat>(message)) {
       return Heartbeat{HlcOf(node.env.now().wall),
-                       reached,
-                       reach,
+                       contact,
+                       bound,
                        intro.purge_floor,
                        intro.synced,
                        link_open,
@@ -242,8 +242,8 @@ struct FakePeer {
   bool link_open = true;
   bool draining = false;
   // As its heartbeats tell.
-  std::uint64_t reached = std::numeric_limits<std::uint64_t>::max();
-  std::uint64_t reach = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t contact = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t bound = std::numeric_limits<std::uint64_t>::max();
 };
 
 }  // namespace podmirror::sync

@@ -1,0 +1,50 @@
+#include "sync/drain.h"
+
+namespace podmirror::sync {
+
+void Drain::Begin(Now now) {
+  self_.draining = true;
+  began_at_ = now.steady;
+  self_.Emit(EventKind::kDraining, {});
+  HandOver(now);
+  for (Link* link : peers_.by_age()) link->connection().RetryNow();
+}
+
+void Drain::HandOver(Now now) {
+  if (!self_.draining) return;
+  hlc_ = self_.hlc.Next(now.wall);
+  for (Link* link : peers_.by_age()) link->passes().Want();
+}
+
+bool Drain::Done(Now now) const {
+  // An unsynced node has accepted nothing that anybody would lack.
+  if (!self_.synced) return true;
+  bool flushed = true;
+  bool any_open = false;
+  bool any_v1 = false;
+  bool any_stays = false;  // does not drain itself
+  bool passed = false;
+  bool passed_to_one_that_stays = false;
+  bool may_come = false;  // somebody whom we do not reach now, but may yet
+  for (const Link* link : peers_.by_age()) {
+    if (link->duplicate() || link->connection().refused()) continue;
+    if (!link->open()) {
+      may_come = may_come || !link->connection().Gone(began_at_, now.steady);
+      continue;
+    }
+    // What a run that restarted has left out, the pass with whoever is synced hands over.
+    flushed = flushed && (link->run().broken() || link->run().Flushed(writes_.backlog()));
+    any_open = true;
+    any_v1 = any_v1 || !link->legacy();
+    const bool stays = !link->legacy() && !link->peer().draining;
+    const bool has_passed = link->passes().contact() >= hlc_;
+    any_stays = any_stays || stays;
+    passed = passed || has_passed;
+    passed_to_one_that_stays = passed_to_one_that_stays || (has_passed && stays);
+  }
+  // One that has everything brings it to the others. With nobody at hand we go on trying.
+  if (!any_open) return !may_come;
+  return flushed && (any_stays ? passed_to_one_that_stays : passed || !any_v1);
+}
+
+}  // namespace podmirror::sync

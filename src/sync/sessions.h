@@ -1,0 +1,59 @@
+// Sessions are the streams that peers opened to us. What a peer asks on one is answered when the
+// stream has room for it; what is to be answered waits in a short queue.
+// Thread safety: none; belongs to the Node.
+// Invariant: a stream that broke the protocol is closed, and has no session any more.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <variant>
+#include <vector>
+
+#include "base/env.h"
+#include "sync/answers.h"
+#include "sync/message.h"
+#include "sync/peers.h"
+#include "sync/self.h"
+#include "sync/session.h"
+
+namespace podmirror::sync {
+
+// What is to be sent next on a stream: a message, a question to be answered from the cache, or
+// nothing.
+using Outgoing = std::variant<std::monostate, Message, Question>;
+
+class Sessions {
+ public:
+  Sessions(Self& self, Peers& peers) : self_(self), peers_(peers) {}
+
+  ConnId Accept(Now now);
+  // Null when there is none.
+  Session* Find(ConnId conn);
+  const SessionMap& all() const { return sessions_; }
+  // The stream is gone. What the peer wrote meanwhile may be missing here until a pass with it.
+  void End(ConnId conn);
+  // The peer broke the protocol, or was silent for too long.
+  void Close(ConnId conn);
+
+  // A message other than Hello and Heartbeat, its entries merged. dead: as Node::Received.
+  // False: it broke the protocol.
+  bool OnMessage(Session& session, const Message& message, const std::vector<std::uint32_t>& dead);
+  // A fragment has been taken; `reply` tells how far. False: too much is unanswered.
+  bool OnFragment(Session& session, const FragmentReply& reply);
+
+  // beat: makes a heartbeat.
+  Outgoing Next(Session& session, const std::function<Heartbeat()>& beat, Now now);
+  // Closes those that are silent.
+  void Step(Now now);
+
+ private:
+  void OnBatch(Session& session, const Batch& batch, const std::vector<std::uint32_t>& dead);
+  // Whether as many joiners copy from us as may at a time, beside this one.
+  bool Busy(const Session& session, Now now) const;
+
+  Self& self_;
+  Peers& peers_;
+  SessionMap sessions_;
+};
+
+}  // namespace podmirror::sync

@@ -1,0 +1,135 @@
+#include "sync/writes.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "sync/legacy_pass.h"
+
+namespace podmirror::sync {
+namespace {
+
+// What an entry costs beside key and value, for the decision whether a write may grow the cache.
+constexpr std::uint64_t kEntryOverhead = 64;
+
+// 0 = never. A time to live that ends beyond the end of time ends there.
+WallMs ExpiryOf(WallMs now, std::int64_t ttl_ms) {
+  constexpr WallMs kLast = std::numeric_limits<WallMs>::max();
+  if (ttl_ms <= 0) return 0;
+  return ttl_ms > kLast - now ? kLast : now + ttl_ms;
+}
+
+}  // namespace
+
+std::uint64_t Writes::Grows(const WriteItem& item) const {
+  const EntryRef held = self_.cache.Peek(item.type, item.key);
+  const std::uint64_t needs =
+      kEntryOverhead + item.key.size() + (item.remove ? 0 : item.value.size());
+  const std::uint64_t has = held ? kEntryOverhead + held->key().size() + held->value().size() : 0;
+  return needs > has ? needs - has : 0;
+}
+
+WriteRefusal Writes::Refuses(std::span<const WriteItem> items) const {
+  if (self_.draining) return WriteRefusal::kDraining;
+  if (!self_.synced) return WriteRefusal::kNotReady;
+  const std::uint64_t limit = self_.options.max_memory;
+  if (limit == 0) return WriteRefusal::kNone;
+  std::uint64_t growth = 0;
+  for (const WriteItem& item : items) growth += Grows(item);
+  const bool fits = growth == 0 || self_.cache.memory_bytes() + growth <= limit;
+  return fits ? WriteRefusal::kNone : WriteRefusal::kOutOfMemory;
+}
+
+std::vector<EntryRef> Writes::Apply(std::span<const WriteItem> items, WallMs expired_by, Now now) {
+  std::vector<EntryRef> entries;
+  entries.reserve(items.size());
+  for (const WriteItem& item : items) {
+    const Version version{self_.hlc.Next(now.wall), self_.incarnation};
+    entries.push_back(item.remove ? Entry::MakeTombstone(item.type, item.key, version)
+                                  : Entry::Make(item.type, item.key, item.value, version,
+                                                ExpiryOf(now.wall, item.ttl_ms)));
+  }
+  self_.cache.MergeAll(entries, expired_by);
+  return entries;
+}
+
+WriteRefusal Writes::Write(std::span<const WriteItem> items, const WriteOptions& options,
+                           WriteDone done, WallMs expired_by, Now now) {
+  if (const WriteRefusal refusal = Refuses(items); refusal != WriteRefusal::kNone) return refusal;
+  if (items.empty()) {  // nothing to be acknowledged
+    const auto peers = static_cast<std::uint32_t>(Counted(items).size());
+    self_.ready.completions.emplace_back(std::move(done),
+                                         WriteOutcome{options.ack, true, peers, peers, {}, {}});
+    return WriteRefusal::kNone;
+  }
+  std::vector<EntryRef> entries = Apply(items, expired_by, now);
+  const Version version = entries.back()->version();
+  const std::uint64_t first = backlog_.last() + 1;
+  for (EntryRef& entry : entries) backlog_.Append(std::move(entry));
+  for (Link* link : peers_.by_age()) {
+    if (link->BatchDue(backlog_)) self_.ready.wakes.push_back(link->conn());
+  }
+  waiters_.Add(first, backlog_.last(), version, options, now.steady, Counted(items),
+               std::move(done), self_.ready.completions);
+  return WriteRefusal::kNone;
+}
+
+WriteRefusal Writes::WriteLocal(std::span<const WriteItem> items, WallMs expired_by, Now now) {
+  if (const WriteRefusal refusal = Refuses(items); refusal != WriteRefusal::kNone) return refusal;
+  Apply(items, expired_by, now);
+  return WriteRefusal::kNone;
+}
+
+std::vector<Waiters::Peer> Writes::Counted(std::span<const WriteItem> items) const {
+  // A legacy peer can be told neither a delete nor a value that is not UTF-8, and may not take a
+  // large one, so it cannot acknowledge a write that holds one of these.
+  const auto tellable = [&] {
+    return std::all_of(items.begin(), items.end(), [](const WriteItem& item) {
+      return !item.remove && IsUtf8(item.value) &&
+             item.key.size() + item.value.size() + kEntryOverhead <= kLegacyRequestBytes;
+    });
+  };
+  std::vector<Waiters::Peer> peers;
+  peers.reserve(peers_.by_age().size());
+  for (const Link* link : peers_.by_age()) {
+    if (link->duplicate() || link->foreign() || (link->legacy() && !tellable())) continue;
+    peers.push_back({link->id(), link->record().name, link->connection().reachable()});
+  }
+  return peers;
+}
+
+void Writes::Credit(const Link& link, std::uint64_t first, std::uint64_t last) {
+  if (first > last) return;
+  waiters_.Acked(link.id(), first, last, link.run().missing(), self_.ready.completions);
+}
+
+// A write that the peer refused as dead stands here until a pass drops it: it is not there.
+void Writes::OnAck(Link& link, const Ack& ack, Now now) {
+  Run& run = link.run();
+  const std::uint64_t before = run.acked();
+  std::vector<std::uint64_t> dead;
+  for (const std::uint32_t place : ack.dead) dead.push_back(run.NumberOf(place));
+  if (!run.OnAck(ack.seq, now.steady)) return;
+  for (const std::uint64_t number : dead) {
+    waiters_.Refused(link.id(), number, self_.ready.completions);
+  }
+  Credit(link, before + 1, run.acked());
+}
+
+bool Writes::OnFragmentReply(Link& link, const FragmentReply& reply, Now now) {
+  LargeWrites& large = link.run().large();
+  const std::uint64_t number = large.sending();
+  const Transfer::Step step = large.OnReply(reply, now.steady);
+  if (step == Transfer::Step::kDone) {
+    if (reply.dead) waiters_.Refused(link.id(), number, self_.ready.completions);
+    Credit(link, number, link.run().acked());
+  }
+  return step != Transfer::Step::kBroken;
+}
+
+void Writes::Lost(const Link& link) {
+  if (link.connection().reachable()) return;
+  waiters_.Unreachable(link.id(), self_.ready.completions);
+}
+
+}  // namespace podmirror::sync
