@@ -16,7 +16,7 @@ void Connection::Opened(SteadyMs now) {
 
 void Connection::Accepted(bool legacy, SteadyMs now) {
   phase_ = Phase::kOpen;
-  legacy_ = legacy;
+  legacy_ = was_legacy_ = legacy;
   duplicate_ = false;
   refusal_ = RefusalReason::kNone;
   error_.clear();

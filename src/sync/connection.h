@@ -31,6 +31,8 @@ class Connection {
   ConnId conn() const { return conn_; }  // 0 while kWaiting
   // It speaks hellorpc.Sync, or is to be tried with that next.
   bool legacy() const { return legacy_; }
+  // It did so when it was last open.
+  bool was_legacy() const { return was_legacy_; }
   // Met through another address, this is our own process or a peer that another link serves: not a
   // peer of its own.
   bool duplicate() const { return duplicate_; }
@@ -75,6 +77,7 @@ class Connection {
   Phase phase_ = Phase::kWaiting;
   ConnId conn_ = 0;
   bool legacy_ = false;
+  bool was_legacy_ = false;
   bool duplicate_ = false;
   RefusalReason refusal_ = RefusalReason::kNone;
   std::string error_;

@@ -25,15 +25,19 @@ bool Drain::Done(Now now) const {
   bool any_stays = false;  // does not drain itself
   bool passed = false;
   bool passed_to_one_that_stays = false;
-  bool may_come = false;  // somebody whom we do not reach now, but may yet
+  bool may_come = false;    // somebody whom we do not reach now, but may yet
+  bool old_untold = false;  // an old service that has not been told all, and may yet
   for (const Link* link : peers_.by_age()) {
     if (link->duplicate() || link->connection().refused()) continue;
     if (!link->open()) {
-      may_come = may_come || !link->connection().Gone(began_at_, now.steady);
+      const bool gone = link->connection().Gone(began_at_, now.steady);
+      may_come = may_come || !gone;
+      old_untold = old_untold || (!gone && link->connection().was_legacy());
       continue;
     }
     // What a run that restarted has left out, the pass with whoever is synced hands over.
     flushed = flushed && (link->run().broken() || link->run().Flushed(writes_.backlog()));
+    old_untold = old_untold || (link->legacy() && link->passes().told() < hlc_);
     any_open = true;
     any_v1 = any_v1 || !link->legacy();
     const bool stays = !link->legacy() && !link->peer().draining;
@@ -42,9 +46,11 @@ bool Drain::Done(Now now) const {
     passed = passed || has_passed;
     passed_to_one_that_stays = passed_to_one_that_stays || (has_passed && stays);
   }
-  // One that has everything brings it to the others. With nobody at hand we go on trying.
+  // With nobody at hand we go on trying. One of ours that has everything brings it to the others.
+  // An old service does not: without one of ours, each has to be told what others have left to us.
   if (!any_open) return !may_come;
-  return flushed && (any_stays ? passed_to_one_that_stays : passed || !any_v1);
+  if (any_stays) return flushed && passed_to_one_that_stays;
+  return flushed && (any_v1 ? passed : !old_untold);
 }
 
 }  // namespace podmirror::sync

@@ -43,7 +43,18 @@ class LinkPasses {
   // begun_seq: the last number of our backlog. peer: as it is now.
   void Begin(std::uint64_t id, std::uint64_t hlc, std::uint64_t begun_seq, const PeerState& peer,
              SteadyMs now);
-  void BeginLegacy(std::uint64_t id) { legacy_.emplace(id); }
+  void BeginLegacy(std::uint64_t id, std::uint64_t hlc) {
+    legacy_.emplace(id);
+    legacy_begun_ = hlc;
+    wanted_ = false;
+  }
+  void EndLegacy(SteadyMs next_at) {
+    told_ = legacy_begun_;
+    Abandon(next_at);
+  }
+  // Our hlc when the last complete pass with it began that was one for a legacy peer: it has been
+  // told what we held then. 0 = none yet.
+  std::uint64_t told() const { return told_; }
   bool Stuck(SteadyMs now) const { return pass_ && now - progress_at_ > kStuckMs; }
   void Progress(SteadyMs now) { progress_at_ = now; }
   // The run restarted: only a pass that begins from now on brings what that left out.
@@ -79,6 +90,8 @@ class LinkPasses {
 
   std::optional<Pass> pass_;
   std::optional<LegacyPass> legacy_;  // with a peer that speaks hellorpc.Sync, in place of pass_
+  std::uint64_t legacy_begun_ = 0;
+  std::uint64_t told_ = 0;
   bool mends_ = false;
   bool checks_ = false;  // nothing has spoiled the check since the present pass began
   SteadyMs begun_at_ = 0;

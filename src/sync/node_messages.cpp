@@ -209,6 +209,7 @@ void Node::OnHelloReply(Now now, Link& link, const HelloReply& reply) {
   }
   self_.hlc.Observe(reply.self.hlc);
   link.Accept(reply, writes_.backlog(), now.steady);
+  if (reply.legacy) writes_.Legacy(link);
   clocks_.Agree(link.peer().clock, now);
   self_.Emit(EventKind::kPeerConnected, link.record().name,
              reply.legacy ? "hellorpc" : "podmirror.v1");

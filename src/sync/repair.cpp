@@ -75,12 +75,14 @@ void Repair::TellDropped(const Link& link) {
 void Repair::StepLegacy(Link& link, Now now) {
   LinkPasses& passes = link.passes();
   if (!passes.legacy()) {
-    if (passes.Due(now.steady) && OldestSynced()) passes.BeginLegacy(next_pass_++);
+    if (passes.Due(now.steady) && OldestSynced()) {
+      passes.BeginLegacy(next_pass_++, self_.hlc.Next(now.wall));
+    }
     return;
   }
   if (!passes.legacy()->done()) return;
   const std::uint64_t sent = passes.legacy()->sent();
-  passes.Abandon(NextAt(now));
+  passes.EndLegacy(NextAt(now));
   if (sent == 0) return;
   self_.Emit(EventKind::kRepairDone, link.record().name, "hellorpc", {{"sent", sent}});
 }

@@ -19,9 +19,10 @@ bool Run::Continue(bool met, bool fragments, const Backlog& backlog) {
 void Run::ContinueLegacy(bool met, const Backlog& backlog) {
   fragments_ = false;
   in_flight_ = 0;
-  cursor_ = std::max(met ? acked_ + 1 : backlog.last() + 1, backlog.first());
+  const std::uint64_t next = met ? acked_ + 1 : backlog.last() + 1;
+  cursor_ = std::max(next, backlog.first());
   large_.Clear();
-  start_ = cursor_;
+  if (!met || cursor_ != next) start_ = cursor_;
   acked_ = cursor_ - 1;
   broken_ = false;
 }

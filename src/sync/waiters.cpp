@@ -34,18 +34,16 @@ WriteOutcome Waiters::Waiter::Outcome() const {
   outcome.met = Met();
   outcome.peers = acked + static_cast<std::uint32_t>(pending.size());
   outcome.acked = acked;
-  outcome.version = version;
+  outcome.version = write.version;
   outcome.pending.reserve(pending.size());
   for (const Peer& peer : pending) outcome.pending.push_back(peer.name);
   return outcome;
 }
 
-void Waiters::Add(std::uint64_t first, std::uint64_t seq, Version version,
-                  const WriteOptions& options, SteadyMs now, std::vector<Peer> peers,
-                  WriteDone done, Completions& out) {
-  Waiter waiter{.first = first,
+void Waiters::Add(const Write& write, const WriteOptions& options, SteadyMs now,
+                  std::vector<Peer> peers, WriteDone done, Completions& out) {
+  Waiter waiter{.write = write,
                 .level = options.ack,
-                .version = version,
                 .deadline = now + options.timeout_ms,
                 .pending = std::move(peers),
                 .done = std::move(done)};
@@ -54,7 +52,7 @@ void Waiters::Add(std::uint64_t first, std::uint64_t seq, Version version,
     out.emplace_back(std::move(waiter.done), std::move(outcome));
     return;
   }
-  waiters_.emplace(seq, std::move(waiter));
+  waiters_.emplace(write.last, std::move(waiter));
 }
 
 Waiters::Map::iterator Waiters::Settle(Map::iterator it, Completions& out) {
@@ -64,11 +62,13 @@ Waiters::Map::iterator Waiters::Settle(Map::iterator it, Completions& out) {
   return waiters_.erase(it);
 }
 
-void Waiters::Acked(const std::string& peer, std::uint64_t first, std::uint64_t last,
-                    const std::set<std::uint64_t>& missing, Completions& out) {
-  for (auto it = waiters_.lower_bound(first); it != waiters_.end() && it->first <= last;) {
-    const auto hole = missing.lower_bound(it->second.first);
-    if (hole != missing.end() && *hole <= it->first) {
+void Waiters::Acked(const std::string& peer, const Held& held, std::uint64_t first,
+                    Completions& out) {
+  for (auto it = waiters_.lower_bound(first); it != waiters_.end() && it->first <= held.last;) {
+    const std::uint64_t begin = it->second.write.first;
+    const auto hole = held.missing.lower_bound(begin);
+    const bool holed = hole != held.missing.end() && *hole <= it->first;
+    if (begin < held.start || holed) {
       ++it;
       continue;
     }
@@ -85,7 +85,7 @@ void Waiters::Acked(const std::string& peer, std::uint64_t first, std::uint64_t 
 
 void Waiters::Refused(const std::string& peer, std::uint64_t number, Completions& out) {
   const auto it = waiters_.lower_bound(number);
-  if (it == waiters_.end() || it->second.first > number) return;
+  if (it == waiters_.end() || it->second.write.first > number) return;
   for (Peer& candidate : it->second.pending) {
     if (candidate.id != peer) continue;
     candidate.refused = true;
@@ -98,6 +98,16 @@ void Waiters::Unreachable(const std::string& peer, Completions& out) {
   for (auto it = waiters_.begin(); it != waiters_.end();) {
     for (Peer& candidate : it->second.pending) {
       if (candidate.id == peer) candidate.reachable = false;
+    }
+    it = Settle(it, out);
+  }
+}
+
+void Waiters::Legacy(const std::string& peer, Completions& out) {
+  for (auto it = waiters_.begin(); it != waiters_.end();) {
+    if (!it->second.write.legacy_takes) {
+      std::erase_if(it->second.pending,
+                    [&](const Peer& candidate) { return candidate.id == peer; });
     }
     it = Settle(it, out);
   }

@@ -31,19 +31,31 @@ class Waiters {
   // More writes than this do not wait: they end at once as not met.
   static constexpr std::size_t kMaxWaiters = 65536;
 
-  // A write of the numbers first..seq; `peers` are those counted, oldest first. Ends at once when
-  // nothing is to be waited for.
-  void Add(std::uint64_t first, std::uint64_t seq, Version version, const WriteOptions& options,
-           SteadyMs now, std::vector<Peer> peers, WriteDone done, Completions& out);
+  // One write, for Add.
+  struct Write {
+    std::uint64_t first = 0;  // its numbers
+    std::uint64_t last = 0;
+    Version version;
+    bool legacy_takes = true;  // an old service can be told it: see Writes
+  };
+  // `peers` are those counted, oldest first. Ends at once when nothing is to be waited for.
+  void Add(const Write& write, const WriteOptions& options, SteadyMs now, std::vector<Peer> peers,
+           WriteDone done, Completions& out);
 
   // The peer does not take the write of this number: it stays pending, and is not waited for.
   void Refused(const std::string& peer, std::uint64_t number, Completions& out);
-  // The peer holds every write up to `last`, but those that are `missing`; up to first - 1 that has
-  // been told before.
-  void Acked(const std::string& peer, std::uint64_t first, std::uint64_t last,
-             const std::set<std::uint64_t>& missing, Completions& out);
+  // What a peer holds: the writes start..last, but for those that are missing.
+  struct Held {
+    std::uint64_t start = 0;
+    std::uint64_t last = 0;
+    const std::set<std::uint64_t>& missing;
+  };
+  // That has been told before of those up to first - 1.
+  void Acked(const std::string& peer, const Held& held, std::uint64_t first, Completions& out);
   // The peer is not waited for any more; it stays pending.
   void Unreachable(const std::string& peer, Completions& out);
+  // It turned out to be an old service: it does not count for what it cannot be told.
+  void Legacy(const std::string& peer, Completions& out);
   // The peer left the set: it does not count any more.
   void Removed(const std::string& peer, Completions& out);
   // Ends what has waited long enough.
@@ -55,9 +67,8 @@ class Waiters {
 
  private:
   struct Waiter {
-    std::uint64_t first;  // of its numbers; the last one is the key
+    Write write;
     AckLevel level;
-    Version version;
     SteadyMs deadline;
     std::uint32_t acked = 0;
     std::vector<Peer> pending;

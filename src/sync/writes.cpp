@@ -19,6 +19,15 @@ WallMs ExpiryOf(WallMs now, std::int64_t ttl_ms) {
   return ttl_ms > kLast - now ? kLast : now + ttl_ms;
 }
 
+// An old service can be told neither a delete nor a value that is not UTF-8, and may not take a
+// large one: it cannot acknowledge a write that holds one of these.
+bool LegacyTakes(std::span<const WriteItem> items) {
+  return std::all_of(items.begin(), items.end(), [](const WriteItem& item) {
+    return !item.remove && IsUtf8(item.value) &&
+           item.key.size() + item.value.size() + kEntryOverhead <= kLegacyRequestBytes;
+  });
+}
+
 }  // namespace
 
 std::uint64_t Writes::Grows(const WriteItem& item) const {
@@ -57,20 +66,20 @@ WriteRefusal Writes::Write(std::span<const WriteItem> items, const WriteOptions&
                            WriteDone done, WallMs expired_by, Now now) {
   if (const WriteRefusal refusal = Refuses(items); refusal != WriteRefusal::kNone) return refusal;
   if (items.empty()) {  // nothing to be acknowledged
-    const auto peers = static_cast<std::uint32_t>(Counted(items).size());
+    const auto peers = static_cast<std::uint32_t>(Counted(true).size());
     self_.ready.completions.emplace_back(std::move(done),
                                          WriteOutcome{options.ack, true, peers, peers, {}, {}});
     return WriteRefusal::kNone;
   }
   std::vector<EntryRef> entries = Apply(items, expired_by, now);
-  const Version version = entries.back()->version();
-  const std::uint64_t first = backlog_.last() + 1;
+  const Waiters::Write write{backlog_.last() + 1, backlog_.last() + items.size(),
+                             entries.back()->version(), LegacyTakes(items)};
   for (EntryRef& entry : entries) backlog_.Append(std::move(entry));
   for (Link* link : peers_.by_age()) {
     if (link->BatchDue(backlog_)) self_.ready.wakes.push_back(link->conn());
   }
-  waiters_.Add(first, backlog_.last(), version, options, now.steady, Counted(items),
-               std::move(done), self_.ready.completions);
+  waiters_.Add(write, options, now.steady, Counted(write.legacy_takes), std::move(done),
+               self_.ready.completions);
   return WriteRefusal::kNone;
 }
 
@@ -80,27 +89,22 @@ WriteRefusal Writes::WriteLocal(std::span<const WriteItem> items, WallMs expired
   return WriteRefusal::kNone;
 }
 
-std::vector<Waiters::Peer> Writes::Counted(std::span<const WriteItem> items) const {
-  // A legacy peer can be told neither a delete nor a value that is not UTF-8, and may not take a
-  // large one, so it cannot acknowledge a write that holds one of these.
-  const auto tellable = [&] {
-    return std::all_of(items.begin(), items.end(), [](const WriteItem& item) {
-      return !item.remove && IsUtf8(item.value) &&
-             item.key.size() + item.value.size() + kEntryOverhead <= kLegacyRequestBytes;
-    });
-  };
+std::vector<Waiters::Peer> Writes::Counted(bool legacy_takes) const {
   std::vector<Waiters::Peer> peers;
   peers.reserve(peers_.by_age().size());
   for (const Link* link : peers_.by_age()) {
-    if (link->duplicate() || link->foreign() || (link->legacy() && !tellable())) continue;
-    peers.push_back({link->id(), link->record().name, link->connection().reachable()});
+    // One that was an old service counts as such until it is met as one of ours.
+    const Connection& connection = link->connection();
+    const bool legacy = link->legacy() || (!link->open() && connection.was_legacy());
+    if (link->duplicate() || link->foreign() || (legacy && !legacy_takes)) continue;
+    peers.push_back({link->id(), link->record().name, connection.reachable()});
   }
   return peers;
 }
 
-void Writes::Credit(const Link& link, std::uint64_t first, std::uint64_t last) {
-  if (first > last) return;
-  waiters_.Acked(link.id(), first, last, link.run().missing(), self_.ready.completions);
+void Writes::Covered(const Link& link) {
+  const Run& run = link.run();
+  waiters_.Acked(link.id(), {1, run.covered(), run.missing()}, 1, self_.ready.completions);
 }
 
 // A write that the peer refused as dead stands here until a pass drops it: it is not there.
@@ -113,7 +117,8 @@ void Writes::OnAck(Link& link, const Ack& ack, Now now) {
   for (const std::uint64_t number : dead) {
     waiters_.Refused(link.id(), number, self_.ready.completions);
   }
-  Credit(link, before + 1, run.acked());
+  waiters_.Acked(link.id(), {run.start(), run.acked(), run.missing()}, before + 1,
+                 self_.ready.completions);
 }
 
 bool Writes::OnFragmentReply(Link& link, const FragmentReply& reply, Now now) {
@@ -122,7 +127,9 @@ bool Writes::OnFragmentReply(Link& link, const FragmentReply& reply, Now now) {
   const Transfer::Step step = large.OnReply(reply, now.steady);
   if (step == Transfer::Step::kDone) {
     if (reply.dead) waiters_.Refused(link.id(), number, self_.ready.completions);
-    Credit(link, number, link.run().acked());
+    const Run& run = link.run();
+    waiters_.Acked(link.id(), {run.start(), run.acked(), run.missing()}, number,
+                   self_.ready.completions);
   }
   return step != Transfer::Step::kBroken;
 }

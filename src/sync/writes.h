@@ -35,7 +35,9 @@ class Writes {
   // A reply to a fragment of a large write. False: it broke the protocol.
   bool OnFragmentReply(Link& link, const FragmentReply& reply, Now now);
   // A complete pass has shown that the peer holds what it covers.
-  void Covered(const Link& link) { Credit(link, 1, link.run().covered()); }
+  void Covered(const Link& link);
+  // The peer was met as an old service: it cannot be told all that waits for it.
+  void Legacy(const Link& link) { waiters_.Legacy(link.id(), self_.ready.completions); }
   // The stream of this link is lost.
   void Lost(const Link& link);
   // It does not count any more.
@@ -50,8 +52,7 @@ class Writes {
   std::uint64_t Grows(const WriteItem& item) const;
   WriteRefusal Refuses(std::span<const WriteItem> items) const;
   std::vector<EntryRef> Apply(std::span<const WriteItem> items, WallMs expired_by, Now now);
-  std::vector<Waiters::Peer> Counted(std::span<const WriteItem> items) const;
-  void Credit(const Link& link, std::uint64_t first, std::uint64_t last);
+  std::vector<Waiters::Peer> Counted(bool legacy_takes) const;
 
   Self& self_;
   Peers& peers_;

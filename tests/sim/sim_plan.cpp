@@ -8,13 +8,15 @@
 namespace podmirror::sim {
 namespace {
 
-// Of twenty seeds, so many tell each story. The others (static, old, cold) are told by --story
-// alone, for their checkers still report what is none.
-constexpr std::array<std::pair<Story, std::uint64_t>, 5> kShares = {{{Story::kClocks, 2},
+// Of twenty seeds, so many tell each story; the others that of faults.
+constexpr std::array<std::pair<Story, std::uint64_t>, 8> kShares = {{{Story::kClocks, 2},
                                                                      {Story::kLone, 1},
                                                                      {Story::kSlowWays, 1},
                                                                      {Story::kDrain, 1},
-                                                                     {Story::kForeign, 1}}};
+                                                                     {Story::kForeign, 1},
+                                                                     {Story::kStatic, 1},
+                                                                     {Story::kOld, 1},
+                                                                     {Story::kCold, 1}}};
 
 Story DrawStory(SimTime& chance, const RunOptions& options) {
   std::uint64_t drawn = chance.Below(20);

@@ -9,8 +9,7 @@ namespace podmirror::sim {
 namespace {
 
 constexpr std::size_t kMaxFailures = 10;
-constexpr SteadyMs kUnheard = 2500;                       // heartbeats come each second
-constexpr SteadyMs kUnnoticed = sync::kSilenceMs + 1000;  // then a silent peer is called lost
+constexpr SteadyMs kUnheard = 2500;    // heartbeats come each second
 constexpr SteadyMs kLeaving = 12'000;  // from being cut off to being missed, at most
 
 std::uint64_t WriteHash(Version version, std::string_view value) {

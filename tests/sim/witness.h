@@ -39,6 +39,8 @@ inline std::string NameOf(const Process& process) { return "pod-" + std::to_stri
 
 // Clocks no further apart agree on what has expired, after that.
 inline constexpr WallMs kAgreeing = 5000;
+// A peer that is silent for so long is called lost.
+inline constexpr SteadyMs kUnnoticed = sync::kSilenceMs + 1000;
 
 // Every entry of a cache, tombstones included.
 template <typename Visit>

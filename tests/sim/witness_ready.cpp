@@ -120,20 +120,26 @@ void Witness::CheckHeard(Process& process) {
   }
 }
 
-// Without records, most of those listed have to be in reach, itself counted.
+// Without records, most of those listed have to be in reach, itself counted. One that is gone is in
+// reach until its silence has been noticed.
 void Witness::CheckMost(const Process& process) {
   if (!options_.static_peers) return;
   const Record& record = Of(process);
-  std::size_t reached = 1;
-  for (const auto& [id, since] : record.told) {
-    const Process* const peer = Named(id);
-    if (peer == nullptr) continue;
+  const std::string own = world_.IdOf(process);
+  const std::size_t listed = record.told.size() + (record.told.contains(own) ? 0 : 1);
+  std::set<std::string> reached{own};
+  for (const auto& peer : world_.processes()) {
+    const std::string id = world_.IdOf(*peer);
+    if (!record.told.contains(id)) continue;
+    const auto heard = record.heard.find(peer->serial);
+    const bool lately =
+        heard != record.heard.end() && world_.now() - heard->second.last <= kUnnoticed;
     // What it was told just now has not been looked at yet.
-    if (Hears(process, *peer, 0) || world_.network().ConnectedFor(process, *peer) >= 0) ++reached;
+    if (lately || world_.network().ConnectedFor(process, *peer) >= 0) reached.insert(id);
   }
-  if (2 * reached > record.told.size() + 1) return;
-  Fail(NameOf(process) + " is ready, having reached " + std::to_string(reached) + " of " +
-       std::to_string(record.told.size() + 1) + " listed");
+  if (2 * reached.size() > listed) return;
+  Fail(NameOf(process) + " is ready, having reached " + std::to_string(reached.size()) + " of " +
+       std::to_string(listed) + " listed");
 }
 
 }  // namespace podmirror::sim

@@ -167,7 +167,8 @@ def is_field(statement):
     words = re.sub(r"ABSL_GUARDED_BY\(\w+\)|=.*", "", statement, flags=re.DOTALL)
     words = re.sub(r"\w*function<[^;]*>|variant<[^;]*>", "T", words, flags=re.DOTALL).strip()
     return "(" not in words and len(words.split()) > 1 and not re.match(
-        r"(using|static|friend|enum|class|struct|typedef|template|constexpr)\b", words)
+        r"(using|static|friend|enum|class|struct|typedef|template|constexpr)\b|.*\boperator\b",
+        words)
 
 
 def headers_open_with_their_rules(files):

@@ -78,19 +78,45 @@ TEST_CASE("what is handed to a peer that drains, too, is not handed over while a
 TEST_CASE("an old service has a write when it has answered its batch, and not before") {
   Fixture f;
   f.node.driver.SetPeers(SetOf({2}));
-  const ConnId conn = f.node.DialledTo(f.peer.id);
-  f.node.driver.Opened(conn);
-  (void)f.node.Pull(conn);
-  HelloReply reply;
-  reply.legacy = true;
-  reply.self.incarnation = 5;
-  f.node.driver.Receive(conn, reply);
+  f.peer.legacy = true;
+  const ConnId conn = f.peer.Open(f.node);
+  f.peer.Serve(f.node, conn);
   f.node.Put("k", "v");
-  REQUIRE(Find<Batch>(f.node.Pull(conn)));
+  f.peer.acks = false;
   f.node.driver.BeginDrain();
+  f.peer.Serve(f.node, conn);
   CHECK_FALSE(f.node.driver.drained());
   f.node.driver.Receive(conn, Ack{1, {}});
   CHECK(f.node.driver.drained());
+}
+
+TEST_CASE("an old service that is being dialled anew is waited for, as nobody else tells it") {
+  Fixture f;
+  FakePeer other(3, f.node);
+  f.node.driver.SetPeers(SetOf({2, 3}));
+  f.peer.legacy = other.legacy = true;
+  const ConnId conn = f.peer.Open(f.node);
+  other.Open(f.node);
+  f.node.Put("k", "v");
+  f.node.driver.Closed(f.node.DialledTo(other.id), {Code::kUnavailable, "reset"});
+  f.node.driver.BeginDrain();
+  f.peer.Serve(f.node, conn);
+  CHECK_FALSE(f.node.driver.drained());
+  SECTION("it comes back") {
+    other.Serve(f.node, other.Open(f.node));
+    f.node.Run(100);
+    f.peer.Serve(f.node, conn);
+    CHECK(f.node.driver.drained());
+    CHECK(other.cache.Find(1, "k", f.node.env.now().wall));
+  }
+  SECTION("it refuses every attempt") {
+    for (int i = 0; i < 50; ++i) {
+      f.node.driver.Closed(f.node.DialledTo(other.id), {Code::kUnavailable, "refused"});
+      f.node.Run(100);
+      f.peer.Serve(f.node, conn);
+    }
+    CHECK(f.node.driver.drained());
+  }
 }
 
 TEST_CASE("what a peer that drains, too, leaves to us is handed on") {

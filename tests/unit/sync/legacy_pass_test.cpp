@@ -189,5 +189,25 @@ TEST_CASE("an old service that cannot give what it holds is named once, and keep
   CHECK(told == 1);
 }
 
+TEST_CASE("an old service is read when it is met, and then once in a repair interval") {
+  TestNode node(OptionsOf(1));
+  node.StartAlone();
+  FakePeer peer(2, node);
+  peer.legacy = true;
+  node.driver.SetPeers(SetOf({2}));
+  const ConnId conn = peer.Open(node);
+  std::size_t reads = 0;
+  for (int i = 0; i < 250; ++i) {
+    for (const Message& message : node.Pull(conn)) {
+      if (std::holds_alternative<Fetch>(message)) ++reads;
+      if (std::optional<Message> reply = peer.Answer(node, message)) {
+        node.driver.Receive(conn, std::move(*reply));
+      }
+    }
+    node.Run(100);
+  }
+  CHECK(reads == 3);  // within 25 s
+}
+
 }  // namespace
 }  // namespace podmirror::sync

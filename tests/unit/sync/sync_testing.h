@@ -117,12 +117,13 @@ struct TestNode {
     item.value = value;
     return driver.Write({&item, 1}, options, std::move(done));
   }
-  WriteRefusal Delete(const std::string& key) {
+  WriteRefusal Delete(const std::string& key, WriteOptions options = {AckLevel::kLocal, 1000},
+                      WriteDone done = kIgnoreOutcome) {
     WriteItem item;
     item.type = 1;
     item.key = key;
     item.remove = true;
-    return driver.Write({&item, 1}, {AckLevel::kLocal, 1000}, kIgnoreOutcome);
+    return driver.Write({&item, 1}, options, std::move(done));
   }
 
   bool Has(const std::string& key) const {
@@ -169,6 +170,7 @@ struct FakePeer {
     (void)node.Pull(conn);
     HelloReply reply;
     reply.self = intro;
+    reply.legacy = legacy;
     reply.link_open = link_open;
     node.driver.Receive(conn, reply);
     return conn;
@@ -240,6 +242,7 @@ struct FakePeer {
   bool acks = true;
   bool answers = true;  // questions of passes and copies
   bool link_open = true;
+  bool legacy = false;  // it speaks hellorpc.Sync only
   bool draining = false;
   // As its heartbeats tell.
   std::uint64_t contact = std::numeric_limits<std::uint64_t>::max();

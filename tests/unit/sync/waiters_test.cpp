@@ -11,13 +11,18 @@ using Pending = std::vector<std::string>;
 struct Fixture {
   void Add(std::uint64_t seq, AckLevel ack, std::vector<Waiters::Peer> peers,
            std::int64_t timeout_ms = 1000) {
+    AddWrite({seq, seq, {seq, 1}}, ack, std::move(peers), timeout_ms);
+  }
+  void AddWrite(const Waiters::Write& write, AckLevel ack, std::vector<Waiters::Peer> peers,
+                std::int64_t timeout_ms = 1000) {
     waiters.Add(
-        seq, seq, {seq, 1}, {ack, timeout_ms}, now, std::move(peers),
+        write, {ack, timeout_ms}, now, std::move(peers),
         [this](const WriteOutcome& outcome) { outcomes.push_back(outcome); }, completions);
     Tell();
   }
-  void Acked(const std::string& peer, std::uint64_t first, std::uint64_t last) {
-    waiters.Acked(peer, first, last, missing, completions);
+  void Acked(const std::string& peer, std::uint64_t first, std::uint64_t last,
+             std::uint64_t start = 1) {
+    waiters.Acked(peer, {start, last, missing}, first, completions);
     Tell();
   }
   void Unreachable(const std::string& peer) {
@@ -196,6 +201,29 @@ TEST_CASE("a removed peer does not count any more") {
   f.Acked("a", 1, 1);
   f.Removed("b");
   REQUIRE(f.outcomes.size() == 1);
+  CHECK(f.outcomes[0].met);
+  CHECK(f.outcomes[0].peers == 1);
+}
+
+TEST_CASE("what is held from a number on says nothing of a write that began before it") {
+  Fixture f;
+  f.AddWrite({4, 6, {6, 1}}, AckLevel::kAll, {kA});
+  f.AddWrite({7, 8, {8, 1}}, AckLevel::kAll, {kA});
+  f.Acked("a", 5, 8, 5);
+  REQUIRE(f.outcomes.size() == 1);
+  CHECK(f.outcomes[0].version.hlc == 8);
+}
+
+TEST_CASE("who turns out to be an old service does not count for what it cannot be told") {
+  Fixture f;
+  f.AddWrite({1, 1, {1, 1}, true}, AckLevel::kAll, {kA});
+  f.AddWrite({2, 2, {2, 1}, false}, AckLevel::kAll, {kA, kB});
+  f.waiters.Legacy("a", f.completions);
+  f.Tell();
+  CHECK(f.outcomes.empty());
+  f.Acked("b", 1, 2);
+  REQUIRE(f.outcomes.size() == 1);
+  CHECK(f.outcomes[0].version.hlc == 2);
   CHECK(f.outcomes[0].met);
   CHECK(f.outcomes[0].peers == 1);
 }

@@ -174,6 +174,31 @@ TEST_CASE("what is dead here is not said to be stored") {
   CHECK(f.node.Has("alive"));
 }
 
+TEST_CASE(
+    "an old service acknowledges no delete, whatever it was taken for when that was written") {
+  TestNode node(OptionsOf(1));
+  node.StartAlone();
+  FakePeer peer(2, node);
+  peer.legacy = true;
+  node.driver.SetPeers(SetOf({2}));
+  std::optional<WriteOutcome> told;
+  const auto remove = [&] {
+    node.Delete("k", {AckLevel::kAll, 1000}, [&](const WriteOutcome& o) { told = o; });
+  };
+  SECTION("it is met for the first time") {
+    remove();
+    CHECK_FALSE(told);
+    peer.Open(node);
+  }
+  SECTION("it is being dialled anew") {
+    node.driver.Closed(peer.Open(node), {Code::kUnavailable, "reset"});
+    remove();
+  }
+  REQUIRE(told);
+  CHECK(told->met);
+  CHECK(told->peers == 0);
+}
+
 TEST_CASE("a peer that was started anew holds nothing until a pass has brought it") {
   Fixture f;
   const ConnId conn = f.Connect();
