@@ -128,6 +128,7 @@ Status Daemon::Start() {
 
 void Daemon::Leave() {
   leaving_.store(true, std::memory_order_relaxed);
+  driver_.Leave();
   rest_.Leave();
   rpc_->Leave();
 }

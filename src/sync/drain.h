@@ -16,6 +16,7 @@ class Drain {
   Drain(Self& self, Peers& peers, const Writes& writes)
       : self_(self), peers_(peers), writes_(writes) {}
 
+  void Leave() { self_.leaving = true; }
   void Begin(Now now);
   // Something has come that only we may hold: only a pass that begins from now on hands it over.
   // Does nothing while we do not drain.

@@ -189,6 +189,10 @@ void Driver::Tick() {
   cache_.Purge(kPurgedPerTick);
 }
 
+void Driver::Leave() {
+  Pump([](Node& node, Now) { node.Leave(); });
+}
+
 void Driver::BeginDrain() {
   Pump([](Node& node, Now now) { node.BeginDrain(now); });
 }

@@ -101,6 +101,9 @@ class Driver {
   // Moves time on: call it every kTickMs or so, from one thread; 4 times that will do once ready.
   static constexpr std::int64_t kTickMs = 25;
   void Tick();
+  // We are about to drain, and go on serving until then. Others drop a pod that is terminating, and
+  // send it nothing any more: so what they write is asked for, several times a second.
+  void Leave();
   void BeginDrain();
   bool drained() const;  // peers have what they lacked, or cannot be reached
   // Answers every write that waits for peers, as far as it has come: nobody whose write was applied

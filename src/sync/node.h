@@ -76,6 +76,7 @@ class Node {
   Outgoing Next(Now now, ConnId conn);
 
   void Tick(Now now);
+  void Leave() { drain_.Leave(); }
   void BeginDrain(Now now);
   bool Drained(Now now) const { return drain_.Done(now); }
   // Answers every write that waits for peers, as far as it has come.

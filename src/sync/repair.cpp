@@ -4,6 +4,12 @@
 #include <utility>
 
 namespace podmirror::sync {
+namespace {
+
+// How old what others wrote may be here while we are leaving.
+constexpr std::int64_t kLeavingMs = 250;
+
+}  // namespace
 
 void Repair::Step(Link& link, Now now) {
   if (link.legacy()) {
@@ -19,7 +25,18 @@ void Repair::Step(Link& link, Now now) {
     TellDropped(link);
     passes.Abandon(now.steady);
   }
-  if (!pass && passes.Due(now.steady) && self_.synced && link.synced()) Begin(link, now);
+  if (!pass && Due(link, now)) Begin(link, now);
+}
+
+bool Repair::Due(const Link& link, Now now) const {
+  if (!self_.synced || !link.synced()) return false;
+  if (link.passes().Due(now.steady)) return true;
+  if (!self_.leaving || now.steady - link.passes().contact_at() < kLeavingMs) return false;
+  // The oldest has what any of them has.
+  const auto& links = peers_.by_age();
+  const auto first =
+      std::find_if(links.begin(), links.end(), [](const Link* other) { return other->synced(); });
+  return *first == &link;
 }
 
 void Repair::Begin(Link& link, Now now) {

@@ -50,6 +50,7 @@ class Repair {
  private:
   void StepLegacy(Link& link, Now now);
   void End(Link& link, Now now);
+  bool Due(const Link& link, Now now) const;
   std::optional<EntryId> WriteOn(const Link& link) const;
   bool MayBegin(const Link& link) const;
   bool OldestSynced() const;

@@ -174,5 +174,18 @@ def rolling_replacement_fails_no_request(cluster):
     cluster.wait_same(running)
 
 
+@test
+def reads_stay_fresh_while_a_terminating_pod_still_serves(cluster):
+    """The others drop it at once, and send it nothing any more."""
+    one, two = cluster.start(2, "--drain-delay=5s", "--drain-timeout=20s", "--repair-interval=10s")
+    leave(one)
+    wait_for(lambda: two.peer(one.name) is None, 5, "it is dropped")
+    for number in range(5):
+        value = f"v{number}".encode()
+        equal(two.put(1, "k", value).status, 200)
+        wait_for(lambda value=value: one.value(1, "k") == value, 1, "what the other one wrote")
+    equal(one.process.wait(20), 0)
+
+
 if __name__ == "__main__":
     harness.main()

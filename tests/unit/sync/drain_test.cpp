@@ -34,6 +34,26 @@ TEST_CASE("a draining daemon takes no writes of clients, but those of peers") {
   CHECK(Find<Ack>(f.node.Pull(inbound)));
 }
 
+TEST_CASE("a daemon that is about to drain asks for what is not sent to it any more") {
+  Fixture f;
+  FakePeer younger(3, f.node);
+  f.node.driver.SetPeers(SetOf({2, 3}));
+  const ConnId conn = f.peer.Open(f.node);
+  const ConnId other = younger.Open(f.node);
+  f.peer.Serve(f.node, conn);
+  younger.Serve(f.node, other);
+  f.node.Run(1000);
+  f.peer.cache.Merge(Entry::Make(1, "k", "v", {HlcOf(kStartWall), 2}), kStartWall);
+  f.peer.Serve(f.node, conn);
+  CHECK_FALSE(f.node.Has("k"));
+  f.node.driver.Leave();
+  f.node.Run(300);
+  CHECK_FALSE(Find<SumsRequest>(f.node.Pull(other)));  // one of them is enough
+  f.peer.Serve(f.node, conn);
+  CHECK(f.node.Has("k"));
+  CHECK(f.node.Put("mine", "v") == WriteRefusal::kNone);
+}
+
 TEST_CASE("without a reachable peer there is nobody to hand over to") {
   Fixture f;
   f.node.driver.BeginDrain();
