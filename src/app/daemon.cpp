@@ -43,8 +43,7 @@ sync::AckLevel AckLevelOf(const settings::Settings& s) {
 }
 
 rpc::RequestOptions RequestOptionsOf(const settings::Settings& s) {
-  return {.max_key_bytes = s.max_key_bytes,
-          .max_value_bytes = s.max_value_bytes,
+  return {.items = {s.max_key_bytes, s.max_value_bytes},
           .max_batch_bytes = s.max_batch_bytes,
           .write = {.ack = AckLevelOf(s), .timeout_ms = s.ack_timeout.count()}};
 }
@@ -52,8 +51,7 @@ rpc::RequestOptions RequestOptionsOf(const settings::Settings& s) {
 rest::RestOptions RestOptionsOf(const settings::Settings& s) {
   rest::RestOptions options;
   options.listen = s.rest_listen.ToString();
-  options.max_key_bytes = s.max_key_bytes;
-  options.max_value_bytes = s.max_value_bytes;
+  options.items = {s.max_key_bytes, s.max_value_bytes};
   options.max_batch_bytes = s.max_batch_bytes;
   options.max_connections = static_cast<int>(s.max_connections);
   options.request_timeout_ms = s.request_timeout.count();

@@ -24,7 +24,7 @@ constexpr std::size_t kPaddingBytes = 16;
 // no tree is built.
 class BatchReader {
  public:
-  BatchReader(const BatchLimits& limits, std::int64_t default_ttl_ms, std::string& text,
+  BatchReader(const sync::ItemLimits& limits, std::int64_t default_ttl_ms, std::string& text,
               std::vector<sync::WriteItem>& items)
       : limits_(limits), default_ttl_ms_(default_ttl_ms), text_(text), items_(items) {}
 
@@ -90,7 +90,7 @@ class BatchReader {
   bool EndItem(Seen content, std::string_view content_name);
   bool SetBase64(std::string_view text);
 
-  const BatchLimits limits_;
+  const sync::ItemLimits limits_;
   const std::int64_t default_ttl_ms_;
   std::string& text_;
   std::vector<sync::WriteItem>& items_;
@@ -167,14 +167,13 @@ bool BatchReader::Key(const char* name, unsigned size, bool) {
 }
 
 bool BatchReader::AddKey(std::string_view key, bool remove) {
-  if (!IsValidKey(key) || key.size() > limits_.max_key_bytes) {
+  if (const std::string fault = sync::KeyFault(key, limits_); !fault.empty()) {
     return Fail(Problem::kInvalidKey,
                 absl::StrCat(remove ? "delete[" : "data[", index_, "], key \"",
-                             std::string(key.substr(0, 64)), "\": a key is 1 to ",
-                             limits_.max_key_bytes, " bytes of UTF-8 without NUL"));
+                             std::string(key.substr(0, 64)), "\": ", fault));
   }
-  if (items_.size() == kMaxBatchItems) {
-    return Fail(Problem::kBatchTooLarge, absl::StrCat("over ", kMaxBatchItems, " items"));
+  if (items_.size() == sync::kMaxItems) {
+    return Fail(Problem::kBatchTooLarge, absl::StrCat("over ", sync::kMaxItems, " items"));
   }
   items_.push_back({.type = 0, .key = key, .value = {}, .remove = remove, .ttl_ms = 0});
   if (remove) ++deletes_;
@@ -182,9 +181,8 @@ bool BatchReader::AddKey(std::string_view key, bool remove) {
 }
 
 bool BatchReader::SetValue(std::string_view value) {
-  if (value.size() > limits_.max_value_bytes) {
-    return Fail(Problem::kValueTooLarge,
-                absl::StrCat(Where(), ": the value is over ", limits_.max_value_bytes, " bytes"));
+  if (const std::string fault = sync::ValueFault(value, limits_); !fault.empty()) {
+    return Fail(Problem::kValueTooLarge, absl::StrCat(Where(), ": ", fault));
   }
   items_.back().value = value;
   return true;
@@ -324,7 +322,7 @@ std::optional<Refusal> RefuseDuplicates(const std::vector<sync::WriteItem>& item
 
 }  // namespace
 
-std::optional<Refusal> Batch::Parse(std::string_view body, const BatchLimits& limits,
+std::optional<Refusal> Batch::Parse(std::string_view body, const sync::ItemLimits& limits,
                                     std::int64_t default_ttl_ms) {
   text_.reserve(body.size() + kPaddingBytes);
   text_.assign(body).append(kPaddingBytes, '\0');

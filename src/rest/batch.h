@@ -10,17 +10,10 @@
 #include <vector>
 
 #include "rest/problem.h"
+#include "sync/limits.h"
 #include "sync/types.h"
 
 namespace podmirror::rest {
-
-// Items of one batch: bounds the memory of a body that is all tiny keys.
-inline constexpr std::size_t kMaxBatchItems = 256 * 1024;
-
-struct BatchLimits {
-  std::size_t max_key_bytes = 512;
-  std::size_t max_value_bytes = 1024 * 1024;
-};
 
 // The puts and deletes of a document, in its order.
 // Not copyable: the items point into the text.
@@ -32,7 +25,7 @@ class Batch {
 
   // Reads `body`; puts without a ttl of their own get `default_ttl_ms` (0 = never expire).
   // A refusal names the first thing that is wrong; items() is then empty.
-  std::optional<Refusal> Parse(std::string_view body, const BatchLimits& limits,
+  std::optional<Refusal> Parse(std::string_view body, const sync::ItemLimits& limits,
                                std::int64_t default_ttl_ms);
 
   const std::vector<sync::WriteItem>& items() const { return items_; }

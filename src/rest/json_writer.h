@@ -1,39 +1,38 @@
-// JsonWriter appends one JSON document to a string. It is here, and not the JSON library's writer,
-// because answers are small and many: no tree is built. Input is parsed by the library.
-// Thread safety: none; one writer, one thread.
+// JsonWriter appends one JSON document to a string, token by token, without a tree: answers are
+// many and may be long. RapidJSON writes them, as it reads what clients send (batch.h). Thread
+// safety: none; one writer, one thread.
 #pragma once
 
 #include <concepts>
+#include <cstdint>
 #include <string>
 #include <string_view>
 
-#include "absl/strings/str_cat.h"
+#include "rapidjson/writer.h"
 
 namespace podmirror::rest {
 
 class JsonWriter {
  public:
   // Appends to `out`, which must outlive the writer.
-  explicit JsonWriter(std::string& out) : out_(out) {}
+  explicit JsonWriter(std::string& out) : stream_{out}, writer_(stream_) {}
+  JsonWriter(const JsonWriter&) = delete;
+  JsonWriter& operator=(const JsonWriter&) = delete;
 
-  void BeginObject() { Open('{'); }
-  void EndObject() { Close('}'); }
-  void BeginArray() { Open('['); }
-  void EndArray() { Close(']'); }
-  // Names the next value. Requires: an open object; a name of ours, that needs no escapes.
-  void Key(std::string_view name);
+  void BeginObject() { writer_.StartObject(); }
+  void EndObject() { writer_.EndObject(); }
+  void BeginArray() { writer_.StartArray(); }
+  void EndArray() { writer_.EndArray(); }
+  // Names the next value. Requires: an open object.
+  void Key(std::string_view name) { writer_.Key(name.data(), Size(name)); }
 
   // Bytes that are not UTF-8 come out as U+FFFD: the document is always valid.
   void Value(std::string_view text);
   void Value(const char* text) { Value(std::string_view(text)); }
-  void Value(bool flag) { Raw(flag ? "true" : "false"); }
-  template <std::integral T>
-  void Value(T number) {
-    Separate();
-    absl::StrAppend(&out_, number);
-    comma_ = true;
-  }
-  void Null() { Raw("null"); }
+  void Value(bool flag) { writer_.Bool(flag); }
+  void Value(std::signed_integral auto number) { writer_.Int64(number); }
+  void Value(std::unsigned_integral auto number) { writer_.Uint64(number); }
+  void Null() { writer_.Null(); }
 
   template <typename T>
   void Member(std::string_view name, const T& value) {
@@ -42,26 +41,20 @@ class JsonWriter {
   }
 
  private:
-  void Separate() {
-    if (comma_) out_.push_back(',');
-  }
-  void Raw(std::string_view token) {
-    Separate();
-    out_.append(token);
-    comma_ = true;
-  }
-  void Open(char bracket) {
-    Separate();
-    out_.push_back(bracket);
-    comma_ = false;
-  }
-  void Close(char bracket) {
-    out_.push_back(bracket);
-    comma_ = true;
+  // As RapidJSON has its output streams.
+  struct Stream {
+    using Ch = char;
+    void Put(char c) { out.push_back(c); }
+    void Flush() {}
+    std::string& out;
+  };
+
+  static rapidjson::SizeType Size(std::string_view text) {
+    return static_cast<rapidjson::SizeType>(text.size());
   }
 
-  std::string& out_;
-  bool comma_ = false;  // the next value follows another one
+  Stream stream_;
+  rapidjson::Writer<Stream> writer_;
 };
 
 }  // namespace podmirror::rest

@@ -10,7 +10,7 @@ namespace {
 
 HttpOptions HttpOptionsOf(const RestOptions& options) {
   return {.listen = options.listen,
-          .body_limits = {options.max_value_bytes, options.max_batch_bytes},
+          .body_limits = {options.items.max_value_bytes, options.max_batch_bytes},
           .max_connections = std::max(options.max_connections, 1),
           .request_timeout_ms = std::max<std::int64_t>(options.request_timeout_ms, 1),
           .workers = std::max(options.workers, 1)};

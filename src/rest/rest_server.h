@@ -12,14 +12,14 @@
 #include "base/status.h"
 #include "cache/cache.h"
 #include "sync/driver.h"
+#include "sync/limits.h"
 #include "telemetry/metrics.h"
 
 namespace podmirror::rest {
 
 struct RestOptions {
   std::string listen = "[::]:8080";  // port 0: the kernel chooses
-  std::size_t max_key_bytes = 512;
-  std::size_t max_value_bytes = 1024 * 1024;
+  sync::ItemLimits items;
   std::size_t max_batch_bytes = 16 * 1024 * 1024;
   int max_connections = 1024;
   std::int64_t request_timeout_ms = 10'000;  // from the first byte of a request to its last

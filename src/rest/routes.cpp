@@ -271,9 +271,8 @@ std::optional<Refusal> Routes::ParseEntryPath(const RouteMatch& match, std::int3
   if (!PercentDecode(match.key, key)) {
     return Refusal{Problem::kInvalidKey, "malformed percent-encoding in the key"};
   }
-  if (!IsValidKey(key) || key.size() > options_.max_key_bytes) {
-    return Refusal{Problem::kInvalidKey, absl::StrCat("a key is 1 to ", options_.max_key_bytes,
-                                                      " bytes of UTF-8 without NUL")};
+  if (std::string fault = sync::KeyFault(key, options_.items); !fault.empty()) {
+    return Refusal{Problem::kInvalidKey, std::move(fault)};
   }
   return std::nullopt;
 }
@@ -371,8 +370,7 @@ std::optional<Response> Routes::WriteBatch(const Call& call) {
   WriteQuery query;
   if (auto refusal = ParseWrite(call, query)) return ProblemResponse(*refusal);
   Batch batch;
-  if (auto refusal = batch.Parse(
-          call.request.body, {options_.max_key_bytes, options_.max_value_bytes}, query.ttl_ms)) {
+  if (auto refusal = batch.Parse(call.request.body, options_.items, query.ttl_ms)) {
     return ProblemResponse(*refusal);
   }
   const PendingWrite pending{call.responder, &context_.metrics, &context_.env,

@@ -129,7 +129,7 @@ std::optional<std::int64_t> ParseDurationMs(std::string_view text) {
 
 std::optional<Refusal> ParseTtl(std::string_view text, std::int64_t& ttl_ms) {
   const auto parsed = ParseDurationMs(text);
-  if (!parsed || *parsed <= 0 || *parsed > kMaxTtlMs) {
+  if (!parsed || *parsed <= 0 || *parsed > sync::kMaxTtlMs) {
     return Refusal{Problem::kInvalidTtl,
                    "ttl must be a number above 0 and one of ms, s, m, h: 500ms, 30s"};
   }
@@ -155,7 +155,7 @@ std::optional<Refusal> ParseWriteQuery(std::string_view query, WriteQuery& out) 
         if (name == "timeout") {
           if (auto twice = Once(seen, 4, name)) return twice;
           const auto timeout = ParseDurationMs(value);
-          if (!timeout || *timeout > kMaxAckTimeoutMs) {
+          if (!timeout || *timeout > sync::kMaxAckTimeoutMs) {
             return BadQuery("timeout must be a number and one of ms, s, m, h, at most 1h: 500ms");
           }
           out.options.timeout_ms = *timeout;

@@ -8,14 +8,11 @@
 #include <string_view>
 
 #include "rest/problem.h"
+#include "sync/limits.h"
 #include "sync/types.h"
 
 namespace podmirror::rest {
 
-// Longest time to live: beyond it, absolute times would not be worth their bits.
-inline constexpr std::int64_t kMaxTtlMs = 100LL * 365 * 24 * 3600 * 1000;
-// Longest time that a write may wait for acknowledgements.
-inline constexpr std::int64_t kMaxAckTimeoutMs = 3600 * 1000;
 inline constexpr std::uint32_t kMaxListLimit = 10'000;
 
 struct Target {
@@ -62,7 +59,7 @@ std::optional<Refusal> ParseListQuery(std::string_view query, ListQuery& out);
 // For routes that take no parameters.
 std::optional<Refusal> RefuseQuery(std::string_view query);
 
-// Reads a time to live: a duration above 0 and up to kMaxTtlMs.
+// Reads a time to live: a duration above 0 and up to sync::kMaxTtlMs.
 std::optional<Refusal> ParseTtl(std::string_view text, std::int64_t& ttl_ms);
 
 }  // namespace podmirror::rest

@@ -30,16 +30,10 @@ class Checker {
   }
 
   bool Add(const sync::WriteItem& item, Place where) {
-    if (item.key.size() > options_.max_key_bytes) {
-      return Fail(where, "key of " + std::to_string(item.key.size()) + " bytes, at most " +
-                             std::to_string(options_.max_key_bytes));
-    }
-    if (!IsValidKey(item.key)) return Fail(where, "key must be UTF-8, not empty, without NUL");
-    if (item.value.size() > options_.max_value_bytes) {
-      return Fail(where, "value of " + std::to_string(item.value.size()) + " bytes, at most " +
-                             std::to_string(options_.max_value_bytes));
-    }
-    if (item.ttl_ms < 0 || item.ttl_ms > kMaxTtlMs) {
+    std::string fault = sync::KeyFault(item.key, options_.items);
+    if (fault.empty()) fault = sync::ValueFault(item.value, options_.items);
+    if (!fault.empty()) return Fail(where, fault);
+    if (item.ttl_ms < 0 || item.ttl_ms > sync::kMaxTtlMs) {
       return Fail(where, "ttl_ms out of range: " + std::to_string(item.ttl_ms));
     }
     items_.push_back(item);
@@ -154,9 +148,9 @@ Status CheckSize(std::size_t bytes, std::size_t items, const RequestOptions& opt
     return {Code::kInvalid, "request of " + std::to_string(bytes) + " bytes, at most " +
                                 std::to_string(options.max_batch_bytes)};
   }
-  if (items > kMaxItems) {
-    return {Code::kInvalid,
-            "request of " + std::to_string(items) + " items, at most " + std::to_string(kMaxItems)};
+  if (items > sync::kMaxItems) {
+    return {Code::kInvalid, "request of " + std::to_string(items) + " items, at most " +
+                                std::to_string(sync::kMaxItems)};
   }
   return {};
 }
@@ -173,7 +167,7 @@ Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options)
     if (tag == TagOf(v1::SetRequest::kItemsFieldNumber, kBytes)) {
       sync::WriteItem item;
       if (!ReadBytes(in, &bytes) || !ReadSetItem(bytes, &item)) return malformed;
-      if (count == kMaxItems) return CheckSize(0, count + 1, options);
+      if (count == sync::kMaxItems) return CheckSize(0, count + 1, options);
       if (!checker.Add(item, {"items", count++})) break;
     } else if (tag == TagOf(v1::SetRequest::kOptionsFieldNumber, kBytes)) {
       v1::WriteOptions more;
@@ -248,7 +242,7 @@ Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
       return Status(Code::kInvalid, "options: unknown ack " + std::to_string(wanted.ack()));
   }
   if (wanted.has_timeout_ms()) {
-    if (wanted.timeout_ms() < 0 || wanted.timeout_ms() > kMaxAckTimeoutMs) {
+    if (wanted.timeout_ms() < 0 || wanted.timeout_ms() > sync::kMaxAckTimeoutMs) {
       return Status(Code::kInvalid,
                     "options: timeout_ms out of range: " + std::to_string(wanted.timeout_ms()));
     }

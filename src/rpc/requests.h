@@ -12,18 +12,13 @@
 #include "hellorpc/hellorpc.pb.h"
 #include "podmirror/v1/cache.pb.h"
 #include "sync/driver.h"
+#include "sync/limits.h"
 #include "sync/types.h"
 
 namespace podmirror::rpc {
 
-// Items of one write, keys of one read: bounds the work of a request that is all tiny keys.
-inline constexpr std::size_t kMaxItems = 256 * 1024;
-inline constexpr std::int64_t kMaxTtlMs = 100LL * 365 * 24 * 3600 * 1000;
-inline constexpr std::int64_t kMaxAckTimeoutMs = 3600 * 1000;
-
 struct RequestOptions {
-  std::size_t max_key_bytes = 512;
-  std::size_t max_value_bytes = 1024 * 1024;
+  sync::ItemLimits items;
   std::size_t max_batch_bytes = 16 * 1024 * 1024;
   sync::WriteOptions write;  // where a request does not say
 };

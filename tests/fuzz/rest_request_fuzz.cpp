@@ -40,8 +40,8 @@ constexpr std::uint64_t kMaxMemory = 8 * 1024;
 
 RestOptions SmallLimits() {
   RestOptions options;
-  options.max_key_bytes = kKeyLimit;
-  options.max_value_bytes = 64;
+  options.items.max_key_bytes = kKeyLimit;
+  options.items.max_value_bytes = 64;
   options.max_batch_bytes = 4096;
   return options;
 }
@@ -119,13 +119,13 @@ class Node {
     }
     bytes += "Content-Length: " + std::to_string(body.size()) + "\r\n\r\n";
     bytes += body;
-    RequestReader reader({SmallLimits().max_value_bytes, SmallLimits().max_batch_bytes});
+    RequestReader reader({SmallLimits().items.max_value_bytes, SmallLimits().max_batch_bytes});
     if (reader.Read(bytes) == FrameState::kComplete) Ask(reader.request(bytes));
   }
 
   // Every write that is still waiting gets its answer.
   void End() {
-    Wait(kMaxAckTimeoutMs + 1000);
+    Wait(sync::kMaxAckTimeoutMs + 1000);
     Require(pending_.empty(), "a write is answered by its timeout");
     Require(Get("/healthz").status == 200, "a node that works is healthy");
   }

@@ -106,7 +106,7 @@ class TestNode {
     RestOptions rest;
     rest.listen = "127.0.0.1:0";
     rest.workers = options.workers;
-    rest.max_value_bytes = options.max_value_bytes;
+    rest.items.max_value_bytes = options.max_value_bytes;
     rest.max_batch_bytes = options.max_batch_bytes;
     rest.max_connections = options.max_connections;
     rest.request_timeout_ms = options.request_timeout_ms;

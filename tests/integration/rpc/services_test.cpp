@@ -237,7 +237,7 @@ TEST_CASE("a bad item is named and nothing is applied") {
   v1::SetResponse answer;
   const grpc::Status status = client.Set(set, &answer);
   CHECK(status.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
-  CHECK(status.error_message() == "items[1]: key of 513 bytes, at most 512");
+  CHECK(status.error_message() == "items[1]: a key is 1 to 512 bytes of UTF-8 without NUL");
   CHECK_FALSE(a->Value("good"));
   v1::DeleteRequest del;
   del.add_items();
@@ -450,7 +450,7 @@ TEST_CASE("a bad hellorpc item is refused and nothing is applied") {
   hellorpc::SyncResponse response;
   const grpc::Status status = client.Sync(kSet, set, &response);
   CHECK(status.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
-  CHECK(status.error_message().starts_with("data[1]: key"));
+  CHECK(status.error_message().starts_with("data[1]: a key"));
   CHECK_FALSE(a->Value("good"));
 }
 

@@ -9,7 +9,7 @@ namespace {
 
 using namespace std::string_literals;
 
-constexpr BatchLimits kLimits{.max_key_bytes = 8, .max_value_bytes = 10};
+constexpr sync::ItemLimits kLimits{.max_key_bytes = 8, .max_value_bytes = 10};
 
 // The items as text, or the status and detail of the refusal.
 std::string Parsed(const std::string& body, std::int64_t default_ttl_ms = 0) {
@@ -138,7 +138,7 @@ TEST_CASE("batch: depth and count are bounded") {
   CHECK(Parsed(R"({"data":[{"type":1,"data":)" + std::string(1'000'000, '{'))
             .starts_with("invalid-json:"));
   std::string many = R"({"delete":[{"type":1,"keys":[)";
-  for (std::size_t i = 0; i <= kMaxBatchItems; ++i) {
+  for (std::size_t i = 0; i <= sync::kMaxItems; ++i) {
     many += (i == 0 ? "\"" : ",\"") + std::to_string(i) + "\"";
   }
   CHECK(Parsed(many + "]}]}").starts_with("batch-too-large:"));

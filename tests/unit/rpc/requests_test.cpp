@@ -41,18 +41,18 @@ TEST_CASE("good items are taken in order") {
 }
 
 TEST_CASE("the first bad item is named") {
-  CHECK(Refusal(Sets({"a", ""})).starts_with("items[1]: key"));
+  CHECK(Refusal(Sets({"a", ""})).starts_with("items[1]: a key"));
   v1::SetRequest request = Sets({"a", "b", "c"});
   request.mutable_items(2)->set_key(std::string("n\0l", 3));
-  CHECK(Refusal(request).starts_with("items[2]: key"));
+  CHECK(Refusal(request).starts_with("items[2]: a key"));
   request.mutable_items(1)->set_key(std::string(513, 'k'));
-  CHECK(Refusal(request) == "items[1]: key of 513 bytes, at most 512");
+  CHECK(Refusal(request) == "items[1]: a key is 1 to 512 bytes of UTF-8 without NUL");
   request.mutable_items(0)->set_value(std::string(1024 * 1024 + 1, 'v'));
-  CHECK(Refusal(request) == "items[0]: value of 1048577 bytes, at most 1048576");
+  CHECK(Refusal(request) == "items[0]: the value is over 1048576 bytes");
   request = Sets({"a"});
   request.mutable_items(0)->set_ttl_ms(-1);
   CHECK(Refusal(request) == "items[0]: ttl_ms out of range: -1");
-  request.mutable_items(0)->set_ttl_ms(kMaxTtlMs + 1);
+  request.mutable_items(0)->set_ttl_ms(sync::kMaxTtlMs + 1);
   CHECK(Refusal(request).starts_with("items[0]: ttl_ms out of range"));
   CHECK(Refusal(Sets({"a", "b", "a"})) == "items[2]: the same key twice");
 }
@@ -116,8 +116,8 @@ TEST_CASE("a request is bounded as a whole") {
   v1::SetRequest request = Sets({"a"});
   request.mutable_items(0)->set_value(std::string(100, 'v'));
   CHECK(Refusal(request, options).find("at most 100") != std::string::npos);
-  CHECK(CheckSize(0, kMaxItems + 1, {}).code() == Code::kInvalid);
-  CHECK(CheckSize(100, kMaxItems, options).ok());
+  CHECK(CheckSize(0, sync::kMaxItems + 1, {}).code() == Code::kInvalid);
+  CHECK(CheckSize(100, sync::kMaxItems, options).ok());
 }
 
 TEST_CASE("deletes are checked like puts") {
@@ -142,7 +142,7 @@ TEST_CASE("of a legacy request the last value of a key counts") {
   REQUIRE(items->size() == 2);
   CHECK((*items)[1].value == "last");
   (*request.mutable_data(1)->mutable_data())[""] = "v";
-  CHECK(ItemsOf(request, {}).status().message().starts_with("data[1]: key"));
+  CHECK(ItemsOf(request, {}).status().message().starts_with("data[1]: a key"));
 }
 
 TEST_CASE("options not given are the daemon's") {
@@ -160,7 +160,7 @@ TEST_CASE("options not given are the daemon's") {
   CHECK(options->timeout_ms == 0);
   wanted.set_timeout_ms(-1);
   CHECK(WriteOptionsOf(wanted, ours).status().code() == Code::kInvalid);
-  wanted.set_timeout_ms(kMaxAckTimeoutMs + 1);
+  wanted.set_timeout_ms(sync::kMaxAckTimeoutMs + 1);
   CHECK(WriteOptionsOf(wanted, ours).status().code() == Code::kInvalid);
   wanted.set_timeout_ms(5);
   wanted.set_ack(static_cast<v1::AckLevel>(9));
