@@ -107,7 +107,7 @@ class Run {
     StartAll(plan_.nodes, 0);
     const int late = faults_.NewPod();
     time_.At(time_.Between(30'000, 60'000), [this, late] { world_.StartPod(late); });
-    flow_.Expect(plan_.way_bytes_per_ms);
+    flow_.Expect(plan_.way_bytes_per_ms, plan_.world.backlog_bytes);
   }
 
   void BeforeHealing() {

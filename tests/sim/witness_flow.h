@@ -17,7 +17,7 @@ class Flow {
   Flow(SimWorld& world, Witness& witness) : world_(world), witness_(witness) {}
 
   // From now on, on every way.
-  void Expect(std::uint64_t bytes_per_ms);
+  void Expect(std::uint64_t bytes_per_ms, std::uint64_t backlog_bytes);
   void Written(const Process& at, const sync::WriteItem& item);
   void Check();
   // All that was written comes to all that run, and all of these become ready.
@@ -37,6 +37,7 @@ class Flow {
   SimWorld& world_;
   Witness& witness_;
   std::uint64_t bytes_per_ms_ = 0;
+  std::uint64_t backlog_bytes_ = 0;
   std::uint64_t bytes_ = 0;  // of all values so far
   std::deque<Sent> sent_;
 };
