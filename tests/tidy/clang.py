@@ -73,14 +73,16 @@ def check_sources():
         return
     for tool in ("clang-tidy", "thread-safety"):
         yield f"{tool} notices", *notices(tool, compiled)
-    good, said = run(["ninja", "-C", BUILD, "-k", "0"])
-    failures = dict(re.findall(r"^FAILED: (\S+).*\n((?:(?!^\[\d+/).*\n)*)", said, re.MULTILINE))
+    sources = {}    # of each object of src
     for entry in json.loads((BUILD / "compile_commands.json").read_text()):
         if (ROOT / "src") in pathlib.Path(entry["file"]).parents:
-            name = str(pathlib.Path(entry["file"]).relative_to(ROOT))
             words = shlex.split(entry["command"])
-            problem = failures.pop(words[words.index("-o") + 1], None)
-            yield name, problem is None, problem
+            sources[words[words.index("-o") + 1]] = pathlib.Path(entry["file"]).relative_to(ROOT)
+    good, said = run(["ninja", "-C", BUILD, "-k", "0", *sources])
+    failures = dict(re.findall(r"^FAILED: (\S+).*\n((?:(?!^\[\d+/).*\n)*)", said, re.MULTILINE))
+    for target, source in sources.items():
+        problem = failures.pop(target, None)
+        yield str(source), problem is None, problem
     if not good and (failures or "FAILED" not in said):
         yield "the build", False, said
 
