@@ -72,7 +72,7 @@ rest::RestOptions RestOptionsOf(const settings::Settings& s) {
 Result<std::unique_ptr<Daemon>> Daemon::New(const settings::Settings& settings, Log& log,
                                             Env& env) {
   auto metrics = std::make_unique<telemetry::Metrics>();
-  auto source = NewSource(settings, *metrics);
+  auto source = NewSource(settings, *metrics, env);
   if (!source.ok()) return source.status();
   return std::unique_ptr<Daemon>(
       new Daemon(settings, std::move(metrics), std::move(*source), log, env));

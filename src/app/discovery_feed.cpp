@@ -11,11 +11,11 @@ constexpr std::chrono::seconds kResolveInterval(5);
 }  // namespace
 
 Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Settings& settings,
-                                                         telemetry::Metrics& metrics) {
-  if (settings.discovery == "none") return discovery::NewNoneSource();
+                                                         telemetry::Metrics& metrics, Env& env) {
+  if (settings.discovery == "none") return discovery::NewNoneSource(env);
   if (settings.discovery == "static") {
     return discovery::NewStaticSource(settings.peers, settings.pod, settings.grpc_listen.port,
-                                      kResolveInterval, metrics);
+                                      kResolveInterval, metrics, env);
   }
   discovery::PodFilter filter;
   filter.self = settings.pod;
@@ -28,7 +28,7 @@ Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Setting
     return discovery::NewKubeApiSource({.url = settings.kube_api_url,
                                         .token_file = settings.kube_token_file,
                                         .ca_file = settings.kube_ca},
-                                       std::move(filter), metrics);
+                                       std::move(filter), metrics, env);
   }
   discovery::EtcdOptions etcd;
   etcd.endpoints = settings.etcd_endpoints;
@@ -45,11 +45,11 @@ Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Setting
     registry.schema = settings.registry_schema;
     registry.service = settings.service;
     registry.ttl = settings.registry_ttl;
-    return discovery::NewRegistrySource(std::move(etcd), std::move(registry), metrics);
+    return discovery::NewRegistrySource(std::move(etcd), registry, metrics, env);
   }
   return settings.discovery == "etcd-v2"
-             ? discovery::NewEtcdV2Source(std::move(etcd), std::move(filter), metrics)
-             : discovery::NewEtcdV3Source(std::move(etcd), std::move(filter), metrics);
+             ? discovery::NewEtcdV2Source(std::move(etcd), std::move(filter), metrics, env)
+             : discovery::NewEtcdV3Source(std::move(etcd), std::move(filter), metrics, env);
 }
 
 DiscoveryFeed::DiscoveryFeed(std::unique_ptr<discovery::PeerSource> source, sync::Driver& driver,

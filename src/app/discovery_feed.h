@@ -19,8 +19,9 @@
 namespace podmirror::app {
 
 // The source that the settings ask for, not started. kInvalid names the setting that is wrong.
+// `metrics` and `env` must outlive it.
 Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Settings& settings,
-                                                         telemetry::Metrics& metrics);
+                                                         telemetry::Metrics& metrics, Env& env);
 
 class DiscoveryFeed {
  public:

@@ -26,7 +26,8 @@ class Env {
   // Uniform over all 64-bit numbers; not for secrets.
   virtual std::uint64_t Random() = 0;
 
-  // The machine's own clocks and randomness; lives as long as the process.
+  // The machine's own clocks and randomness; lives as long as the process. Programs name it and
+  // hand it down: whatever is below them takes the Env that it is given.
   static Env& Real();
 };
 

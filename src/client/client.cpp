@@ -52,6 +52,7 @@ class Client::Impl {
   }
 
   telemetry::Metrics& metrics() { return metrics_; }
+  Env& env() { return env_; }
 
   void Start(std::unique_ptr<discovery::PeerSource> source) {
     source_ = std::move(source);
@@ -178,7 +179,7 @@ Client::~Client() = default;
 Result<std::unique_ptr<Client>> Client::New(const Options& options) {
   if (Status status = Check(options); !status.ok()) return status;
   auto impl = std::make_unique<Impl>(options);
-  auto source = NewSource(options, impl->metrics());
+  auto source = NewSource(options, impl->metrics(), impl->env());
   if (!source.ok()) return source.status();
   impl->Start(std::move(*source));
   return std::unique_ptr<Client>(new Client(std::move(impl)));

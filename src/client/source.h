@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "base/env.h"
 #include "base/status.h"
 #include "client/options.h"
 #include "discovery/peer_source.h"
@@ -11,8 +12,8 @@
 
 namespace podmirror::client {
 
-// kInvalid names the option that is wrong. `metrics` must outlive the source.
+// kInvalid names the option that is wrong. `metrics` and `env` must outlive the source.
 Result<std::unique_ptr<discovery::PeerSource>> NewSource(const Options& options,
-                                                         telemetry::Metrics& metrics);
+                                                         telemetry::Metrics& metrics, Env& env);
 
 }  // namespace podmirror::client

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "base/env.h"
 #include "discovery/credential.h"
 #include "net/pem.h"
 
@@ -33,7 +32,7 @@ Status CheckCredentials(const EtcdOptions& options, bool any_https) {
 
 }  // namespace
 
-Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::string& ns) {
+Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::string& ns, Env& env) {
   CheckedEtcdOptions checked;
   bool any_https = false;
   for (const std::string& endpoint : options.endpoints) {
@@ -46,7 +45,7 @@ Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::stri
   if (Status status = CheckCredentials(options, any_https); !status.ok()) return status;
   // Not every daemon of a fleet should hang on the first member.
   for (std::size_t i = checked.endpoints.size() - 1; i > 0; --i) {
-    std::swap(checked.endpoints[i], checked.endpoints[Env::Real().Random() % (i + 1)]);
+    std::swap(checked.endpoints[i], checked.endpoints[env.Random() % (i + 1)]);
   }
   std::string prefix = options.prefix;
   while (prefix.ends_with('/')) prefix.pop_back();

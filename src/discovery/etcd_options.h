@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "base/env.h"
 #include "base/status.h"
 #include "discovery/peer_source.h"
 #include "net/address.h"
@@ -19,8 +20,9 @@ struct CheckedEtcdOptions {
   std::string where;
 };
 
-// kInvalid naming the setting that is wrong: nothing that was set is silently ignored.
-Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::string& ns);
+// kInvalid naming the setting that is wrong: nothing that was set is silently ignored. The order of
+// the endpoints is drawn from `env`.
+Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::string& ns, Env& env);
 
 // PEM texts; empty where the option is not set.
 struct EtcdTls {

@@ -36,7 +36,7 @@ Result<std::shared_ptr<net::HttpClient>> EtcdV2Session::Client() {
     if (!password.ok()) return password.status();
     client.password = std::move(*password);
   }
-  Result<std::unique_ptr<net::HttpClient>> made = net::NewHttpClient(std::move(client));
+  Result<std::unique_ptr<net::HttpClient>> made = net::NewHttpClient(std::move(client), env_);
   if (!made.ok()) return made.status();
   absl::MutexLock lock(&mutex_);
   client_ = std::move(*made);

@@ -16,6 +16,7 @@
 #include <nlohmann/json.hpp>
 #include <string>
 
+#include "base/env.h"
 #include "base/status.h"
 #include "discovery/etcd_options.h"
 #include "net/http_client.h"
@@ -38,7 +39,7 @@ struct EtcdV2Answer {
 
 class EtcdV2Session {
  public:
-  explicit EtcdV2Session(CheckedEtcdOptions checked) : checked_(std::move(checked)) {}
+  EtcdV2Session(CheckedEtcdOptions checked, Env& env) : checked_(std::move(checked)), env_(env) {}
 
   // GET of what stands below `where`: "" and "?recursive=true" for all of it, for example. Errors
   // as those of HttpClient::Get, and kInvalid naming the setting of a file that cannot be used,
@@ -60,6 +61,7 @@ class EtcdV2Session {
   Result<std::shared_ptr<net::HttpClient>> Client();
 
   const CheckedEtcdOptions checked_;
+  Env& env_;
   std::size_t endpoint_ = 0;
   mutable absl::Mutex mutex_;
   std::shared_ptr<net::HttpClient> client_ ABSL_GUARDED_BY(mutex_);  // of endpoint_, or none yet

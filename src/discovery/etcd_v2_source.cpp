@@ -53,11 +53,11 @@ void CollectRecords(const json& root, const PodStore& store, std::vector<ReadRec
 // Recursive get, then one long poll per change; whatever goes wrong, get again.
 class EtcdV2Source final : public RecordSource {
  public:
-  EtcdV2Source(CheckedEtcdOptions options, PeerRules rules, telemetry::Metrics& metrics)
-      : RecordSource(PodRecordRules(std::move(rules)), metrics),
+  EtcdV2Source(CheckedEtcdOptions options, PeerRules rules, telemetry::Metrics& metrics, Env& env)
+      : RecordSource(PodRecordRules(std::move(rules)), metrics, env),
         where_(options.where),
         failures_(options.endpoints.size()),
-        session_(std::move(options)) {}
+        session_(std::move(options), env) {}
 
   ~EtcdV2Source() override { Stop(); }
 
@@ -75,9 +75,9 @@ class EtcdV2Source final : public RecordSource {
         MemberFailed(status);
         continue;
       }
-      const SteadyMs start = SteadyNow();
+      const SteadyMs start = thread_.now();
       const Status watch = Watch();
-      const bool was_short = SteadyNow() - start < kShortWatchMs;
+      const bool was_short = thread_.now() - start < kShortWatchMs;
       if (!was_short) backoff_.Reset();
       if (watch.ok()) continue;
       if (watch.code() != Code::kNotFound) {
@@ -86,7 +86,7 @@ class EtcdV2Source final : public RecordSource {
       } else if (!was_short) {
         continue;
       }
-      thread_.SleepUntil(SteadyNow() + backoff_.Next().count());
+      thread_.SleepUntil(thread_.now() + backoff_.Next().count());
     }
   }
 
@@ -129,12 +129,12 @@ class EtcdV2Source final : public RecordSource {
   // OK when it is time to list again, or to stop. kNotFound: the history that we need is gone, or
   // the store is another one.
   Status Watch() {
-    const SteadyMs opened = SteadyNow();
-    const SteadyMs planned = opened + WithJitter(kReconcileInterval).count();
+    const SteadyMs opened = thread_.now();
+    const SteadyMs planned = opened + thread_.WithJitter(kReconcileInterval).count();
     while (true) {
       polling_ = true;
       session_.Rearm();
-      const SteadyMs begun = SteadyNow();
+      const SteadyMs begun = thread_.now();
       const SteadyMs left = thread_.ReadDue(planned) - begun;
       if (thread_.stopping() || left <= 0) {
         polling_ = false;
@@ -149,7 +149,7 @@ class EtcdV2Source final : public RecordSource {
                                      : answer.status().code() == Code::kDeadline;
       if (!answer.ok() && !quiet) return answer.status();
       // A list is due, which asks more than a check does.
-      if (quiet && SteadyNow() >= thread_.ReadDue(planned)) return Status();
+      if (quiet && thread_.now() >= thread_.ReadDue(planned)) return Status();
       if (Status status = quiet ? CheckQuiet() : TakeEvent(*answer); !status.ok()) return status;
       WatchGood(opened);
       Emit(where_, index_);
@@ -210,7 +210,7 @@ class EtcdV2Source final : public RecordSource {
     session_.NextEndpoint();
     if (!error) return;
     reporter_->Failed(*error);
-    thread_.SleepUntil(SteadyNow() + backoff_.Next().count());
+    thread_.SleepUntil(thread_.now() + backoff_.Next().count());
   }
 
   const std::string where_;
@@ -227,13 +227,13 @@ class EtcdV2Source final : public RecordSource {
 }  // namespace
 
 Result<std::unique_ptr<PeerSource>> NewEtcdV2Source(EtcdOptions etcd, PodFilter filter,
-                                                    telemetry::Metrics& metrics) {
+                                                    telemetry::Metrics& metrics, Env& env) {
   Result<PeerRules> rules = PeerRules::New(std::move(filter));
   if (!rules.ok()) return rules.status();
-  Result<CheckedEtcdOptions> checked = CheckEtcdOptions(std::move(etcd), rules->ns());
+  Result<CheckedEtcdOptions> checked = CheckEtcdOptions(std::move(etcd), rules->ns(), env);
   if (!checked.ok()) return checked.status();
   return std::unique_ptr<PeerSource>(
-      new EtcdV2Source(std::move(*checked), std::move(*rules), metrics));
+      new EtcdV2Source(std::move(*checked), std::move(*rules), metrics, env));
 }
 
 }  // namespace podmirror::discovery

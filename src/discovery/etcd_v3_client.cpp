@@ -20,12 +20,11 @@ void* TagOf(Op op) { return EtcdV3Session::TagOf(op); }
 
 // Opening a watch needs nobody but the member itself.
 constexpr SteadyMs kOpenTimeoutMs = 5'000;
-SteadyMs OpenDeadline() { return Env::Real().now().steady + kOpenTimeoutMs; }
 
 class Client final : public EtcdV3Client {
  public:
-  Client(CheckedEtcdOptions checked, std::function<bool()> stopping)
-      : session_(std::move(checked), std::move(stopping)) {}
+  Client(CheckedEtcdOptions checked, std::function<bool()> stopping, Env& env)
+      : env_(env), session_(std::move(checked), std::move(stopping), env) {}
 
   ~Client() override { CloseWatch(); }
 
@@ -44,6 +43,7 @@ class Client final : public EtcdV3Client {
   std::string endpoint_name() const override { return session_.endpoint_name(); }
 
  private:
+  SteadyMs OpenDeadline() const { return env_.now().steady + kOpenTimeoutMs; }
   bool AwaitWatch(Op op);
   Result<std::optional<EtcdWatchAnswer>> ReadWatch(SteadyMs until, bool wake_ends);
   grpc::Status EndWatch();
@@ -51,6 +51,7 @@ class Client final : public EtcdV3Client {
   bool IsMadeUp(const etcdserverpb::ResponseHeader& header) const;
   Status CheckStore(const etcdserverpb::ResponseHeader& header) const;
 
+  Env& env_;
   EtcdV3Session session_;
   std::uint64_t cluster_id_ = 0;    // of the last list
   std::int64_t list_revision_ = 0;  // of the last list
@@ -235,8 +236,8 @@ void Client::CloseWatch() {
 }  // namespace
 
 std::unique_ptr<EtcdV3Client> NewEtcdV3Client(CheckedEtcdOptions options,
-                                              std::function<bool()> stopping) {
-  return std::make_unique<Client>(std::move(options), std::move(stopping));
+                                              std::function<bool()> stopping, Env& env) {
+  return std::make_unique<Client>(std::move(options), std::move(stopping), env);
 }
 
 }  // namespace podmirror::discovery

@@ -66,8 +66,8 @@ class EtcdV3Client {
   virtual void Wake() = 0;
 };
 
-// `stopping` is asked, on the calling thread, whether to give up.
+// `stopping` is asked, on the calling thread, whether to give up. Times are those of `env`.
 std::unique_ptr<EtcdV3Client> NewEtcdV3Client(CheckedEtcdOptions options,
-                                              std::function<bool()> stopping);
+                                              std::function<bool()> stopping, Env& env);
 
 }  // namespace podmirror::discovery

@@ -17,8 +17,8 @@ gpr_timespec InMs(SteadyMs ms) {
 
 }  // namespace
 
-EtcdV3Session::EtcdV3Session(CheckedEtcdOptions checked, std::function<bool()> stopping)
-    : checked_(std::move(checked)), stopping_(std::move(stopping)) {}
+EtcdV3Session::EtcdV3Session(CheckedEtcdOptions checked, std::function<bool()> stopping, Env& env)
+    : checked_(std::move(checked)), stopping_(std::move(stopping)), env_(env) {}
 
 EtcdV3Session::~EtcdV3Session() {
   queue_.Shutdown();
@@ -58,8 +58,8 @@ void EtcdV3Session::Wake() {
 }
 
 EtcdV3Session::Outcome EtcdV3Session::Await(Op op, SteadyMs until) {
-  const gpr_timespec deadline = until == kForever ? gpr_inf_future(GPR_CLOCK_MONOTONIC)
-                                                  : InMs(until - Env::Real().now().steady);
+  const gpr_timespec deadline =
+      until == kForever ? gpr_inf_future(GPR_CLOCK_MONOTONIC) : InMs(until - env_.now().steady);
   if (op == Op::kRead && read_) return *std::exchange(read_, std::nullopt);
   while (true) {
     void* tag = nullptr;

@@ -44,7 +44,7 @@ class EtcdV3Session {
   }
 
   // `stopping` is asked, on the calling thread, whether to give up.
-  EtcdV3Session(CheckedEtcdOptions checked, std::function<bool()> stopping);
+  EtcdV3Session(CheckedEtcdOptions checked, std::function<bool()> stopping, Env& env);
   // Requires: nothing is under way.
   ~EtcdV3Session();
 
@@ -64,7 +64,8 @@ class EtcdV3Session {
   grpc::CompletionQueue* queue() { return &queue_; }
   void Prepare(grpc::ClientContext& context) const;
 
-  // Waits for the end of `op`, for `until`, or for Wake. A kRead that ends meanwhile is kept.
+  // Waits for the end of `op`, for `until` on the clock of `env`, or for Wake. A kRead that ends
+  // meanwhile is kept.
   Outcome Await(Op op, SteadyMs until);
   // Ends the Await under way or the next one.
   void Wake();
@@ -86,6 +87,7 @@ class EtcdV3Session {
 
   const CheckedEtcdOptions checked_;
   const std::function<bool()> stopping_;
+  Env& env_;
 
   std::size_t endpoint_ = 0;
   Member member_;           // of endpoint_; empty until Connect

@@ -25,11 +25,12 @@ constexpr SteadyMs kCoalesceMs = 100;
 // List, then watch from there; whatever ends the watch, list again.
 class EtcdV3Source final : public RecordSource {
  public:
-  EtcdV3Source(CheckedEtcdOptions options, RecordRules rules, telemetry::Metrics& metrics)
-      : RecordSource(std::move(rules), metrics),
+  EtcdV3Source(CheckedEtcdOptions options, RecordRules rules, telemetry::Metrics& metrics, Env& env)
+      : RecordSource(std::move(rules), metrics, env),
         where_(options.where),
         failures_(options.endpoints.size()),
-        client_(NewEtcdV3Client(std::move(options), [this] { return thread_.stopping(); })) {}
+        client_(NewEtcdV3Client(
+            std::move(options), [this] { return thread_.stopping(); }, env)) {}
 
   ~EtcdV3Source() override { Stop(); }
 
@@ -43,13 +44,13 @@ class EtcdV3Source final : public RecordSource {
         MemberFailed(status);
         continue;
       }
-      const SteadyMs start = SteadyNow();
+      const SteadyMs start = thread_.now();
       const Status watch = Watch();
-      if (SteadyNow() - start >= kShortWatchMs) backoff_.Reset();
+      if (thread_.now() - start >= kShortWatchMs) backoff_.Reset();
       if (watch.ok()) continue;  // it is time to list again
       WatchFailed(watch);
       client_->NextEndpoint();
-      thread_.SleepUntil(SteadyNow() + backoff_.Next().count());
+      thread_.SleepUntil(thread_.now() + backoff_.Next().count());
     }
     client_->CloseWatch();
   }
@@ -80,33 +81,33 @@ class EtcdV3Source final : public RecordSource {
   Status Watch() {
     if (Status status = client_->OpenWatch(where_ + "/", revision_ + 1); !status.ok())
       return status;
-    const SteadyMs begun = SteadyNow();
-    const SteadyMs planned = begun + WithJitter(kReconcileInterval).count();
-    SteadyMs check_at = begun + WithJitter(kQuiet).count();
+    const SteadyMs begun = thread_.now();
+    const SteadyMs planned = begun + thread_.WithJitter(kReconcileInterval).count();
+    SteadyMs check_at = begun + thread_.WithJitter(kQuiet).count();
     differed_ = false;
     while (true) {
       const SteadyMs due = thread_.ReadDue(planned);
-      if (thread_.stopping() || SteadyNow() >= due) return Status();
-      if (SteadyNow() >= check_at) {
+      if (thread_.stopping() || thread_.now() >= due) return Status();
+      if (thread_.now() >= check_at) {
         if (Status status = CheckQuiet(begun); !status.ok()) return status;
-        check_at = SteadyNow() + WithJitter(kQuiet).count();
+        check_at = thread_.now() + thread_.WithJitter(kQuiet).count();
       }
       Result<std::optional<EtcdWatchAnswer>> answer =
           client_->NextWatchAnswer(std::min(due, check_at));
-      const SteadyMs emit_at = SteadyNow() + kCoalesceMs;
+      const SteadyMs emit_at = thread_.now() + kCoalesceMs;
       bool partial = false;
       bool any = false;
       while (answer.ok() && answer->has_value()) {
         any = true;
         partial = (*answer)->partial;
         if (Status status = Apply(**answer); !status.ok()) return status;
-        if (!partial && SteadyNow() >= emit_at) break;
+        if (!partial && thread_.now() >= emit_at) break;
         // What has come already is taken at once; the rest of a revision is waited for.
-        answer = client_->NextWatchAnswer(partial ? due : SteadyNow());
+        answer = client_->NextWatchAnswer(partial ? due : thread_.now());
       }
       if (!answer.ok()) return answer.status();
       if (!any) continue;
-      check_at = SteadyNow() + WithJitter(kQuiet).count();
+      check_at = thread_.now() + thread_.WithJitter(kQuiet).count();
       differed_ = false;
       WatchGood(begun);
       if (!partial) Emit(where_, revision_);
@@ -151,7 +152,7 @@ class EtcdV3Source final : public RecordSource {
     client_->NextEndpoint();
     if (!error) return;
     reporter_->Failed(*error);
-    thread_.SleepUntil(SteadyNow() + backoff_.Next().count());
+    thread_.SleepUntil(thread_.now() + backoff_.Next().count());
   }
 
   const std::string where_;
@@ -166,17 +167,18 @@ class EtcdV3Source final : public RecordSource {
 }  // namespace
 
 Result<std::unique_ptr<PeerSource>> NewEtcdV3Source(EtcdOptions etcd, PodFilter filter,
-                                                    telemetry::Metrics& metrics) {
+                                                    telemetry::Metrics& metrics, Env& env) {
   Result<PeerRules> rules = PeerRules::New(std::move(filter));
   if (!rules.ok()) return rules.status();
-  Result<CheckedEtcdOptions> options = CheckEtcdOptions(std::move(etcd), rules->ns());
+  Result<CheckedEtcdOptions> options = CheckEtcdOptions(std::move(etcd), rules->ns(), env);
   if (!options.ok()) return options.status();
-  return NewEtcdV3RecordSource(std::move(*options), PodRecordRules(std::move(*rules)), metrics);
+  return NewEtcdV3RecordSource(std::move(*options), PodRecordRules(std::move(*rules)), metrics,
+                               env);
 }
 
 std::unique_ptr<PeerSource> NewEtcdV3RecordSource(CheckedEtcdOptions options, RecordRules rules,
-                                                  telemetry::Metrics& metrics) {
-  return std::make_unique<EtcdV3Source>(std::move(options), std::move(rules), metrics);
+                                                  telemetry::Metrics& metrics, Env& env) {
+  return std::make_unique<EtcdV3Source>(std::move(options), std::move(rules), metrics, env);
 }
 
 }  // namespace podmirror::discovery

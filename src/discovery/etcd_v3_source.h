@@ -12,6 +12,6 @@ namespace podmirror::discovery {
 
 // The records are the keys below options.where; `rules` are asked from the source's thread.
 std::unique_ptr<PeerSource> NewEtcdV3RecordSource(CheckedEtcdOptions options, RecordRules rules,
-                                                  telemetry::Metrics& metrics);
+                                                  telemetry::Metrics& metrics, Env& env);
 
 }  // namespace podmirror::discovery

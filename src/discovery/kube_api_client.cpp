@@ -11,7 +11,6 @@
 #include "discovery/credential.h"
 #include "discovery/kube_api_stream.h"
 #include "discovery/pod_store.h"
-#include "discovery/source_thread.h"
 
 namespace podmirror::discovery {
 namespace {
@@ -85,7 +84,8 @@ KubeStatus StatusOf(const net::HttpResponse& response) {
 
 Result<std::unique_ptr<KubeApiClient>> KubeApiClient::New(KubeApiOptions options, std::string ns,
                                                           const std::string& selector,
-                                                          std::function<bool()> stopping) {
+                                                          std::function<bool()> stopping,
+                                                          Env& env) {
   const Result<net::BaseUrl> url = net::ParseBaseUrl(options.url);
   if (!url.ok()) return Invalid("kube-api-url: " + url.status().message());
   if (!url->https && !net::IsLoopback(url->host_port.host)) {
@@ -101,17 +101,17 @@ Result<std::unique_ptr<KubeApiClient>> KubeApiClient::New(KubeApiOptions options
   net::HttpClientOptions http_options;
   http_options.server = *url;
   http_options.ca_file = options.ca_file;
-  Result<std::unique_ptr<net::HttpClient>> http = net::NewHttpClient(std::move(http_options));
+  Result<std::unique_ptr<net::HttpClient>> http = net::NewHttpClient(std::move(http_options), env);
   if (!http.ok()) return http.status();
-  std::unique_ptr<KubeApiClient> client(new KubeApiClient(std::move(options), url->ToString(),
-                                                          std::move(ns), selector,
-                                                          std::move(stopping), std::move(*http)));
+  std::unique_ptr<KubeApiClient> client(
+      new KubeApiClient(std::move(options), url->ToString(), std::move(ns), selector,
+                        std::move(stopping), env, std::move(*http)));
   if (Result<std::string> token = client->ReadToken(); !token.ok()) return token.status();
   return client;
 }
 
 KubeApiClient::KubeApiClient(KubeApiOptions options, std::string server, std::string ns,
-                             const std::string& selector, std::function<bool()> stopping,
+                             const std::string& selector, std::function<bool()> stopping, Env& env,
                              std::unique_ptr<net::HttpClient> http)
     : options_(std::move(options)),
       server_(std::move(server)),
@@ -119,6 +119,7 @@ KubeApiClient::KubeApiClient(KubeApiOptions options, std::string server, std::st
       path_("/api/v1/namespaces/" + Encoded(ns_) + "/pods"),
       selector_(selector.empty() ? "" : "&labelSelector=" + Encoded(selector)),
       stopping_(std::move(stopping)),
+      env_(env),
       http_(std::move(http)) {}
 
 Result<std::string> KubeApiClient::ReadToken() const {
@@ -193,7 +194,7 @@ Result<std::int64_t> KubeApiClient::ListPages(int limit,
     if (!next.empty()) absl::StrAppend(&request.target, "&continue=", Encoded(next));
     request.headers["Accept"] = kListAccept;
     request.read_timeout = kListSilence;
-    request.deadline = SteadyNow() + kPageTimeoutMs;
+    request.deadline = env_.now().steady + kPageTimeoutMs;
     const Result<net::HttpResponse> response = SendUncancelled(request);
     if (!response.ok()) return response.status();
     if (response->status != 200) return Refusal(StatusOf(*response), "list");
@@ -218,7 +219,7 @@ Result<std::int64_t> KubeApiClient::List(const std::function<void()>& again,
 }
 
 Status KubeApiClient::Watch(std::int64_t revision, SteadyMs until, const Watcher& watcher) {
-  const SteadyMs left = std::max<SteadyMs>(until - SteadyNow(), 1);
+  const SteadyMs left = std::max<SteadyMs>(until - env_.now().steady, 1);
   // A second more than we want it, so that it is we who end it.
   constexpr SteadyMs kSecondMs = 1000;
   net::HttpRequest request;

@@ -34,7 +34,7 @@ class KubeApiClient {
   // kInvalid naming the setting that is wrong. `stopping` is asked before each request.
   static Result<std::unique_ptr<KubeApiClient>> New(KubeApiOptions options, std::string ns,
                                                     const std::string& selector,
-                                                    std::function<bool()> stopping);
+                                                    std::function<bool()> stopping, Env& env);
 
   // Errors of both: kNotFound when a revision or a page is no longer there: list again. kRefused
   // when the API does not take the token or does not allow this, with the rule that is missing.
@@ -64,7 +64,7 @@ class KubeApiClient {
 
  private:
   KubeApiClient(KubeApiOptions options, std::string server, std::string ns,
-                const std::string& selector, std::function<bool()> stopping,
+                const std::string& selector, std::function<bool()> stopping, Env& env,
                 std::unique_ptr<net::HttpClient> http);
 
   Result<std::string> ReadToken() const;
@@ -79,6 +79,7 @@ class KubeApiClient {
   const std::string path_;
   const std::string selector_;  // a part of a query, or empty
   const std::function<bool()> stopping_;
+  Env& env_;
   const std::unique_ptr<net::HttpClient> http_;
   std::string token_;  // the last one sent
   std::chrono::milliseconds retry_after_{0};

@@ -16,14 +16,14 @@ namespace {
 // List, then watch from there; a watch that ends well goes on where it ended.
 class KubeApiSource final : public RecordSource {
  public:
-  KubeApiSource(PeerRules rules, telemetry::Metrics& metrics)
-      : RecordSource(PodRecordRules(rules), metrics), rules_(std::move(rules)) {}
+  KubeApiSource(PeerRules rules, telemetry::Metrics& metrics, Env& env)
+      : RecordSource(PodRecordRules(rules), metrics, env), rules_(std::move(rules)) {}
   ~KubeApiSource() override { Stop(); }
 
   // Before Start.
-  Status Connect(KubeApiOptions options, const std::string& selector) {
+  Status Connect(KubeApiOptions options, const std::string& selector, Env& env) {
     Result<std::unique_ptr<KubeApiClient>> client = KubeApiClient::New(
-        std::move(options), rules_.ns(), selector, [this] { return thread_.stopping(); });
+        std::move(options), rules_.ns(), selector, [this] { return thread_.stopping(); }, env);
     if (!client.ok()) return client.status();
     client_ = std::move(*client);
     return Status();
@@ -47,7 +47,7 @@ class KubeApiSource final : public RecordSource {
         Wait();
         continue;
       }
-      const SteadyMs planned = SteadyNow() + WithJitter(kReconcileInterval).count();
+      const SteadyMs planned = thread_.now() + thread_.WithJitter(kReconcileInterval).count();
       refused_ = false;
       while (Watch(planned) == Next::kWatch) continue;
     }
@@ -76,14 +76,14 @@ class KubeApiSource final : public RecordSource {
     watching_ = true;
     client_->Rearm();
     // A refresh that is not due yet is waited for, or one after the other would open a watch.
-    if (thread_.stopping() || SteadyNow() >= planned || thread_.ReadDue(planned) != planned) {
+    if (thread_.stopping() || thread_.now() >= planned || thread_.ReadDue(planned) != planned) {
       watching_ = false;
       thread_.SleepUntil(planned);
       return Next::kList;
     }
     opened_ = false;
     events_ = 0;
-    const SteadyMs start = SteadyNow();
+    const SteadyMs start = thread_.now();
     const Status status = client_->Watch(revision_, planned,
                                          {.opened = [this] { return Opened(); },
                                           .event = [this](KubeEvent event) { return Apply(event); },
@@ -92,8 +92,8 @@ class KubeApiSource final : public RecordSource {
     if (thread_.stopping()) return Next::kList;
     // What the API asked for counts, also when a refresh came in the same moment.
     if (client_->cancelled() && client_->retry_after().count() == 0) return Next::kWatch;
-    if (SteadyNow() >= planned) return Next::kList;
-    return Ended(status, /*brief=*/!opened_ || SteadyNow() - start < kShortWatchMs);
+    if (thread_.now() >= planned) return Next::kList;
+    return Ended(status, /*brief=*/!opened_ || thread_.now() - start < kShortWatchMs);
   }
 
   // What was forbidden is allowed now: a good answer takes the error away.
@@ -154,9 +154,9 @@ class KubeApiSource final : public RecordSource {
     const std::chrono::milliseconds step = backoff_.Next();
     const std::chrono::milliseconds asked = client_->retry_after();
     if (asked.count() > 0) {
-      thread_.PauseUntil(SteadyNow() + std::max(step, WithJitter(asked)).count());
+      thread_.PauseUntil(thread_.now() + std::max(step, thread_.WithJitter(asked)).count());
     } else {
-      thread_.SleepUntil(SteadyNow() + step.count());
+      thread_.SleepUntil(thread_.now() + step.count());
     }
   }
 
@@ -175,12 +175,13 @@ class KubeApiSource final : public RecordSource {
 }  // namespace
 
 Result<std::unique_ptr<PeerSource>> NewKubeApiSource(KubeApiOptions options, PodFilter filter,
-                                                     telemetry::Metrics& metrics) {
+                                                     telemetry::Metrics& metrics, Env& env) {
   const std::string selector = filter.selector;
   Result<PeerRules> rules = PeerRules::New(std::move(filter));
   if (!rules.ok()) return rules.status();
-  auto source = std::make_unique<KubeApiSource>(std::move(*rules), metrics);
-  if (Status status = source->Connect(std::move(options), selector); !status.ok()) return status;
+  auto source = std::make_unique<KubeApiSource>(std::move(*rules), metrics, env);
+  if (Status status = source->Connect(std::move(options), selector, env); !status.ok())
+    return status;
   return std::unique_ptr<PeerSource>(std::move(source));
 }
 

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "base/env.h"
 #include "base/peer.h"
 #include "base/status.h"
 #include "telemetry/metrics.h"
@@ -72,29 +73,30 @@ class PeerSource {
   virtual void SetReady(bool /*ready*/) {}
 };
 
-// Each returns kInvalid with the name of the setting when its options are wrong.
+// Each returns kInvalid with the name of the setting when its options are wrong. `metrics` and
+// `env` must outlive the source.
 Result<std::unique_ptr<PeerSource>> NewEtcdV3Source(EtcdOptions etcd, PodFilter filter,
-                                                    telemetry::Metrics& metrics);
+                                                    telemetry::Metrics& metrics, Env& env);
 Result<std::unique_ptr<PeerSource>> NewEtcdV2Source(EtcdOptions etcd, PodFilter filter,
-                                                    telemetry::Metrics& metrics);
+                                                    telemetry::Metrics& metrics, Env& env);
 Result<std::unique_ptr<PeerSource>> NewKubeApiSource(KubeApiOptions options, PodFilter filter,
-                                                     telemetry::Metrics& metrics);
+                                                     telemetry::Metrics& metrics, Env& env);
 // peers: "host:port" each, [v6]:port too; DNS names stand for all their addresses and are resolved
 // again every `resolve_interval`. This pod itself is left out by its IP and port (or by handshake).
 Result<std::unique_ptr<PeerSource>> NewStaticSource(const std::vector<std::string>& peers,
                                                     const Identity& self, std::uint16_t self_port,
                                                     std::chrono::milliseconds resolve_interval,
-                                                    telemetry::Metrics& metrics);
+                                                    telemetry::Metrics& metrics, Env& env);
 // Every daemon writes "/<schema>/<service>/<ip:port>" into any etcd under a lease of `ttl`, which
 // Stop revokes, and the others read it. etcd.prefix does not count.
 Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd,
                                                       const RegistryOptions& registry,
-                                                      telemetry::Metrics& metrics);
+                                                      telemetry::Metrics& metrics, Env& env);
 // The same entries as a client reads them, who has none of its own: all are peers.
 Result<std::unique_ptr<PeerSource>> NewRegistryView(EtcdOptions etcd, const std::string& schema,
                                                     const std::string& service,
-                                                    telemetry::Metrics& metrics);
+                                                    telemetry::Metrics& metrics, Env& env);
 // Nobody but us.
-std::unique_ptr<PeerSource> NewNoneSource();
+std::unique_ptr<PeerSource> NewNoneSource(Env& env);
 
 }  // namespace podmirror::discovery

@@ -30,7 +30,7 @@ void RecordSource::WatchFailed(const Status& status) {
 }
 
 void RecordSource::WatchGood(SteadyMs begun) {
-  if (SteadyNow() - begun < kProvenWatchMs) return;
+  if (thread_.now() - begun < kProvenWatchMs) return;
   failed_watches_ = 0;
   watch_error_.clear();
 }

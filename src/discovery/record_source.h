@@ -37,8 +37,11 @@ class RecordSource : public PeerSource {
   void Refresh() final { thread_.Refresh(); }
 
  protected:
-  RecordSource(RecordRules rules, telemetry::Metrics& metrics)
-      : metrics_(metrics), rules_(std::move(rules)) {}
+  RecordSource(RecordRules rules, telemetry::Metrics& metrics, Env& env)
+      : thread_(env, [this] { Wake(); }),
+        backoff_(env),
+        metrics_(metrics),
+        rules_(std::move(rules)) {}
 
   // Lists and watches until thread_.stopping().
   virtual void Run() = 0;
@@ -57,7 +60,7 @@ class RecordSource : public PeerSource {
     listed_ = true;
   }
 
-  SourceThread thread_{[this] { Wake(); }};
+  SourceThread thread_;
   // From here on the source's thread only; the first two are there while it runs.
   std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<PodStore> store_;

@@ -13,15 +13,17 @@ constexpr std::chrono::milliseconds kRevokeTimeout{500};
 }  // namespace
 
 Registrar::Registrar(const CheckedEtcdOptions& options, RegistryRecord self,
-                     std::chrono::seconds ttl, std::function<void()> changed)
+                     std::chrono::seconds ttl, std::function<void()> changed, Env& env)
     : key_(options.where + "/" + self.address.ToString()),
       wanted_ttl_(ttl),
       changed_(std::move(changed)),
       client_(options),
-      thread_([this] {
-        if (thread_.stopping()) client_.Cancel();
-      }),
+      thread_(env,
+              [this] {
+                if (thread_.stopping()) client_.Cancel();
+              }),
       failures_(options.endpoints.size()),
+      backoff_(env),
       self_(std::move(self)),
       ttl_(ttl) {}
 
@@ -60,7 +62,7 @@ Registrar::State Registrar::state() const {
 // Who was lost with us notices within a third of the TTL, and may have to find another member.
 void Registrar::Suspect() {
   absl::MutexLock lock(&mutex_);
-  state_.suspect_until = SteadyNow() + 2 * ttl_.count();
+  state_.suspect_until = thread_.now() + 2 * ttl_.count();
 }
 
 // How often the lease is kept alive.
@@ -79,24 +81,23 @@ void Registrar::SetError(std::string error) {
 }
 
 void Registrar::Run() {
-  Backoff backoff;
   SteadyMs told = 0;  // the time of suspicion whose end was told
   while (!thread_.stopping()) {
     thread_.BeginRead();
     const Status status = Step();
     if (thread_.stopping()) return;
     const SteadyMs interval = Interval();
-    SteadyMs next = SteadyNow() + interval;
+    SteadyMs next = thread_.now() + interval;
     if (status.ok()) {
       failures_.Clear();
-      backoff.Reset();
+      backoff_.Reset();
       SetError("");
     } else {
       Failed(status);
-      next = SteadyNow() + std::min<SteadyMs>(interval, backoff.Next().count());
+      next = thread_.now() + std::min<SteadyMs>(interval, backoff_.Next().count());
     }
     const SteadyMs suspect_until = state().suspect_until;
-    if (suspect_until != told && SteadyNow() >= suspect_until) {
+    if (suspect_until != told && thread_.now() >= suspect_until) {
       told = suspect_until;
       changed_();
     } else if (suspect_until != told) {

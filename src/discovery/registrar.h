@@ -34,7 +34,7 @@ class Registrar {
   // The entry lies in options.where. `changed`: the error is another one, or the time of suspicion
   // is over; called from the registrar's thread.
   Registrar(const CheckedEtcdOptions& options, RegistryRecord self, std::chrono::seconds ttl,
-            std::function<void()> changed);
+            std::function<void()> changed, Env& env);
   ~Registrar();
 
   void Start();
@@ -66,6 +66,7 @@ class Registrar {
 
   // The registrar's thread only, and Stop after it.
   EtcdFailures failures_;
+  Backoff backoff_;
   std::int64_t lease_ = 0;  // 0 = none
   bool written_ = false;    // our entry was there when we looked last
   bool held_ = false;       // the last round failed because the entry is somebody else's

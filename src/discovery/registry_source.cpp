@@ -25,9 +25,11 @@ constexpr absl::Duration kSeenGone = absl::Milliseconds(100);
 class RegistrySource final : public PeerSource {
  public:
   RegistrySource(const CheckedEtcdOptions& options, const RegistryRecord& self,
-                 std::chrono::seconds ttl, telemetry::Metrics& metrics)
-      : watch_(NewEtcdV3RecordSource(options, RegistryRules(self), metrics)),
-        registrar_(options, self, ttl, [this] { watch_->Refresh(); }) {}
+                 std::chrono::seconds ttl, telemetry::Metrics& metrics, Env& env)
+      : env_(env),
+        watch_(NewEtcdV3RecordSource(options, RegistryRules(self), metrics, env)),
+        registrar_(
+            options, self, ttl, [this] { watch_->Refresh(); }, env) {}
 
   ~RegistrySource() override { Stop(); }
 
@@ -62,7 +64,7 @@ class RegistrySource final : public PeerSource {
     const Registrar::State state = registrar_.state();
     if (listed || known_) {
       set.self_listed = true;
-      if (known_ && (!listed || SteadyNow() < state.suspect_until)) KeepKnown(set);
+      if (known_ && (!listed || env_.now().steady < state.suspect_until)) KeepKnown(set);
       const bool same = known_ == set;
       known_ = set;
       if (state.error.empty() || !same) {
@@ -88,6 +90,7 @@ class RegistrySource final : public PeerSource {
     std::sort(set.peers.begin(), set.peers.end(), OlderThan);
   }
 
+  Env& env_;
   const std::unique_ptr<PeerSource> watch_;
   Registrar registrar_;      // calls watch_
   absl::Notification gone_;  // we have stopped, and our entry is gone
@@ -111,14 +114,14 @@ Status CheckPart(const char* setting, const std::string& part) {
 
 // Where the entries lie.
 Result<CheckedEtcdOptions> CheckWhere(EtcdOptions etcd, const std::string& schema,
-                                      const std::string& service) {
+                                      const std::string& service, Env& env) {
   if (Status status = CheckPart("registry-schema", schema); !status.ok()) return status;
   if (Status status = CheckPart("service", service); !status.ok()) return status;
   if (schema == "registry" || "/" + schema == etcd.prefix) {
     return Status(Code::kInvalid,
                   "registry-schema: \"" + schema + "\" is where Kubernetes keeps its own records");
   }
-  Result<CheckedEtcdOptions> options = CheckEtcdOptions(std::move(etcd), "");
+  Result<CheckedEtcdOptions> options = CheckEtcdOptions(std::move(etcd), "", env);
   if (options.ok()) options->where = "/" + schema + "/" + service;
   return options;
 }
@@ -127,9 +130,9 @@ Result<CheckedEtcdOptions> CheckWhere(EtcdOptions etcd, const std::string& schem
 
 Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd,
                                                       const RegistryOptions& registry,
-                                                      telemetry::Metrics& metrics) {
+                                                      telemetry::Metrics& metrics, Env& env) {
   const Result<CheckedEtcdOptions> options =
-      CheckWhere(std::move(etcd), registry.schema, registry.service);
+      CheckWhere(std::move(etcd), registry.schema, registry.service, env);
   if (!options.ok()) return options.status();
   const std::optional<std::string> ip = net::CanonicalIp(registry.self.ip);
   if (!ip || *ip == "::" || *ip == "0.0.0.0")
@@ -140,21 +143,21 @@ Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd,
   self.name = registry.self.name;
   self.uid = registry.self.uid;
   self.address = {.host = *ip, .port = registry.port, .is_ip = true};
-  self.started_at_ms = Env::Real().now().wall;
+  self.started_at_ms = env.now().wall;
   if (Result<RegistryRecord> read = DecodeRegistryRecord("", EncodeRegistryRecord(self));
       !read.ok()) {
     return Status(Code::kInvalid, "pod-name, pod-uid: the " + read.status().message());
   }
   const auto ttl = std::chrono::ceil<std::chrono::seconds>(registry.ttl);
-  return std::unique_ptr<PeerSource>(new RegistrySource(*options, self, ttl, metrics));
+  return std::unique_ptr<PeerSource>(new RegistrySource(*options, self, ttl, metrics, env));
 }
 
 Result<std::unique_ptr<PeerSource>> NewRegistryView(EtcdOptions etcd, const std::string& schema,
                                                     const std::string& service,
-                                                    telemetry::Metrics& metrics) {
-  Result<CheckedEtcdOptions> options = CheckWhere(std::move(etcd), schema, service);
+                                                    telemetry::Metrics& metrics, Env& env) {
+  Result<CheckedEtcdOptions> options = CheckWhere(std::move(etcd), schema, service, env);
   if (!options.ok()) return options.status();
-  return NewEtcdV3RecordSource(std::move(*options), RegistryRulesOfClient(), metrics);
+  return NewEtcdV3RecordSource(std::move(*options), RegistryRulesOfClient(), metrics, env);
 }
 
 }  // namespace podmirror::discovery

@@ -53,7 +53,7 @@ bool SourceThread::stopping() const {
 void SourceThread::BeginRead() {
   absl::MutexLock lock(&mutex_);
   refresh_ = false;
-  last_read_ = Env::Real().now().steady;
+  last_read_ = now();
 }
 
 SteadyMs SourceThread::ReadDueLocked(SteadyMs planned) const {
@@ -69,7 +69,7 @@ SteadyMs SourceThread::ReadDue(SteadyMs planned) const {
 bool SourceThread::SleepUntil(SteadyMs until) {
   absl::MutexLock lock(&mutex_);
   while (!stopping_) {
-    const SteadyMs left = ReadDueLocked(until) - Env::Real().now().steady;
+    const SteadyMs left = ReadDueLocked(until) - now();
     if (left <= 0) return true;
     changed_.WaitWithTimeout(&mutex_, absl::Milliseconds(left));
   }
@@ -79,23 +79,23 @@ bool SourceThread::SleepUntil(SteadyMs until) {
 bool SourceThread::PauseUntil(SteadyMs until) {
   absl::MutexLock lock(&mutex_);
   while (!stopping_) {
-    const SteadyMs left = until - Env::Real().now().steady;
+    const SteadyMs left = until - now();
     if (left <= 0) return true;
     changed_.WaitWithTimeout(&mutex_, absl::Milliseconds(left));
   }
   return false;
 }
 
+std::chrono::milliseconds SourceThread::WithJitter(std::chrono::milliseconds base) {
+  const auto span = static_cast<std::uint64_t>(base.count() / 4 + 1);
+  return base + std::chrono::milliseconds(env_.Random() % span);
+}
+
 std::chrono::milliseconds Backoff::Next() {
-  const auto jitter = static_cast<std::int64_t>(Env::Real().Random() % (step_.count() / 2));
+  const auto jitter = static_cast<std::int64_t>(env_.Random() % (step_.count() / 2));
   const std::chrono::milliseconds wait = step_ - std::chrono::milliseconds(jitter);
   step_ = std::min(step_ * 2, kLongest);
   return wait;
-}
-
-std::chrono::milliseconds WithJitter(std::chrono::milliseconds base) {
-  const auto span = static_cast<std::uint64_t>(base.count() / 4 + 1);
-  return base + std::chrono::milliseconds(Env::Real().Random() % span);
 }
 
 }  // namespace podmirror::discovery

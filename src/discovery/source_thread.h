@@ -1,4 +1,5 @@
 // The thread of a source and all that makes it wait: stop, refresh, the next reading, back-off.
+// Env says what time it is and draws the random parts; what waits, waits in real time.
 // Thread safety: Start once, then Stop once; Refresh from any thread; all else from the source's
 // own thread.
 // Invariants: (1) Stop returns only when the run has returned.
@@ -19,13 +20,11 @@ namespace podmirror::discovery {
 
 inline constexpr std::chrono::milliseconds kMinReadInterval{1000};
 
-inline SteadyMs SteadyNow() { return Env::Real().now().steady; }
-
 class SourceThread {
  public:
   // `wake` makes whatever the run blocks in (a call to a server) return soon. It is called from the
   // threads that call Stop and Refresh, without a lock, and may come when nothing blocks.
-  explicit SourceThread(std::function<void()> wake) : wake_(std::move(wake)) {}
+  SourceThread(Env& env, std::function<void()> wake) : env_(env), wake_(std::move(wake)) {}
   ~SourceThread();
 
   // Calls `run` on a new thread; it returns when stopping().
@@ -35,6 +34,9 @@ class SourceThread {
   void Refresh();
 
   bool stopping() const;
+  SteadyMs now() const { return env_.now().steady; }
+  // `base` and up to a quarter more.
+  std::chrono::milliseconds WithJitter(std::chrono::milliseconds base);
   // The source begins to read everything: what was asked for up to now is thereby done.
   void BeginRead();
   // When to read everything again: at `planned`, or earlier if a refresh is wanted.
@@ -47,6 +49,7 @@ class SourceThread {
  private:
   SteadyMs ReadDueLocked(SteadyMs planned) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
+  Env& env_;
   const std::function<void()> wake_;
   std::thread thread_;
   mutable absl::Mutex mutex_;
@@ -61,16 +64,15 @@ class SourceThread {
 // it less, so that a fleet that lost its store together does not come back together.
 class Backoff {
  public:
+  explicit Backoff(Env& env) : env_(env) {}
   std::chrono::milliseconds Next();
   void Reset() { step_ = kFirst; }
 
  private:
   static constexpr std::chrono::milliseconds kFirst{200};
   static constexpr std::chrono::milliseconds kLongest{5000};
+  Env& env_;
   std::chrono::milliseconds step_ = kFirst;
 };
-
-// `base` and up to a quarter more.
-std::chrono::milliseconds WithJitter(std::chrono::milliseconds base);
 
 }  // namespace podmirror::discovery

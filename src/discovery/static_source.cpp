@@ -17,10 +17,12 @@ constexpr std::chrono::milliseconds kResolveTimeout{5000};
 
 class StaticSource final : public PeerSource {
  public:
-  StaticSource(StaticPeers peers, std::chrono::milliseconds interval, telemetry::Metrics& metrics)
+  StaticSource(StaticPeers peers, std::chrono::milliseconds interval, telemetry::Metrics& metrics,
+               Env& env)
       : interval_(interval),
         metrics_(metrics),
-        thread_([this] { Wake(); }),
+        thread_(env, [this] { Wake(); }),
+        resolver_(env),
         peers_(std::move(peers)) {}
 
   ~StaticSource() override { Stop(); }
@@ -41,7 +43,7 @@ class StaticSource final : public PeerSource {
     do {
       thread_.BeginRead();
       Resolve();
-    } while (thread_.SleepUntil(SteadyNow() + interval_.count()));
+    } while (thread_.SleepUntil(thread_.now() + interval_.count()));
   }
 
   // A name that fails keeps its addresses. While others are known the set is told as far as it is,
@@ -81,7 +83,7 @@ class StaticSource final : public PeerSource {
 // Nobody but us. It has a thread so that its one event comes from there, like that of all others.
 class NoneSource final : public PeerSource {
  public:
-  NoneSource() : thread_([] {}) {}
+  explicit NoneSource(Env& env) : thread_(env, [] {}) {}
   ~NoneSource() override { Stop(); }
 
   void Start(SourceEvents events) override {
@@ -93,7 +95,7 @@ class NoneSource final : public PeerSource {
       do {
         thread_.BeginRead();
         events.peers(set, 0);
-      } while (thread_.SleepUntil(SteadyNow() + kDay));
+      } while (thread_.SleepUntil(thread_.now() + kDay));
     });
   }
   void Stop() override { thread_.Stop(); }
@@ -108,13 +110,13 @@ class NoneSource final : public PeerSource {
 Result<std::unique_ptr<PeerSource>> NewStaticSource(const std::vector<std::string>& peers,
                                                     const Identity& self, std::uint16_t self_port,
                                                     std::chrono::milliseconds resolve_interval,
-                                                    telemetry::Metrics& metrics) {
+                                                    telemetry::Metrics& metrics, Env& env) {
   Result<StaticPeers> parsed = StaticPeers::New(peers, self, self_port);
   if (!parsed.ok()) return parsed.status();
   return std::unique_ptr<PeerSource>(
-      new StaticSource(std::move(*parsed), resolve_interval, metrics));
+      new StaticSource(std::move(*parsed), resolve_interval, metrics, env));
 }
 
-std::unique_ptr<PeerSource> NewNoneSource() { return std::make_unique<NoneSource>(); }
+std::unique_ptr<PeerSource> NewNoneSource(Env& env) { return std::make_unique<NoneSource>(env); }
 
 }  // namespace podmirror::discovery

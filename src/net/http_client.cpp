@@ -17,7 +17,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/env.h"
 #include "net/resolver.h"
 
 namespace podmirror::net {
@@ -44,8 +43,10 @@ std::string Content(const std::string& file) {
 
 class HttplibClient final : public HttpClient {
  public:
-  explicit HttplibClient(HttpClientOptions options)
+  HttplibClient(HttpClientOptions options, Env& env)
       : options_(std::move(options)),
+        env_(env),
+        resolver_(env),
         authorities_(Content(options_.ca_file)),
         client_(NewClient(options_)) {}
 
@@ -155,12 +156,12 @@ class HttplibClient final : public HttpClient {
     bool late = false;
     bool done = false;
     client_->set_read_timeout(request.read_timeout);
-    SteadyMs heard = Env::Real().now().steady;
+    SteadyMs heard = env_.now().steady;
     const bool sinks = static_cast<bool>(request.sink);
     const httplib::Result result = client_->Get(
         request.target, httplib::Headers(request.headers.begin(), request.headers.end()),
         [&](const httplib::Response& head) {
-          heard = Env::Real().now().steady;
+          heard = env_.now().steady;
           response.status = head.status;
           for (const auto& [name, value] : head.headers) {
             response.headers[absl::AsciiStrToLower(name)] = value;
@@ -170,7 +171,7 @@ class HttplibClient final : public HttpClient {
           return !done && !cancelled_;
         },
         [&](const char* data, std::size_t size) {
-          heard = Env::Real().now().steady;
+          heard = env_.now().steady;
           late = heard >= request.deadline;
           if (late || cancelled_) return false;
           if (sinks && response.status == 200) {
@@ -184,7 +185,7 @@ class HttplibClient final : public HttpClient {
     if (result || done) return response;
     if (too_long) return Status(Code::kExhausted, "answer too long");
     if (late) return Status(Code::kDeadline, "the answer did not end in time");
-    const bool silent = Env::Real().now().steady - heard >= request.read_timeout.count();
+    const bool silent = env_.now().steady - heard >= request.read_timeout.count();
     return ToStatus(result.error(), silent, response.status != 0);
   }
 
@@ -217,6 +218,7 @@ class HttplibClient final : public HttpClient {
   }
 
   const HttpClientOptions options_;
+  Env& env_;
   Resolver resolver_;
   // A Cancel is done before a Rearm or not begun: its second half must not end a later Get. It also
   // keeps the client from being exchanged meanwhile.
@@ -230,14 +232,14 @@ class HttplibClient final : public HttpClient {
 
 }  // namespace
 
-Result<std::unique_ptr<HttpClient>> NewHttpClient(HttpClientOptions options) {
+Result<std::unique_ptr<HttpClient>> NewHttpClient(HttpClientOptions options, Env& env) {
   for (const std::string& file : {options.ca_file, options.cert_file, options.key_file}) {
     if (!file.empty() && !std::ifstream(file)) {
       return Status(Code::kInvalid, file + ": cannot be read");
     }
   }
   try {
-    return std::unique_ptr<HttpClient>(new HttplibClient(std::move(options)));
+    return std::unique_ptr<HttpClient>(new HttplibClient(std::move(options), env));
   } catch (const std::exception& error) {
     return Status(Code::kInternal, error.what());
   }

@@ -60,7 +60,8 @@ class HttpClient {
   virtual bool cancelled() const = 0;
 };
 
-// kInvalid when a file cannot be read; the message begins with its name.
-Result<std::unique_ptr<HttpClient>> NewHttpClient(HttpClientOptions options);
+// kInvalid when a file cannot be read; the message begins with its name. `env` is the clock that
+// deadlines are on, and must outlive the client.
+Result<std::unique_ptr<HttpClient>> NewHttpClient(HttpClientOptions options, Env& env);
 
 }  // namespace podmirror::net

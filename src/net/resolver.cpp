@@ -12,7 +12,6 @@
 #include <thread>
 #include <utility>
 
-#include "base/env.h"
 #include "net/address.h"
 
 namespace podmirror::net {
@@ -90,7 +89,7 @@ struct Resolver::Shared {
   bool cancelled ABSL_GUARDED_BY(mutex) = false;
 };
 
-Resolver::Resolver() : shared_(std::make_shared<Shared>()) {}
+Resolver::Resolver(Env& env) : env_(env), shared_(std::make_shared<Shared>()) {}
 Resolver::~Resolver() = default;
 
 void Resolver::Cancel() {
@@ -126,14 +125,14 @@ std::vector<Result<Resolver::Addresses>> Resolver::Resolve(const std::vector<std
       lookup->result = Status(Code::kUnavailable, error.what());
     }
   }
-  const SteadyMs deadline = Env::Real().now().steady + timeout.count();
+  const SteadyMs deadline = env_.now().steady + timeout.count();
   absl::MutexLock lock(&shared_->mutex);
   const auto all_done = [&] {
     return std::all_of(names.begin(), names.end(),
                        [&](const std::string& name) { return lookups_[name]->result.has_value(); });
   };
   while (!shared_->cancelled && !all_done()) {
-    const SteadyMs left = deadline - Env::Real().now().steady;
+    const SteadyMs left = deadline - env_.now().steady;
     if (left <= 0) break;
     shared_->changed.WaitWithTimeout(&shared_->mutex, absl::Milliseconds(left));
   }

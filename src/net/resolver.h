@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "base/env.h"
 #include "base/status.h"
 
 namespace podmirror::net {
@@ -21,7 +22,7 @@ class Resolver {
  public:
   using Addresses = std::vector<std::string>;  // canonical, sorted, each once, at least one
 
-  Resolver();
+  explicit Resolver(Env& env);
   ~Resolver();
 
   // One result per name, in that order (requires: each name once): kNotFound or kUnavailable with
@@ -41,6 +42,7 @@ class Resolver {
 
   Result<Addresses> Take(const std::string& name);
 
+  Env& env_;
   const std::shared_ptr<Shared> shared_;  // outlives us while a lookup is under way
   std::map<std::string, std::shared_ptr<Lookup>> lookups_;
   std::map<std::string, Addresses> answers_;  // the last ones, by name

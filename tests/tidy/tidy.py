@@ -18,6 +18,13 @@ POLL_MS = 20
 
 # Who may name what nobody else may.
 CLOCKS = {"src/base/env.cpp"}
+REAL_ENVS = {
+    "src/base/env.cpp",
+    "src/app/run.cpp",
+    "src/app/stop_signal.cpp",              # nothing can be handed to a signal handler
+    "src/settings/settings.cpp",            # Surroundings::Real()
+    "src/client/client.cpp",                # in programs of others, who know no Env
+}
 SLEEPERS = {"src/app/run.cpp"}              # the main thread, while others drain
 DETACHERS = {"src/net/resolver.cpp"}        # a name look-up that nothing can end early
 
@@ -63,6 +70,12 @@ def time_and_threads_stay_at_their_places(files):
             yield f"{path}:{number}: absl::Mutex is what clang can check"
         if path not in DETACHERS and re.search(r"\.detach\(\)", code):
             yield f"{path}:{number}: a detached thread"
+
+
+def the_real_env_is_handed_in(files):
+    for path, number, line in lines_of(files, "src/"):
+        if path not in REAL_ENVS and re.search(r"\bEnv::Real\b", code_of(line)):
+            yield f"{path}:{number}: names Env::Real(); take an Env&"
 
 
 def includes_go_through_the_fences(files):
@@ -243,6 +256,7 @@ def settings_are_all_in_the_table(files):
 RULES = {
     lines_fit: ("src/sync/a.cpp", "x" * (LINE_COLUMNS + 1)),
     time_and_threads_stay_at_their_places: ("src/sync/a.cpp", "auto t = Clock::now();"),
+    the_real_env_is_handed_in: ("src/net/a.cpp", "SteadyMs t = Env::Real().now().steady;"),
     includes_go_through_the_fences: ("src/sync/a.cpp", '#include "../rest/server.h"'),
     nothing_is_left_to_do: ("src/sync/a.cpp", "// TO" "DO: later"),
     functions_are_short: (

@@ -43,7 +43,7 @@ struct AuthEtcd {
   // As mirror, for the pods relay-... of the namespace default.
   Result<std::unique_ptr<PeerSource>> NewSource(const std::string& password) {
     return NewEtcdV3Source(OptionsFor(etcd, dir.Write("password", password)),
-                           FilterFor("default", "relay"), metrics);
+                           FilterFor("default", "relay"), metrics, Env::Real());
   }
 
   TestDir dir;
@@ -62,7 +62,7 @@ TEST_CASE("v3 auth: read on the namespace's prefix is enough; what is refused is
   CHECK(source.seen().errors.empty());
 
   Running other(NewEtcdV3Source(OptionsFor(etcd, auth.dir.Write("password", "first")),
-                                FilterFor("default-two", "relay"), auth.metrics));
+                                FilterFor("default-two", "relay"), auth.metrics, Env::Real()));
   REQUIRE(other.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK(other.seen().errors[0] ==
         "etcd " + etcd.url() +
@@ -151,14 +151,15 @@ TEST_CASE("v2 auth: user and password; what is refused is named, a new password 
 
   telemetry::Metrics metrics;
   const EtcdOptions options = OptionsFor(etcd, dir.Write("password", "first\n"));
-  Running source(NewEtcdV2Source(options, FilterFor("default", "relay"), metrics));
+  Running source(NewEtcdV2Source(options, FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitForNames({"relay-1"}));
   CHECK(source.seen().errors.empty());
 
-  Running without(NewEtcdV2Source(etcd.options(), FilterFor("default", "relay"), metrics));
+  Running without(
+      NewEtcdV2Source(etcd.options(), FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(without.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK(without.seen().errors[0].find("etcd wants a user (etcd-user)") != std::string::npos);
-  Running other(NewEtcdV2Source(options, FilterFor("other", "relay"), metrics));
+  Running other(NewEtcdV2Source(options, FilterFor("other", "relay"), metrics, Env::Real()));
   REQUIRE(other.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK(other.seen().errors[0] ==
         "etcd " + etcd.url() +

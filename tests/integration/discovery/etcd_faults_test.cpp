@@ -81,7 +81,7 @@ TEST_CASE("a cluster whose leader is killed, then is without quorum, then whole 
   for (int i = 0; i < 4; ++i) {
     for (const Api& api : kApis) {
       sources.push_back(std::make_unique<Running>(
-          api.source(cluster.options(), FilterFor("default", "relay"), metrics)));
+          api.source(cluster.options(), FilterFor("default", "relay"), metrics, Env::Real())));
     }
   }
   for (const Api& api : kApis) api.put(cluster[0], 1);
@@ -114,7 +114,7 @@ TEST_CASE("a compaction while the watch is down") {
   EtcdOptions options;
   options.endpoints = {relay.url()};
   for (int i = 1; i <= 3; ++i) etcd.Put(Key(i), PodJson(i));
-  Running source(NewEtcdV3Source(options, FilterFor("default", "relay"), metrics));
+  Running source(NewEtcdV3Source(options, FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitForNames(UpTo(3)));
   relay.SetCut(true);
   REQUIRE(source.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
@@ -137,7 +137,7 @@ TEST_CASE("an older backup in the place of the data, then another cluster") {
     etcd.SaveData(dir / "backup");
     etcd.Start();
     for (int i = 3; i <= 20; ++i) api.put(etcd, i);
-    Running source(api.source(etcd.options(), FilterFor("default", "relay"), metrics));
+    Running source(api.source(etcd.options(), FilterFor("default", "relay"), metrics, Env::Real()));
     REQUIRE(source.WaitForNames(UpTo(20)));
     const std::int64_t revision = source.seen().revision;
 
@@ -166,9 +166,11 @@ Result<std::optional<EtcdWatchAnswer>> Next(EtcdV3Client& client) {
 }
 
 std::unique_ptr<EtcdV3Client> ClientFor(const TestEtcd& etcd) {
-  const Result<CheckedEtcdOptions> options = CheckEtcdOptions(etcd.options(), "default");
+  const Result<CheckedEtcdOptions> options =
+      CheckEtcdOptions(etcd.options(), "default", Env::Real());
   REQUIRE(options.ok());
-  return NewEtcdV3Client(*options, [] { return false; });
+  return NewEtcdV3Client(
+      *options, [] { return false; }, Env::Real());
 }
 
 TEST_CASE("v3 client: a watch of a store that went back, or of another one, fails at once") {
@@ -233,7 +235,8 @@ TEST_CASE("v3: progress notifications show that what is known is still true") {
   TestEtcd etcd(config);
   etcd.Start();
   telemetry::Metrics metrics;
-  Running source(NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics));
+  Running source(
+      NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitForNames({}));
   const std::int64_t revision = etcd.Put("/registry/elsewhere", "x");
   REQUIRE(source.WaitFor([&](const Seen& seen) { return seen.revision == revision; }));
@@ -248,7 +251,8 @@ struct Relayed {
       relays.push_back(std::make_unique<TestRelay>(etcd.port()));
       options.endpoints.push_back(relays.back()->url());
     }
-    source = std::make_unique<Running>(api.source(options, FilterFor("default", "relay"), metrics));
+    source = std::make_unique<Running>(
+        api.source(options, FilterFor("default", "relay"), metrics, Env::Real()));
     REQUIRE(source->WaitForNames({}));
   }
   void HoldTheUsed() {

@@ -24,7 +24,7 @@ std::vector<std::unique_ptr<Running>> Sources(int count, const TestProxy& proxy,
   std::vector<std::unique_ptr<Running>> sources;
   for (int i = 0; i < count; ++i) {
     sources.push_back(std::make_unique<Running>(
-        NewEtcdV3Source(proxy.options(), FilterFor("default", "relay"), metrics)));
+        NewEtcdV3Source(proxy.options(), FilterFor("default", "relay"), metrics, Env::Real())));
     REQUIRE(sources.back()->WaitFor([](const Seen& seen) { return seen.set.has_value(); }));
   }
   return sources;
@@ -107,7 +107,7 @@ TEST_CASE("proxy: daemons register through it, and are gone when they stop") {
     registry.service = "web";
     registry.ttl = seconds(2);
     return std::make_unique<Running>(
-        NewRegistrySource(proxy.options(), std::move(registry), metrics));
+        NewRegistrySource(proxy.options(), std::move(registry), metrics, Env::Real()));
   };
   std::vector<std::unique_ptr<Running>> daemons;
   for (int number = 1; number <= 3; ++number) daemons.push_back(registered(number));

@@ -55,8 +55,8 @@ TEST_CASE("speed: from a put to the peer set") {
   for (const bool v3 : {true, false}) {
     telemetry::Metrics metrics;
     const PodFilter filter = FilterFor("default", "relay");
-    Running source(v3 ? NewEtcdV3Source(etcd.options(), filter, metrics)
-                      : NewEtcdV2Source(etcd.options(), filter, metrics));
+    Running source(v3 ? NewEtcdV3Source(etcd.options(), filter, metrics, Env::Real())
+                      : NewEtcdV2Source(etcd.options(), filter, metrics, Env::Real()));
     REQUIRE(source.WaitForNames({}));
     std::vector<std::int64_t> puts;
     std::vector<std::int64_t> took;
@@ -104,7 +104,8 @@ TEST_CASE("speed: five thousand records of two kilobytes") {
   double cpu = CpuMs();
   std::cout << kRecords << " records, " << bytes / kRecords << " bytes each; RSS " << rss
             << " MiB\n";
-  Running source(NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics));
+  Running source(
+      NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitFor(all, seconds(30)));
   std::cout << "first list: CPU " << CpuMs() - cpu << " ms, RSS +" << RssMib() - rss << " MiB\n";
   CHECK(CpuMs() - cpu < 300 * kSlower);

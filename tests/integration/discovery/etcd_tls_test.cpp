@@ -43,7 +43,7 @@ struct Credentials {
 // The first error that a source tells.
 std::string ErrorOf(const Api& api, const EtcdOptions& options) {
   telemetry::Metrics metrics;
-  Running source(api.source(options, FilterFor("default", "relay"), metrics));
+  Running source(api.source(options, FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK_FALSE(source.seen().set.has_value());
   return source.seen().errors[0];
@@ -60,7 +60,8 @@ TEST_CASE("tls: both sides show certificates; a wrong one is told in words") {
   for (const Api& api : kApis) {
     INFO(api.name);
     telemetry::Metrics metrics;
-    Running source(api.source(files.options(etcd), FilterFor("default", "relay"), metrics));
+    Running source(
+        api.source(files.options(etcd), FilterFor("default", "relay"), metrics, Env::Real()));
     REQUIRE(source.WaitForNames({}));
     api.put(etcd, 1);
     REQUIRE(source.WaitForNames({"relay-1"}));
@@ -108,12 +109,12 @@ TEST_CASE("tls: files that cannot be used are refused before anything starts") {
       {&EtcdOptions::key_file, files.dir / "none",
        "etcd-key: " + files.dir / "none" + " cannot be read or is empty"},
   };
-  CHECK(NewEtcdV3Source(good, FilterFor("default", "relay"), metrics).ok());
+  CHECK(NewEtcdV3Source(good, FilterFor("default", "relay"), metrics, Env::Real()).ok());
   for (const auto& [member, file, error] : kCases) {
     EtcdOptions options = good;
     options.*member = file;
     for (const Api& api : kApis) {
-      const auto source = api.source(options, FilterFor("default", "relay"), metrics);
+      const auto source = api.source(options, FilterFor("default", "relay"), metrics, Env::Real());
       CHECK(source.status().code() == Code::kInvalid);
       CHECK(source.status().message() == error);
     }
@@ -132,7 +133,7 @@ TEST_CASE("tls: rotated authorities and certificates are taken up without a rest
   std::vector<std::unique_ptr<Running>> sources;
   for (const Api& api : kApis) {
     sources.push_back(std::make_unique<Running>(
-        api.source(files.options(etcd), FilterFor("default", "relay"), metrics)));
+        api.source(files.options(etcd), FilterFor("default", "relay"), metrics, Env::Real())));
     REQUIRE(sources.back()->WaitForNames({}));
   }
   // The server's come first: until ours follow, what was known stays.
@@ -174,7 +175,7 @@ TEST_CASE("ipv6: both APIs over [::1]") {
     INFO(api.name);
     telemetry::Metrics metrics;
     Running source(api.source(tls ? files.options(etcd) : etcd.options(),
-                              FilterFor("default", "relay"), metrics));
+                              FilterFor("default", "relay"), metrics, Env::Real()));
     REQUIRE(source.WaitForNames({}));
     api.put(etcd, 1);
     REQUIRE(source.WaitForNames({"relay-1"}));

@@ -17,7 +17,7 @@ using std::chrono::milliseconds;
 
 Result<std::unique_ptr<PeerSource>> Source(const EtcdOptions& options,
                                            telemetry::Metrics& metrics) {
-  return NewEtcdV2Source(options, FilterFor("default", "relay"), metrics);
+  return NewEtcdV2Source(options, FilterFor("default", "relay"), metrics, Env::Real());
 }
 
 // A server that answers like etcd, but what the test says.

@@ -16,7 +16,7 @@ using std::chrono::milliseconds;
 
 Result<std::unique_ptr<PeerSource>> Source(const EtcdOptions& options,
                                            telemetry::Metrics& metrics) {
-  return NewEtcdV2Source(options, FilterFor("default", "relay"), metrics);
+  return NewEtcdV2Source(options, FilterFor("default", "relay"), metrics, Env::Real());
 }
 
 TEST_CASE("v2: the real answer of 2017 holds the pod hello-web") {
@@ -29,7 +29,7 @@ TEST_CASE("v2: the real answer of 2017 holds the pod hello-web") {
     etcd.V2Put(node.at("key"), node.at("value"));
   }
   PodFilter filter = FilterFor("default", "hello-web");
-  Running source(NewEtcdV2Source(etcd.options(), filter, metrics));
+  Running source(NewEtcdV2Source(etcd.options(), filter, metrics, Env::Real()));
   REQUIRE(source.WaitForNames({"hello-web-29a74e26ea3c2138e1727f35a111f4c6-dknwh"}));
   const PodRecord peer = source.seen().set->peers[0];
   CHECK(peer.ip == "172.80.13.4");

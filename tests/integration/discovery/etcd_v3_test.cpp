@@ -26,7 +26,7 @@ std::string Fixture(const std::string& name) {
 
 Result<std::unique_ptr<PeerSource>> Source(const EtcdOptions& options,
                                            telemetry::Metrics& metrics) {
-  return NewEtcdV3Source(options, FilterFor("default", "relay"), metrics);
+  return NewEtcdV3Source(options, FilterFor("default", "relay"), metrics, Env::Real());
 }
 
 TEST_CASE("v3: the stored records of Kubernetes make the peer set that the rules say") {
@@ -41,7 +41,7 @@ TEST_CASE("v3: the stored records of Kubernetes make the peer set that the rules
   PodFilter filter = FilterFor("peers", "");
   filter.selector = "app=relay,track=stable";
   filter.self.uid = "1f4cb49c-1319-4c9c-8f0b-21b4e65f4181";  // c-running-ready
-  Running peers(NewEtcdV3Source(etcd.options(), filter, metrics));
+  Running peers(NewEtcdV3Source(etcd.options(), filter, metrics, Env::Real()));
   REQUIRE(
       peers.WaitForNames({"d-running-notready", "f-two-containers-one-terminated", "k-dualstack",
                           "l-ipv6-only", "m-hostnetwork", "o-readiness-gate-false"}));
@@ -57,7 +57,7 @@ TEST_CASE("v3: the stored records of Kubernetes make the peer set that the rules
 
   filter = FilterFor("peers-two", "");
   filter.selector = "!none";
-  Running two(NewEtcdV3Source(etcd.options(), filter, metrics));
+  Running two(NewEtcdV3Source(etcd.options(), filter, metrics, Env::Real()));
   REQUIRE(two.WaitForNames({"nolabel-0", "nolabel-1", "stored-json"}));
   CHECK_FALSE(two.seen().set->self_listed);
   const auto unreadable = two.seen().unreadable;
@@ -68,7 +68,7 @@ TEST_CASE("v3: the stored records of Kubernetes make the peer set that the rules
     CHECK(found->second.find(std::string("k8s:enc:") + provider + ":v1") != std::string::npos);
   }
 
-  Running empty(NewEtcdV3Source(etcd.options(), FilterFor("none", "relay"), metrics));
+  Running empty(NewEtcdV3Source(etcd.options(), FilterFor("none", "relay"), metrics, Env::Real()));
   REQUIRE(empty.WaitForNames({}));
   CHECK_FALSE(empty.seen().set->self_listed);
 }
@@ -277,9 +277,11 @@ TEST_CASE("v3: etcd's users: a token is got, renewed, and a refusal told") {
 TEST_CASE("v3 client: a watch of history that was compacted has to be begun again") {
   TestEtcd etcd;
   const std::string prefix = "/registry/pods/default/";
-  const Result<CheckedEtcdOptions> options = CheckEtcdOptions(etcd.options(), "default");
+  const Result<CheckedEtcdOptions> options =
+      CheckEtcdOptions(etcd.options(), "default", Env::Real());
   REQUIRE(options.ok());
-  const std::unique_ptr<EtcdV3Client> client = NewEtcdV3Client(*options, [] { return false; });
+  const std::unique_ptr<EtcdV3Client> client = NewEtcdV3Client(
+      *options, [] { return false; }, Env::Real());
   etcd.Put(Key(1), PodJson(1));
   const Result<std::int64_t> revision =
       client->List(prefix, [](const EtcdKeyValue&) { return Status(); });
@@ -294,9 +296,11 @@ TEST_CASE("v3 client: a watch of history that was compacted has to be begun agai
 TEST_CASE("v3 client: a list whose revision is compacted between pages has to be begun again") {
   TestEtcd etcd;
   const std::string prefix = "/registry/pods/default/";
-  const Result<CheckedEtcdOptions> options = CheckEtcdOptions(etcd.options(), "default");
+  const Result<CheckedEtcdOptions> options =
+      CheckEtcdOptions(etcd.options(), "default", Env::Real());
   REQUIRE(options.ok());
-  const std::unique_ptr<EtcdV3Client> client = NewEtcdV3Client(*options, [] { return false; });
+  const std::unique_ptr<EtcdV3Client> client = NewEtcdV3Client(
+      *options, [] { return false; }, Env::Real());
   for (int i = 1; i <= 600; ++i) etcd.Put(Key(i), "x");
   int keys = 0;
   const auto count = [&](const EtcdKeyValue& kv) {

@@ -102,7 +102,8 @@ TEST_CASE("v3: a watch that dies again and again is told, until one lives") {
   FakeEtcd etcd;
   telemetry::Metrics metrics;
   etcd.Put(1);
-  Running source(NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics));
+  Running source(
+      NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }, kNoticed));
   CHECK(source.seen().errors[0] ==
         "the watch fails again and again: the client connection is closing");
@@ -128,7 +129,8 @@ TEST_CASE("v3: a watch that is open and brings nothing is found out by counting"
   etcd.SetWatches(FakeEtcd::Watches::kSilent);
   telemetry::Metrics metrics;
   etcd.Put(1);
-  Running source(NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics));
+  Running source(
+      NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitForNames({"relay-1"}));
   etcd.Put(2);
   REQUIRE(source.WaitForNames({"relay-1", "relay-2"}, kNoticed));

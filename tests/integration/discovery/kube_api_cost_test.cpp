@@ -23,7 +23,8 @@ TEST_CASE("kube: a change is in the peer set soon after its event") {
   telemetry::Metrics metrics;
   FakeKubeApi api([](const KubeRequest&) { return ListOf({PodBytes(1, 5)}, 10); },
                   [](const KubeRequest&) { return StayingWatch(); });
-  Running source(NewKubeApiSource(api.options(), FilterFor("default", "relay"), metrics));
+  Running source(
+      NewKubeApiSource(api.options(), FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitForNames({"relay-1"}));
   REQUIRE(api.WaitForWatches(1));
   std::vector<double> times;
@@ -59,7 +60,8 @@ TEST_CASE("kube: five thousand pods are listed at small cost, and leave no memor
         return {.body = pages[at.empty() ? 0 : std::stoul(at)]};
       },
       [](const KubeRequest&) { return StayingWatch(); });
-  Running source(NewKubeApiSource(api.options(), FilterFor("default", "relay"), metrics));
+  Running source(
+      NewKubeApiSource(api.options(), FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(api.WaitForWatches(1));
   REQUIRE(source.WaitFor([](const Seen& seen) { return seen.set->peers.size() == kPods; }));
   malloc_trim(0);

@@ -26,7 +26,7 @@ struct Setup {
       : api(std::move(list), std::move(watch)), source([&] {
           KubeApiOptions options = api.options();
           if (quiet_limit.count() > 0) options.quiet_limit = quiet_limit;
-          return NewKubeApiSource(options, FilterFor("default", "relay"), metrics);
+          return NewKubeApiSource(options, FilterFor("default", "relay"), metrics, Env::Real());
         }()) {}
 
   bool WaitForError(const std::string& text) {
@@ -182,7 +182,7 @@ TEST_CASE("kube: a server that is not there is told and found when it comes") {
     port = api.port();
     options = api.options();
   }
-  Running source(NewKubeApiSource(options, FilterFor("default", "relay"), metrics));
+  Running source(NewKubeApiSource(options, FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK(source.seen().errors[0] ==
         "Kubernetes API " + options.url + ": connection refused or no route");

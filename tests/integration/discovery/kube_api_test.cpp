@@ -24,7 +24,7 @@ KubeReply JsonReply(const std::string& file, int status = 200) {
 }
 
 Result<std::unique_ptr<PeerSource>> Source(const FakeKubeApi& api, telemetry::Metrics& metrics) {
-  return NewKubeApiSource(api.options(), FilterFor("default", "relay"), metrics);
+  return NewKubeApiSource(api.options(), FilterFor("default", "relay"), metrics, Env::Real());
 }
 
 std::vector<KubeRequest> Watches(const FakeKubeApi& api) {
@@ -49,7 +49,7 @@ TEST_CASE("kube: captured protobuf answers, a page that is gone, an end and an e
       });
   PodFilter filter = FilterFor("peers", "");
   filter.selector = "app=relay, track in (stable)";
-  Running source(NewKubeApiSource(api.options(), filter, metrics));
+  Running source(NewKubeApiSource(api.options(), filter, metrics, Env::Real()));
   REQUIRE(api.WaitForWatches(3));
   REQUIRE(source.WaitForNames({"c-running-ready", "d-running-notready",
                                "f-two-containers-one-terminated", "k-dualstack", "l-ipv6-only",
@@ -98,7 +98,8 @@ TEST_CASE("kube: captured JSON answers, when the API does not speak protobuf") {
         reply.end = End::kStay;
         return reply;
       });
-  Running source(NewKubeApiSource(api.options(), FilterFor("peers-two", "nolabel"), metrics));
+  Running source(
+      NewKubeApiSource(api.options(), FilterFor("peers-two", "nolabel"), metrics, Env::Real()));
   REQUIRE(source.WaitFor([](const Seen& seen) { return seen.revision == 256; }));
   CHECK(source.seen().names() == Names{"nolabel-0", "nolabel-1"});
   CHECK(source.seen().set->peers[0].ip == "10.1.1.1");
@@ -150,7 +151,7 @@ TEST_CASE("kube: an API that does not know the selector gives no others for peer
       [](const KubeRequest&) { return StayingWatch(); });
   PodFilter filter = FilterFor("default", "");
   filter.selector = "track=stable";
-  Running source(NewKubeApiSource(api.options(), filter, metrics));
+  Running source(NewKubeApiSource(api.options(), filter, metrics, Env::Real()));
   CHECK(source.WaitForNames({"relay-1"}));
 }
 
@@ -189,7 +190,7 @@ TEST_CASE("kube: the token is sent, read again when it is refused, and never tol
       [&](const KubeRequest& request) { return guarded(request, StayingWatch()); });
   KubeApiOptions options = api.options();
   options.token_file = file;
-  Running source(NewKubeApiSource(options, FilterFor("default", "relay"), metrics));
+  Running source(NewKubeApiSource(options, FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitForNames({"relay-1"}));
   first_is_good = false;
   source->Refresh();  // refused with the first token, which is replaced while that is under way
@@ -216,7 +217,8 @@ TEST_CASE("kube: the token is sent, read again when it is refused, and never tol
 TEST_CASE("kube: settings that cannot work are named") {
   telemetry::Metrics metrics;
   const auto error = [&](const KubeApiOptions& options) {
-    const auto source = NewKubeApiSource(options, FilterFor("default", "relay"), metrics);
+    const auto source =
+        NewKubeApiSource(options, FilterFor("default", "relay"), metrics, Env::Real());
     REQUIRE_FALSE(source.ok());
     CHECK(source.status().code() == Code::kInvalid);
     return source.status().message();

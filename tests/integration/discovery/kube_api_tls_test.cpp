@@ -68,7 +68,7 @@ class CaFile {
 Result<std::unique_ptr<PeerSource>> Source(KubeApiOptions options, const std::string& ca_file,
                                            telemetry::Metrics& metrics) {
   options.ca_file = ca_file;
-  return NewKubeApiSource(options, FilterFor("default", "relay"), metrics);
+  return NewKubeApiSource(options, FilterFor("default", "relay"), metrics, Env::Real());
 }
 
 TEST_CASE("kube: over TLS it lists and watches, and sees that the authority was replaced") {

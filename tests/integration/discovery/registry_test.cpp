@@ -37,7 +37,7 @@ std::string KeyOf(const std::string& name) {
 class Daemon {
  public:
   Daemon(const TestEtcd& etcd, const std::string& name)
-      : source_(NewRegistrySource(etcd.options(), Options(name), metrics_)) {}
+      : source_(NewRegistrySource(etcd.options(), Options(name), metrics_, Env::Real())) {}
 
   Running* operator->() { return &source_; }
   PeerSource& source() { return *source_.operator->(); }
@@ -188,7 +188,7 @@ TEST_CASE("registry: a member of etcd that is not there is passed over") {
   for (int number = 1; number <= 4; ++number) {  // the members are tried in a random order
     const std::string name = "n" + std::to_string(number);
     sources.push_back(
-        std::make_unique<Running>(NewRegistrySource(options, Options(name), metrics)));
+        std::make_unique<Running>(NewRegistrySource(options, Options(name), metrics, Env::Real())));
     names.insert(name);
   }
   for (int number = 1; number <= 4; ++number) {
@@ -208,7 +208,7 @@ TEST_CASE("registry: the address of a living other is not taken") {
   RegistryOptions same = Options("n1");
   same.self.name = "thief";
   same.self.uid = "u-thief";
-  Running second(NewRegistrySource(etcd.options(), same, metrics));
+  Running second(NewRegistrySource(etcd.options(), same, metrics, Env::Real()));
   REQUIRE(second.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK(second.seen().errors[0] ==
         "not registered as /podmirror/web/10.0.0.1:7070: held by n1 (uid u-n1), which claims the "
@@ -267,17 +267,17 @@ TEST_CASE("registry: etcd's users: one who may write, one who may not and is tol
   options.user = "reader";
   options.password_file = "/tmp/podmirror-registry-test-" + std::to_string(etcd.port());
   std::ofstream(options.password_file) << "p\n";
-  Running one(NewRegistrySource(options, Options("n1"), metrics));
+  Running one(NewRegistrySource(options, Options("n1"), metrics, Env::Real()));
   REQUIRE(one.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK(one.seen().errors[0].starts_with("not registered as /podmirror/web/10.0.0.1:7070: "));
   CHECK(one.seen().errors[0].find("permission denied") != std::string::npos);
   CHECK_FALSE(one.seen().set.has_value());
   options.user = "writer";
-  Running two(NewRegistrySource(options, Options("n2"), metrics));
+  Running two(NewRegistrySource(options, Options("n2"), metrics, Env::Real()));
   CHECK(two.WaitForNames({}));
   etcd.Kill();  // and with it all tokens
   etcd.Start();
-  Running three(NewRegistrySource(options, Options("n3"), metrics));
+  Running three(NewRegistrySource(options, Options("n3"), metrics, Env::Real()));
   CHECK(two.WaitForNames({"n3"}));
   CHECK(three.WaitForNames({"n2"}));
   std::filesystem::remove(options.password_file);
@@ -290,7 +290,7 @@ TEST_CASE("registry: settings that are wrong are named") {
   const auto refusal = [&](const std::function<void(RegistryOptions&)>& change) {
     RegistryOptions options = Options("n1");
     change(options);
-    const auto source = NewRegistrySource(etcd, options, metrics);
+    const auto source = NewRegistrySource(etcd, options, metrics, Env::Real());
     REQUIRE_FALSE(source.ok());
     return source.status().message();
   };

@@ -13,7 +13,7 @@ TEST_CASE("static: addresses and names that resolve, again and again") {
   Identity self;
   self.ip = "10.0.0.1";
   Running source(NewStaticSource({"10.0.0.1:7070", "10.0.0.2:7070", "localhost:7070"}, self, 7070,
-                                 milliseconds(50), metrics));
+                                 milliseconds(50), metrics, Env::Real()));
   REQUIRE(source.WaitFor([](const Seen& seen) { return seen.answers >= 3; }));
   const Seen seen = source.seen();
   CHECK(seen.errors.empty());
@@ -31,7 +31,7 @@ constexpr const char* kNoName = "no..name";
 TEST_CASE("static: a name that does not resolve is told, the others are used") {
   telemetry::Metrics metrics;
   Running source(NewStaticSource({"10.0.0.2:7070", std::string(kNoName) + ":1"}, {}, 7070,
-                                 milliseconds(50), metrics));
+                                 milliseconds(50), metrics, Env::Real()));
   REQUIRE(source.WaitForNames({"10.0.0.2:7070"}));
   REQUIRE(source.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK(source.seen().errors[0].starts_with("no..name: "));
@@ -42,22 +42,23 @@ TEST_CASE("static: a name that does not resolve is told, the others are used") {
 
 TEST_CASE("static: while no name is known there is no set, as if we were alone") {
   telemetry::Metrics metrics;
-  Running source(
-      NewStaticSource({std::string(kNoName) + ":1"}, {}, 7070, milliseconds(50), metrics));
+  Running source(NewStaticSource({std::string(kNoName) + ":1"}, {}, 7070, milliseconds(50), metrics,
+                                 Env::Real()));
   REQUIRE(source.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   CHECK_FALSE(source.seen().set.has_value());
 }
 
 TEST_CASE("static: refresh resolves again before the interval is over") {
   telemetry::Metrics metrics;
-  Running source(NewStaticSource({"localhost:7070"}, {}, 7070, std::chrono::minutes(10), metrics));
+  Running source(NewStaticSource({"localhost:7070"}, {}, 7070, std::chrono::minutes(10), metrics,
+                                 Env::Real()));
   REQUIRE(source.WaitFor([](const Seen& seen) { return seen.answers == 1; }));
   source->Refresh();
   REQUIRE(source.WaitFor([](const Seen& seen) { return seen.answers == 2; }, milliseconds(2000)));
 }
 
 TEST_CASE("none: nobody but us") {
-  Running source{Result<std::unique_ptr<PeerSource>>(NewNoneSource())};
+  Running source{Result<std::unique_ptr<PeerSource>>(NewNoneSource(Env::Real()))};
   REQUIRE(source.WaitForNames({}));
   CHECK(source.seen().set->self_listed);
   CHECK(source.TimeStop() < milliseconds(1000));
@@ -65,17 +66,17 @@ TEST_CASE("none: nobody but us") {
 
 TEST_CASE("a source that was never started can be stopped and destroyed") {
   telemetry::Metrics metrics;
-  NewNoneSource()->Stop();
+  NewNoneSource(Env::Real())->Stop();
   EtcdOptions options;
   options.endpoints = {"http://127.0.0.1:1"};
-  auto v3 = NewEtcdV3Source(options, FilterFor("default", "relay"), metrics);
-  auto v2 = NewEtcdV2Source(options, FilterFor("default", "relay"), metrics);
+  auto v3 = NewEtcdV3Source(options, FilterFor("default", "relay"), metrics, Env::Real());
+  auto v2 = NewEtcdV2Source(options, FilterFor("default", "relay"), metrics, Env::Real());
   REQUIRE(v3.ok());
   REQUIRE(v2.ok());
 }
 
 TEST_CASE("resolver: cancel ends it, rearm lets it work again") {
-  net::Resolver resolver;
+  net::Resolver resolver(Env::Real());
   resolver.Cancel();
   const auto cancelled = resolver.Resolve({"localhost"}, std::chrono::seconds(10));
   REQUIRE(cancelled.size() == 1);

@@ -108,7 +108,7 @@ void EnableAuth(TestEtcd& etcd);
 // Both APIs, for what has to hold of both.
 struct Api {
   using NewSource = Result<std::unique_ptr<PeerSource>> (*)(EtcdOptions, PodFilter,
-                                                            telemetry::Metrics&);
+                                                            telemetry::Metrics&, Env&);
   const char* name;
   NewSource source;
   void (*put)(TestEtcd&, int number);

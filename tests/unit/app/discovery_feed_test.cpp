@@ -196,12 +196,12 @@ TEST_CASE("a source that cannot read its options names the setting") {
   settings.ns = "default";
   settings.selector = "a in (";
   settings.peer_port = 7070;
-  const auto source = NewSource(settings, metrics);
+  const auto source = NewSource(settings, metrics, Env::Real());
   REQUIRE_FALSE(source.ok());
   CHECK(source.status().code() == Code::kInvalid);
   CHECK(source.status().message().starts_with("selector"));
   settings.discovery = "none";
-  CHECK(NewSource(settings, metrics).ok());
+  CHECK(NewSource(settings, metrics, Env::Real()).ok());
 }
 
 }  // namespace

@@ -72,7 +72,7 @@ TEST_CASE("etcd options: what is set is used or refused by name") {
   const auto error = [](discovery::EtcdOptions options, std::string discovery::EtcdOptions::*member,
                         const std::string& value) {
     options.*member = value;
-    const auto checked = discovery::CheckEtcdOptions(std::move(options), "default");
+    const auto checked = discovery::CheckEtcdOptions(std::move(options), "default", Env::Real());
     REQUIRE_FALSE(checked.ok());
     CHECK(checked.status().code() == Code::kInvalid);
     return checked.status().message().substr(0, checked.status().message().find(':'));
@@ -94,7 +94,7 @@ TEST_CASE("etcd options: what is set is used or refused by name") {
   const auto where = [&](const std::string& prefix) {
     Options options = http;
     options.prefix = prefix;
-    const auto checked = discovery::CheckEtcdOptions(options, "ns");
+    const auto checked = discovery::CheckEtcdOptions(options, "ns", Env::Real());
     REQUIRE(checked.ok());
     return checked->where;
   };
