@@ -118,6 +118,13 @@ TEST_CASE("a check is made again when something may have been missed since") {
     f.Step();
     f.first.link_open = true;
   }
+  SECTION("somebody held us up, whose writes came to it and not to us") {
+    PeerSet set = SetOf({1, 3, 4});
+    set.peers[2].ready = true;
+    f.node.driver.SetPeers(set);
+    f.Step();
+    f.node.driver.SetPeers(SetOf({1, 3}));
+  }
   SECTION("our stream to it ended") {
     f.node.driver.Closed(f.conn, {Code::kUnavailable, "reset"});
     for (int i = 0; i < 100 && f.node.DialledTo(f.first.id) == f.conn; ++i) f.node.Run(25);

@@ -121,6 +121,8 @@ TEST_CASE("an old service that is being dialled anew is waited for, as nobody el
   f.node.driver.Closed(f.node.DialledTo(other.id), {Code::kUnavailable, "reset"});
   f.node.driver.BeginDrain();
   f.peer.Serve(f.node, conn);
+  f.node.Run(100);
+  f.peer.Serve(f.node, conn);  // now this one has been told all
   CHECK_FALSE(f.node.driver.drained());
   SECTION("it comes back") {
     other.Serve(f.node, other.Open(f.node));
@@ -137,6 +139,24 @@ TEST_CASE("an old service that is being dialled anew is waited for, as nobody el
     }
     CHECK(f.node.driver.drained());
   }
+}
+
+TEST_CASE("an old service is told what others have left to us, as nobody else tells it") {
+  Fixture f;
+  f.node.driver.SetPeers(SetOf({2}));
+  f.peer.legacy = true;
+  const ConnId conn = f.peer.Open(f.node);
+  f.peer.Serve(f.node, conn);
+  const FakePeer gone(3, f.node);
+  ConnId inbound = 0;
+  gone.SayHello(f.node, &inbound);
+  f.node.driver.Receive(inbound, Batch{1, 1, {Entry::Make(1, "k", "v", {HlcOf(kStartWall), 3})}});
+  f.node.driver.Closed(inbound, {Code::kUnavailable, "reset"});
+  f.node.driver.BeginDrain();
+  CHECK_FALSE(f.node.driver.drained());
+  f.peer.Serve(f.node, conn);
+  CHECK(f.node.driver.drained());
+  CHECK(f.peer.cache.Find(1, "k", f.node.env.now().wall));
 }
 
 TEST_CASE("what a peer that drains, too, leaves to us is handed on") {

@@ -184,7 +184,7 @@ TEST_CASE("what was written anew after it was offered is not dead") {
   Cache away;
   Cache stayed;
   away.Merge(Put("deleted", 5), kNow);
-  stayed.Purge(10);
+  PurgeTo(stayed, 10);
   bool offered = false;
   Weather weather;
   weather.carry = [&](Message message) {
