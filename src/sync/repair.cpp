@@ -30,6 +30,9 @@ void Repair::Step(Link& link, Now now) {
 
 bool Repair::Due(const Link& link, Now now) const {
   if (!self_.synced || !link.synced()) return false;
+  // What batches are still to bring, a pass would bring twice: a drain may not have the time.
+  const Run& run = link.run();
+  if (self_.draining && !run.broken() && !run.Flushed(writes_.backlog())) return false;
   if (link.passes().Due(now.steady)) return true;
   if (!self_.leaving || now.steady - link.passes().contact_at() < kLeavingMs) return false;
   // The oldest has what any of them has.
