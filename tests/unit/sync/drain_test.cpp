@@ -253,6 +253,20 @@ TEST_CASE("a drain flushes the backlog and makes one pass with a synced peer") {
   }
 }
 
+TEST_CASE("the pass of a drain begins when the batches are there, and does not bring them again") {
+  Fixture f;
+  const ConnId conn = f.Connect();
+  f.node.Put("k", "v");
+  f.peer.acks = false;
+  f.node.driver.BeginDrain();
+  f.node.Run(100);
+  const std::vector<Message> sent = f.node.Pull(conn);
+  REQUIRE(Find<Batch>(sent));
+  CHECK_FALSE(Find<SumsRequest>(sent));
+  f.node.driver.Receive(conn, Ack{1, {}});
+  CHECK(Find<SumsRequest>(f.node.Pull(conn)));
+}
+
 TEST_CASE("a pass that runs already when the drain begins is followed by the drain's own") {
   Fixture f;
   const ConnId conn = f.Connect();
