@@ -132,7 +132,7 @@ TEST_CASE("a write of several entries is acknowledged when its large ones have c
   for (std::size_t i = 0; i < items.size(); ++i) {
     items[i].type = static_cast<std::int32_t>(i);
     items[i].key = "k";
-    items[i].value = i == 1 ? large : "v";
+    items[i].value = i == 1 ? std::string_view(large) : "v";
   }
   bool met = false;
   f.node.driver.Write(items, {AckLevel::kAll, 100'000},
