@@ -39,6 +39,7 @@ void LogWriter::Write(std::string line) {
   if (stopping_) return;
   bytes_ += line.size();
   lines_.push_back(std::move(line));
+  changed_.Signal();
   while (bytes_ > max_bytes_) {
     bytes_ -= lines_.front().size();
     lines_.pop_front();
@@ -57,18 +58,17 @@ bool LogWriter::Stop(absl::Duration limit) {
   {
     absl::MutexLock lock(&mu_);
     stopping_ = true;
-    if (!mu_.AwaitWithTimeout(absl::Condition(&stopped_), limit)) return false;
+    changed_.Signal();
   }
+  if (!stopped_.WaitForNotificationWithTimeout(limit)) return false;
   thread_.join();
   return true;
 }
 
 void LogWriter::Run() {
-  const auto due = [this]()
-                       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !lines_.empty() || stopping_; };
-  absl::MutexLock lock(&mu_);
+  mu_.Lock();
   for (;;) {
-    mu_.Await(absl::Condition(&due));
+    while (lines_.empty() && !stopping_) changed_.Wait(&mu_);
     if (lines_.empty()) break;
     std::string text = std::move(lines_.front());
     lines_.pop_front();
@@ -83,7 +83,8 @@ void LogWriter::Run() {
       unsaid_ += lost + 1;
     }
   }
-  stopped_ = true;
+  mu_.Unlock();
+  stopped_.Notify();
 }
 
 }  // namespace podmirror::app

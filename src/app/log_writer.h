@@ -16,6 +16,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 
 namespace podmirror::app {
@@ -53,8 +54,9 @@ class LogWriter {
   std::uint64_t dropped_ ABSL_GUARDED_BY(mu_) = 0;
   std::uint64_t unsaid_ ABSL_GUARDED_BY(mu_) = 0;  // of dropped_: no line has said so yet
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
-  bool stopped_ ABSL_GUARDED_BY(mu_) = false;  // the thread is about to end
-  std::thread thread_;                         // last: it uses all of the above
+  absl::CondVar changed_;       // a line came, or stopping_
+  absl::Notification stopped_;  // the thread is about to end
+  std::thread thread_;          // last: it uses all of the above
 };
 
 }  // namespace podmirror::app
