@@ -125,7 +125,6 @@ Status Daemon::Start() {
 }
 
 void Daemon::Leave() {
-  leaving_.store(true, std::memory_order_relaxed);
   driver_.Leave();
   rest_.Leave();
   rpc_->Leave();
@@ -158,7 +157,7 @@ void Daemon::RunTicker() {
   do {
     driver_.Tick();
     watchdog_.Beat();
-    if ((driver_.ready() && !leaving_.load(std::memory_order_relaxed)) != serving) {
+    if (driver_.ready() != serving) {
       serving = !serving;
       rpc_->SetServing(serving);
       feed_.SetReady(serving);
@@ -178,7 +177,7 @@ telemetry::Snapshot Daemon::TakeSnapshot() const {
   snapshot.bytes = stats.bytes;
   snapshot.memory_bytes = stats.memory;
   snapshot.expired = status.expired;
-  snapshot.ready = status.ready && !leaving_.load(std::memory_order_relaxed);
+  snapshot.ready = status.ready;
   snapshot.bootstrap_seconds = static_cast<double>(status.bootstrap.ms) / kMsPerSecond;
   snapshot.discovery_healthy = discovery.healthy;
   snapshot.discovery_self_listed = discovery.self_listed;

@@ -11,7 +11,6 @@
 
 #include <grpcpp/impl/service_type.h>
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <thread>
@@ -76,8 +75,7 @@ class Daemon {
   const std::unique_ptr<grpc::Service> sync_service_;
   rest::RestServer rest_;
   std::unique_ptr<rpc::RpcServer> rpc_;  // null before Start
-  std::atomic<bool> leaving_{false};
-  Watchdog watchdog_;  // of the ticker
+  Watchdog watchdog_;                    // of the ticker
   absl::Notification stop_ticker_;
   std::thread ticker_;
 };

@@ -31,10 +31,7 @@ RestServer::RestServer(const RestOptions& options, const RestContext& context)
 RestServer::~RestServer() = default;
 
 Status RestServer::Start() { return impl_->server.Start(); }
-void RestServer::Leave() {
-  impl_->routes.Leave();
-  impl_->server.Leave();
-}
+void RestServer::Leave() { impl_->server.Leave(); }
 void RestServer::Stop(std::int64_t grace_ms) { impl_->server.Stop(grace_ms); }
 std::uint16_t RestServer::port() const { return impl_->server.port(); }
 

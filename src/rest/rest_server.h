@@ -64,8 +64,8 @@ class RestServer {
 
   // Listens and serves. kUnavailable with the reason when the port is taken.
   Status Start();
-  // From now on /readyz says that this pod drains, and clients are asked to connect anew; all else
-  // goes on as before. Requires: Start was ok.
+  // From now on clients are asked to connect anew; all else goes on as before. Requires: Start was
+  // ok.
   void Leave();
   // Closes the port, gives requests in flight so long, then cuts them. Idempotent.
   void Stop(std::int64_t grace_ms = 2'000);

@@ -210,16 +210,6 @@ std::optional<Response> Routes::Dispatch(const Call& call) {
 
 // --- this pod ---
 
-sync::NodeStatus Routes::Status() const {
-  sync::NodeStatus status = context_.driver.Status();
-  if (status.ready && leaving_.load(std::memory_order_relaxed)) {
-    status.state = sync::NodeState::kDraining;
-    status.ready = false;
-    status.reason = "draining";
-  }
-  return status;
-}
-
 Response Routes::Healthz() const {
   const std::string illness = context_.illness();
   if (illness.empty()) return Text("ok\n");
@@ -227,7 +217,7 @@ Response Routes::Healthz() const {
 }
 
 Response Routes::Readyz() const {
-  const sync::NodeStatus status = Status();
+  const sync::NodeStatus status = context_.driver.Status();
   if (status.ready) {
     // Who is ready stays it, whatever becomes of discovery, and tells.
     const std::string error = context_.discovery().error;
@@ -243,7 +233,7 @@ Response Routes::Metrics() const {
 
 Response Routes::NodeStatus() const {
   return Json(StatusDocument({.options = options_,
-                              .node = Status(),
+                              .node = context_.driver.Status(),
                               .cache = context_.cache.Stats(),
                               .digest = context_.cache.digest(),
                               .uptime_ms = context_.env.now().steady - started_at_,

@@ -3,7 +3,6 @@
 // Thread safety: all calls from any thread.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -39,9 +38,6 @@ class Routes final : public Handler {
  public:
   Routes(RestOptions options, RestContext context);
 
-  // From now on this pod says that it drains, though it takes writes until the core does not.
-  void Leave() { leaving_.store(true, std::memory_order_relaxed); }
-
   std::optional<Response> Handle(const Request& request,
                                  const std::shared_ptr<Responder>& responder) override;
   bool IsUrgent(std::string_view target) const override;
@@ -61,8 +57,6 @@ class Routes final : public Handler {
   };
 
   std::optional<Response> Dispatch(const Call& call);
-  // The core's, or that it drains once this pod is leaving.
-  sync::NodeStatus Status() const;
   Response Healthz() const;
   Response Readyz() const;
   Response Metrics() const;
@@ -85,7 +79,6 @@ class Routes final : public Handler {
   const RestOptions options_;
   const RestContext context_;
   const SteadyMs started_at_;
-  std::atomic<bool> leaving_{false};
 };
 
 }  // namespace podmirror::rest

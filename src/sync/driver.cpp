@@ -55,7 +55,7 @@ void Driver::Pump(absl::FunctionRef<void(Node&, Now)> step) {
     const Now now = env_.now();
     step(node_, now);
     ready = node_.TakeReady();
-    ready_.store(node_.serving(), std::memory_order_relaxed);
+    ready_.store(node_.ready(), std::memory_order_relaxed);
     expired_by_.store(node_.ExpiredBy(now), std::memory_order_relaxed);
   }
   for (const ConnId conn : ready.closes) {

@@ -74,6 +74,7 @@ class Driver {
   // (hellorpc.Sync.Set).
   WriteRefusal WriteLocal(std::span<const WriteItem> items);
 
+  // It has the data, and is not about to end. What it takes meanwhile, Write and Status tell.
   bool ready() const { return ready_.load(std::memory_order_relaxed); }
   NodeStatus Status() const;
   std::vector<PeerStatus> Peers() const;  // oldest first

@@ -160,13 +160,14 @@ void Node::BeatAll() {
 // --- what is to be seen ---
 
 NodeStatus Node::Status(Now now) const {
+  const bool ending = self_.leaving || self_.draining;
   NodeStatus status;
   // A copy that was never complete must not be read, not even while draining.
-  status.state = !self_.synced    ? NodeState::kBootstrapping
-                 : self_.draining ? NodeState::kDraining
-                                  : NodeState::kReady;
-  status.ready = serving();
-  status.reason = self_.draining ? "draining" : joiner_.reason();
+  status.state = !self_.synced ? NodeState::kBootstrapping
+                 : ending      ? NodeState::kDraining
+                               : NodeState::kReady;
+  status.ready = ready();
+  status.reason = ending ? "draining" : joiner_.reason();
   status.incarnation = self_.incarnation;
   status.bootstrap = joiner_.Report(now);
   status.hlc = self_.hlc.Current(now.wall);

@@ -84,7 +84,8 @@ class Node {
 
   Ready TakeReady() { return std::exchange(self_.ready, {}); }
 
-  bool serving() const { return self_.synced && !self_.draining; }
+  // It has the data, and is not about to end.
+  bool ready() const { return self_.synced && !self_.leaving && !self_.draining; }
   // A moment that our clock and those of all peers have passed (clocks.h): what ended before it has
   // expired for everybody. Never later than now.wall; up to one Tick old.
   WallMs ExpiredBy(Now now) const { return clocks_.Agreed(now); }

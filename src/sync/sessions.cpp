@@ -72,7 +72,7 @@ bool Sessions::OnFragment(Session& session, const FragmentReply& reply) {
 
 // --- what goes out ---
 
-Outgoing Sessions::Next(Session& session, const std::function<Heartbeat()>& beat, Now now) {
+Outgoing Sessions::Next(Session& session, absl::FunctionRef<Heartbeat()> beat, Now now) {
   if (session.hello_reply) {
     Message reply = *std::exchange(session.hello_reply, std::nullopt);
     return reply;

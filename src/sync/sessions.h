@@ -5,10 +5,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <variant>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "base/env.h"
 #include "sync/answers.h"
 #include "sync/message.h"
@@ -42,7 +42,7 @@ class Sessions {
   bool OnFragment(Session& session, const FragmentReply& reply);
 
   // beat: makes a heartbeat.
-  Outgoing Next(Session& session, const std::function<Heartbeat()>& beat, Now now);
+  Outgoing Next(Session& session, absl::FunctionRef<Heartbeat()> beat, Now now);
   // Closes those that are silent.
   void Step(Now now);
 

@@ -369,6 +369,7 @@ TEST_CASE("rest: a pod that is leaving says so, takes writes, and keeps no conne
   REQUIRE(first);
   CHECK_FALSE(first->fields.contains("connection"));
 
+  node.driver.Leave();
   node.server.Leave();
   CHECK(node.Ask("GET", "/readyz").problem() == "draining");
   const Json status = Json::parse(node.Ask("GET", "/v1/status").body);

@@ -47,6 +47,8 @@ TEST_CASE("a daemon that is about to drain asks for what is not sent to it any m
   f.peer.Serve(f.node, conn);
   CHECK_FALSE(f.node.Has("k"));
   f.node.driver.Leave();
+  CHECK_FALSE(f.node.driver.ready());
+  CHECK(f.node.driver.Status().state == NodeState::kDraining);
   f.node.Run(300);
   CHECK_FALSE(Find<SumsRequest>(f.node.Pull(other)));  // one of them is enough
   f.peer.Serve(f.node, conn);
