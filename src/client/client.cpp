@@ -6,13 +6,13 @@
 
 #include "base/env.h"
 #include "client/calls.h"
-#include "client/channel.h"
 #include "client/entry_stream.h"
 #include "client/pool.h"
 #include "client/source.h"
 #include "client/verdict.h"
 #include "client/wire.h"
 #include "discovery/peer_source.h"
+#include "net/grpc_channel.h"
 #include "telemetry/metrics.h"
 
 namespace podmirror::client {
@@ -129,7 +129,7 @@ class Client::Impl {
                 const Request& request, Response& response) {
     response.Clear();
     grpc::ClientContext context;
-    SetTimeout(context, slice.count());
+    net::SetTimeout(context, slice.count());
     const Calls::Attempt tracked(calls_, context);
     const grpc::Status status =
         (choice.connection->stub.get()->*method)(&context, request, &response);

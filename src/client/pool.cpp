@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "net/address.h"
+#include "net/grpc_channel.h"
 
 namespace podmirror::client {
 namespace {
@@ -100,7 +101,7 @@ void Pool::SetDaemons(const PeerSet& set) {
     if (const auto at = known.find(key); at != known.end()) {
       endpoints.push_back(at->second);
       known.erase(at);
-    } else if (Result<std::string> target = client::TargetOf(*peer); target.ok()) {
+    } else if (Result<std::string> target = net::GrpcTargetOf(*peer); target.ok()) {
       endpoints.push_back(std::make_shared<Endpoint>(key, *peer, std::move(*target)));
     } else {
       error = peer->name + ": " + target.status().message();
@@ -262,7 +263,7 @@ SteadyMs Pool::TakeDue(Probes& due) {
 }
 
 void Pool::StartProbe(Probe& probe) {
-  SetTimeout(probe.context, kProbeTimeoutMs);
+  net::SetTimeout(probe.context, kProbeTimeoutMs);
   probe.connection->stub->async()->Get(
       &probe.context, &probe.request, &probe.response,
       [this, &probe](const grpc::Status& status) { Probed(probe, status); });

@@ -3,7 +3,7 @@
 #include <utility>
 
 #include "base/utf8.h"
-#include "client/channel.h"
+#include "net/grpc_channel.h"
 
 namespace podmirror::client {
 namespace {
@@ -52,7 +52,7 @@ Status CheckKey(const std::string& key, const char* field, std::size_t index) {
 
 template <typename Request>
 Result<Request> Checked(Request request) {
-  if (request.ByteSizeLong() > kMaxMessageBytes) {
+  if (request.ByteSizeLong() > net::kMaxGrpcMessageBytes) {
     return Status(Code::kInvalid,
                   "request of " + std::to_string(request.ByteSizeLong()) + " bytes, over 64 MiB");
   }

@@ -1,38 +1,20 @@
 #include "discovery/etcd_v3_channel.h"
 
-#include <absl/strings/ascii.h>
 #include <absl/strings/match.h>
-#include <absl/strings/str_split.h>
-#include <absl/strings/string_view.h>
 #include <absl/strings/strip.h>
 
-#include <tuple>
 #include <utility>
-#include <vector>
 
 #include "discovery/credential.h"
 #include "discovery/etcd_options.h"
+#include "net/grpc_channel.h"
+#include "net/grpc_status.h"
 
 namespace podmirror::discovery {
 namespace {
 
-constexpr int kMaxMessageBytes = 64 << 20;
-
-grpc::ChannelArguments ChannelArguments() {
-  grpc::ChannelArguments args;
-  args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
-  args.SetInt(GRPC_ARG_SERVICE_CONFIG_DISABLE_RESOLUTION, 1);
-  args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-  args.SetMaxReceiveMessageSize(kMaxMessageBytes);
-  // gRPC unpacks an answer before it looks at its size; etcd compresses none that was not asked
-  // for.
-  args.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
-  // A connection attempt may take 5 s; later ones of one channel follow soon.
-  args.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  args.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, 5'000);
-  args.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
-  return args;
-}
+constexpr SteadyMs kConnectTimeoutMs = 5'000;
+constexpr SteadyMs kMaxBackoffMs = 500;
 
 }  // namespace
 
@@ -47,7 +29,7 @@ Result<std::shared_ptr<grpc::Channel>> OpenEtcdChannel(const EtcdOptions& option
                                         .pem_cert_chain = std::move(tls->cert)});
   }
   return grpc::CreateCustomChannel("dns:///" + member.host_port.ToString(), credentials,
-                                   ChannelArguments());
+                                   net::GrpcChannelArguments(kConnectTimeoutMs, kMaxBackoffMs));
 }
 
 std::string EndOfPrefix(std::string prefix) {
@@ -55,50 +37,13 @@ std::string EndOfPrefix(std::string prefix) {
   return prefix;
 }
 
-std::string ShortenEtcdError(const std::string& message) {
-  absl::string_view text = message;
-  // "failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:2379: Failed to ...".
-  constexpr absl::string_view kLast = "last error: ";
-  if (const std::size_t at = text.find(kLast); at != text.npos) {
-    const std::vector<absl::string_view> parts =
-        absl::StrSplit(text.substr(at + kLast.size()), absl::MaxSplits(": ", 2));
-    text = parts.back();
-    absl::ConsumePrefix(&text, "Failed to connect to remote host: ");
-  }
-  absl::ConsumePrefix(&text, "etcdserver: ");
-  // "Ssl handshake failed: SSL_ERROR_SSL: error:0A000086:SSL routines::certificate verify failed".
-  constexpr absl::string_view kReason = "SSL routines::";
-  if (const std::size_t at = text.find(kReason); at != text.npos) {
-    return "TLS: " + std::string(text.substr(at + kReason.size()));
-  }
-  std::string shortened(text);
-  if (!shortened.empty()) shortened[0] = absl::ascii_tolower(shortened[0]);
-  return shortened;
-}
-
-Status FromGrpc(const grpc::Status& status) {
-  const std::string message = ShortenEtcdError(status.error_message());
-  switch (status.error_code()) {
-    case grpc::StatusCode::OK:
-      return Status();
-    case grpc::StatusCode::UNAVAILABLE:
-      return Status(Code::kUnavailable, message);
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return Status(Code::kDeadline, "no answer");
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return Status(Code::kExhausted, message);
-    case grpc::StatusCode::OUT_OF_RANGE:
-      return Status(Code::kNotFound, message);
-    case grpc::StatusCode::INVALID_ARGUMENT:
-      return Status(Code::kInvalid, message);
-    case grpc::StatusCode::UNAUTHENTICATED:
-    case grpc::StatusCode::PERMISSION_DENIED:
-      return Status(Code::kRefused, message);
-    case grpc::StatusCode::UNIMPLEMENTED:
-      return Status(Code::kUnimplemented, message);
-    default:
-      return Status(Code::kInternal, message);
-  }
+Status FromEtcd(const grpc::Status& status) {
+  const Status told = net::FromGrpc(status);
+  if (told.ok()) return told;
+  if (told.code() == Code::kDeadline) return {Code::kDeadline, "no answer"};
+  const bool compacted = status.error_code() == grpc::StatusCode::OUT_OF_RANGE;
+  return {compacted ? Code::kNotFound : told.code(),
+          std::string(absl::StripPrefix(told.message(), "etcdserver: "))};
 }
 
 bool WantsNewToken(const grpc::Status& status) {

@@ -20,11 +20,8 @@ Result<std::shared_ptr<grpc::Channel>> OpenEtcdChannel(const EtcdOptions& option
 // The first key after all that begin with `prefix`. Requires: it ends with '/'.
 std::string EndOfPrefix(std::string prefix);
 
-// What a person needs to know of an error text: gRPC wraps it in how it found out.
-std::string ShortenEtcdError(const std::string& message);
-
-// OUT_OF_RANGE, history that was compacted, is kNotFound.
-Status FromGrpc(const grpc::Status& status);
+// How a call to etcd ended. OUT_OF_RANGE, history that was compacted, is kNotFound.
+Status FromEtcd(const grpc::Status& status);
 
 // Whether a call would go well with a new token. These failures differ from others by text only.
 bool WantsNewToken(const grpc::Status& status);

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "discovery/etcd_v3_channel.h"
+#include "net/grpc_channel.h"
 
 namespace podmirror::discovery {
 namespace {
@@ -83,7 +84,7 @@ EtcdV3Session::Outcome EtcdV3Session::Await(Op op, SteadyMs until) {
 template <typename Call, typename Response>
 grpc::Status EtcdV3Session::Unary(const Call& prepare, Response& response) {
   grpc::ClientContext context;
-  context.set_deadline(InMs(call_timeout_ms_));
+  net::SetTimeout(context, call_timeout_ms_);
   Prepare(context);
   const auto reader = prepare(&context, &queue_);
   reader->StartCall();
@@ -165,7 +166,7 @@ Status EtcdV3Session::ToStatus(const grpc::Status& status) const {
   if (checked_.endpoints[endpoint_].https && absl::StrContains(text, "ndpoint read failed")) {
     return Status(Code::kRefused, RefusedByTls(checked_.options));
   }
-  return FromGrpc(status);
+  return FromEtcd(status);
 }
 
 }  // namespace podmirror::discovery

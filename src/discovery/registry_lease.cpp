@@ -1,11 +1,11 @@
 #include "discovery/registry_lease.h"
 
 #include <absl/strings/match.h>
-#include <grpc/support/time.h>
 
 #include <utility>
 
 #include "discovery/etcd_v3_channel.h"
+#include "net/grpc_channel.h"
 
 namespace podmirror::discovery {
 namespace {
@@ -28,8 +28,7 @@ void RegistryLease::Cancel() {
 
 grpc::Status RegistryLease::Once(Ms timeout, const Call& call) {
   grpc::ClientContext context;
-  context.set_deadline(gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                    gpr_time_from_millis(timeout.count(), GPR_TIMESPAN)));
+  net::SetTimeout(context, timeout.count());
   if (!token_.empty()) context.AddMetadata("token", token_);
   {
     absl::MutexLock lock(&mutex_);
@@ -64,7 +63,7 @@ Status RegistryLease::Authenticate() {
   });
   if (absl::StrContains(status.error_message(), "authentication is not enabled")) return Status();
   if (status.ok()) token_ = response.token();
-  return FromGrpc(status);
+  return FromEtcd(status);
 }
 
 Status RegistryLease::Do(const Call& call) {
@@ -78,10 +77,7 @@ Status RegistryLease::Do(const Call& call) {
     if (Status renewed = Authenticate(); !renewed.ok()) return renewed;
     status = Once(kCallTimeout, call);
   }
-  if (status.error_code() == grpc::StatusCode::NOT_FOUND) {
-    return Status(Code::kNotFound, ShortenEtcdError(status.error_message()));
-  }
-  return FromGrpc(status);
+  return FromEtcd(status);
 }
 
 Result<RegistryLease::Lease> RegistryLease::Grant(std::chrono::seconds ttl) {
@@ -125,7 +121,7 @@ Status RegistryLease::Revoke(std::int64_t lease, Ms timeout) {
   etcdserverpb::LeaseRevokeRequest request;
   request.set_id(lease);
   etcdserverpb::LeaseRevokeResponse response;
-  return FromGrpc(Once(timeout, [&](grpc::ClientContext& context) {
+  return FromEtcd(Once(timeout, [&](grpc::ClientContext& context) {
     return etcdserverpb::Lease::NewStub(channel_)->LeaseRevoke(&context, request, &response);
   }));
 }

@@ -1,7 +1,7 @@
 #include "rpc/accepted_stream.h"
 
+#include "net/grpc_status.h"
 #include "podmirror/v1/peer.grpc.pb.h"
-#include "rpc/grpc_status.h"
 
 namespace podmirror::rpc {
 namespace {
@@ -9,7 +9,7 @@ namespace {
 // A call that is turned away.
 class RefusedCall final : public grpc::ServerBidiReactor<v1::Frame, v1::Frame> {
  public:
-  explicit RefusedCall(const Status& status) { Finish(ToGrpc(status)); }
+  explicit RefusedCall(const Status& status) { Finish(net::ToGrpc(status)); }
   void OnDone() override { delete this; }
 };
 
@@ -45,7 +45,7 @@ void AcceptedStream::Start() {
 
 void AcceptedStream::Cancel() { context_->TryCancel(); }
 
-void AcceptedStream::End() { Finish(ToGrpc(reason().value_or(Status()))); }
+void AcceptedStream::End() { Finish(net::ToGrpc(reason().value_or(Status()))); }
 
 void AcceptedStream::OnDone() {
   Done(reason().value_or(Status(Code::kUnavailable, "stream ended by the peer")));

@@ -14,8 +14,9 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
+#include "net/grpc_status.h"
 #include "podmirror/v1/cache.grpc.pb.h"
-#include "rpc/grpc_status.h"
+#include "rpc/finish.h"
 
 namespace podmirror::rpc {
 namespace {
@@ -71,7 +72,7 @@ grpc::ServerUnaryReactor* Write(sync::Driver& driver, const std::vector<sync::Wr
         call->Finish(grpc::Status::OK);
       });
   if (refusal != sync::WriteRefusal::kNone && call->Claim()) {
-    call->Finish(ToGrpc(RefusalStatus(refusal)));
+    call->Finish(net::ToGrpc(RefusalStatus(refusal)));
   }
   return call.get();  // alive until OnDone, which comes after this was handed to gRPC
 }
@@ -149,7 +150,7 @@ class GetAllCall final : public grpc::ServerWriteReactor<v1::GetAllResponse> {
 
 class RefusedGetAll final : public grpc::ServerWriteReactor<v1::GetAllResponse> {
  public:
-  explicit RefusedGetAll(const Status& status) { Finish(ToGrpc(status)); }
+  explicit RefusedGetAll(const Status& status) { Finish(net::ToGrpc(status)); }
   void OnDone() override { delete this; }
 };
 

@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "net/grpc_status.h"
 #include "rpc/channel.h"
-#include "rpc/grpc_status.h"
 
 namespace podmirror::rpc {
 
@@ -46,7 +46,7 @@ void DialledStream::OnDone(const grpc::Status& status) {
   } else if (status.ok()) {
     Done({Code::kUnavailable, "stream ended by the peer"});
   } else {
-    Done(FromGrpc(status));
+    Done(net::FromGrpc(status));
   }
 }
 

@@ -7,8 +7,9 @@
 #include <utility>
 #include <variant>
 
+#include "net/grpc_channel.h"
+#include "net/grpc_status.h"
 #include "rpc/channel.h"
-#include "rpc/grpc_status.h"
 #include "rpc/legacy_codec.h"
 
 namespace podmirror::rpc {
@@ -155,22 +156,22 @@ void LegacyStream::Start(const std::shared_ptr<Call>& call) {
   };
   switch (call->kind) {
     case Task::Kind::kProbe:
-      SetTimeout(call->context, kProbeMs);
+      net::SetTimeout(call->context, kProbeMs);
       stub_->async()->Get(&call->context, &call->request, &call->response, std::move(done));
       return;
     case Task::Kind::kSet:
-      SetTimeout(call->context, kSetMs);
+      net::SetTimeout(call->context, kSetMs);
       stub_->async()->Set(&call->context, &call->request, &call->response, std::move(done));
       return;
     case Task::Kind::kGetAll:
-      SetTimeout(call->context, kGetAllMs);
+      net::SetTimeout(call->context, kGetAllMs);
       stub_->async()->GetAll(&call->context, &call->request, &call->response, std::move(done));
       return;
   }
 }
 
 void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Status& status) {
-  const Status outcome = FromGrpc(status);
+  const Status outcome = net::FromGrpc(status);
   // A value that such a service cannot take, even alone, must not hold up all others for ever.
   const bool too_large = outcome.code() == Code::kExhausted && HoldsOne(call->request) &&
                          call->request.ByteSizeLong() > sync::kLegacyRequestBytes;

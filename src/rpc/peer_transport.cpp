@@ -2,8 +2,8 @@
 
 #include <utility>
 
+#include "net/grpc_channel.h"
 #include "rpc/accepted_stream.h"
-#include "rpc/channel.h"
 #include "rpc/dialled_stream.h"
 #include "rpc/legacy_stream.h"
 
@@ -21,7 +21,7 @@ void PeerTransport::Bind(sync::Driver& driver) {
 grpc::Service& PeerTransport::service() { return *service_; }
 
 void PeerTransport::Dial(sync::ConnId conn, const PodRecord& peer, bool legacy) {
-  Result<std::string> target = TargetOf(peer);
+  Result<std::string> target = net::GrpcTargetOf(peer);
   if (!target.ok()) {
     driver_->Closed(conn, target.status());
     return;

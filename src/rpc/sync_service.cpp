@@ -12,7 +12,8 @@
 #include <utility>
 
 #include "hellorpc/hellorpc.grpc.pb.h"
-#include "rpc/grpc_status.h"
+#include "net/grpc_status.h"
+#include "rpc/finish.h"
 
 namespace podmirror::rpc {
 namespace {
@@ -97,7 +98,7 @@ class GetAllCall final : public grpc::ServerUnaryReactor {
     }
     if (bucket_ == kBuckets || !answer_.fits() || cancelled_.load(std::memory_order_relaxed)) {
       if (answer_.skipped() != 0) metrics_.LegacyValueSkipped(answer_.skipped());
-      Finish(ToGrpc(answer_.Outcome()));
+      Finish(net::ToGrpc(answer_.Outcome()));
       return;
     }
     // A new alarm each time: the one that called us is still in use by gRPC.

@@ -132,7 +132,7 @@ def installed_package_is_found_and_its_example_runs(cluster):
                              text=True, timeout=30, check=False)
     equal(nowhere.returncode, 1)
     assert "not written: unavailable: " in nowhere.stderr, nowhere.stderr
-    assert "Connection refused" in nowhere.stderr, nowhere.stderr
+    assert "connection refused" in nowhere.stderr, nowhere.stderr
 
 
 @test

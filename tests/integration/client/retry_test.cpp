@@ -5,6 +5,7 @@
 #include "client/channel.h"
 #include "client/verdict.h"
 #include "integration/client/client_testing.h"
+#include "net/grpc_channel.h"
 
 namespace podmirror::client {
 namespace {
@@ -247,7 +248,7 @@ TEST_CASE("no daemon: unavailable in time, with the reason") {
   const Stopwatch watch;
   const auto read = client->Get(1, "k");
   CHECK(read.status().code() == Code::kUnavailable);
-  CHECK(read.status().message().find("Connection refused") != std::string::npos);
+  CHECK(read.status().message().find("connection refused") != std::string::npos);
   CHECK(client->Set(kItem).status().code() == Code::kUnavailable);
   Tested lost({}, {.deadline = milliseconds(300)});
   CHECK(lost->Get(1, "k").status().message() == "no daemon is known: none is listed");
@@ -270,7 +271,7 @@ TEST_CASE("it is known when a call found no connection") {
     closed = gone.port();
   }
   for (const auto& [port, sent] : {std::pair(closed, false), {proxy.port(), true}}) {
-    const auto target = TargetOf(SetOf({port}).peers[0]);
+    const auto target = net::GrpcTargetOf(SetOf({port}).peers[0]);
     REQUIRE(target.ok());
     const auto stub = v1::Cache::NewStub(NewChannel(*target));
     grpc::ClientContext context;

@@ -67,9 +67,9 @@ TEST_CASE("messages are short and printable") {
       Judge({S::UNAVAILABLE,
              "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to "
              "connect to remote host: Connection refused"});
-  CHECK(refused.status.message() == "Connection refused");
+  CHECK(refused.status.message() == "connection refused");
   const Verdict hostile = Judge({S::INVALID_ARGUMENT, "\x1b[2J" + std::string(100'000, 'x')});
-  CHECK(hostile.status.message().size() <= 300);
+  CHECK(hostile.status.message().size() <= 200);
   CHECK(hostile.status.message().starts_with("?[2J"));
 }
 

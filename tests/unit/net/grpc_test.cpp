@@ -1,11 +1,10 @@
-#include "rpc/grpc_status.h"
-
 #include <catch2/catch.hpp>
 #include <string>
 
-#include "rpc/channel.h"
+#include "net/grpc_channel.h"
+#include "net/grpc_status.h"
 
-namespace podmirror::rpc {
+namespace podmirror::net {
 namespace {
 
 std::string Message(const std::string& from_grpc) {
@@ -17,6 +16,9 @@ TEST_CASE("gRPC's accounts become short and for people") {
                 "Failed to connect to remote host: Connection refused") == "connection refused");
   CHECK(Message("failed to connect to all addresses; last error: UNKNOWN: ipv4:10.255.0.1:1: "
                 "Failed to connect to remote host: FD Shutdown") == "connect timed out");
+  CHECK(Message("failed to connect to all addresses; last error: UNKNOWN: ipv4:10.0.0.1:2379: Ssl "
+                "handshake failed: SSL_ERROR_SSL: error:0A000086:SSL routines::certificate verify "
+                "failed") == "TLS: certificate verify failed");
   CHECK(Message("Socket closed") == "connection closed by the peer");
   CHECK(Message("not-ready") == "not-ready");
   CHECK(Message(std::string(5000, 'x')).size() == 200);
@@ -35,21 +37,23 @@ TEST_CASE("codes keep their meaning both ways") {
   CHECK(FromGrpc({grpc::StatusCode::UNKNOWN, "x"}).code() == Code::kInternal);
 }
 
-TEST_CASE("peers are dialled by address only") {
+TEST_CASE("gRPC is told addresses only, in one way") {
   PodRecord peer;
   peer.ip = "10.0.0.1";
   peer.port = 7070;
-  CHECK(TargetOf(peer).value() == "ipv4:10.0.0.1:7070");
+  CHECK(GrpcTargetOf(peer).value() == "ipv4:10.0.0.1:7070");
   peer.ip = "fd00::1";
-  CHECK(TargetOf(peer).value() == "ipv6:%5Bfd00::1%5D:7070");
+  CHECK(GrpcTargetOf(peer).value() == "ipv6:%5Bfd00::1%5D:7070");
+  peer.ip = "FD00:0::1";
+  CHECK(GrpcTargetOf(peer).value() == "ipv6:%5Bfd00::1%5D:7070");
   peer.ip = "example";
-  CHECK(TargetOf(peer).status().code() == Code::kInvalid);
+  CHECK(GrpcTargetOf(peer).status().code() == Code::kInvalid);
   peer.ip = "";
-  CHECK_FALSE(TargetOf(peer).ok());
+  CHECK_FALSE(GrpcTargetOf(peer).ok());
   peer.ip = "10.0.0.1";
   peer.port = 0;
-  CHECK_FALSE(TargetOf(peer).ok());
+  CHECK_FALSE(GrpcTargetOf(peer).ok());
 }
 
 }  // namespace
-}  // namespace podmirror::rpc
+}  // namespace podmirror::net

@@ -1,13 +1,16 @@
-#include "rpc/grpc_status.h"
+#include "net/grpc_status.h"
 
-#include <cctype>
+#include <absl/strings/ascii.h>
+
+#include <algorithm>
+#include <cstddef>
 #include <string>
 #include <string_view>
 
-namespace podmirror::rpc {
+namespace podmirror::net {
 namespace {
 
-constexpr std::size_t kMaxMessageBytes = 200;
+constexpr std::size_t kMaxTextBytes = 200;
 
 Code FromGrpc(grpc::StatusCode code) {
   switch (code) {
@@ -63,48 +66,46 @@ grpc::StatusCode ToGrpc(Code code) {
 }
 
 // gRPC tells a failed connect as "failed to connect to all addresses; last error: UNKNOWN:
-// ipv4:10.0.0.1:7070: Failed to connect to remote host: Connection refused".
+// ipv4:10.0.0.1:7070: Failed to connect to remote host: Connection refused", or with "Ssl handshake
+// failed: SSL_ERROR_SSL: error:0A000086:SSL routines::certificate verify failed" in its last part.
+std::string_view LastCause(std::string_view message) {
+  constexpr std::string_view kLast = "last error: ";
+  if (const std::size_t at = message.rfind(kLast); at != message.npos) {
+    message.remove_prefix(at + kLast.size());
+    for (int i = 0; i < 2; ++i) {  // the code and the address
+      const std::size_t end = message.find(": ");
+      if (end != message.npos) message.remove_prefix(end + 2);
+    }
+  }
+  constexpr std::string_view kConnect = "Failed to connect to remote host: ";
+  if (message.starts_with(kConnect)) message.remove_prefix(kConnect.size());
+  return message;
+}
+
 std::string ForPeople(std::string_view message) {
-  for (const std::string_view before :
-       {std::string_view("last error: "), std::string_view("remote host: ")}) {
-    const std::size_t at = message.rfind(before);
-    if (at != std::string_view::npos) message.remove_prefix(at + before.size());
-  }
+  message = LastCause(message);
   // The descriptor of a connect attempt is shut down when its time is over.
-  if (message.ends_with("FD Shutdown") || message.ends_with("FD shutdown")) {
-    return "connect timed out";
-  }
+  if (message == "FD Shutdown" || message == "FD shutdown") return "connect timed out";
   if (message == "Socket closed" || message == "recvmsg:Connection reset by peer") {
     return "connection closed by the peer";
   }
-  std::string text(message.substr(0, kMaxMessageBytes));
-  // It may be the peer's own text, and it goes into logs and JSON.
-  for (char& c : text) {
-    if (c < ' ' || c > '~') c = '?';
+  std::string text;
+  constexpr std::string_view kReason = "SSL routines::";
+  if (const std::size_t at = message.find(kReason); at != message.npos) {
+    text = "TLS: ";
+    message.remove_prefix(at + kReason.size());
+  } else if (message.size() > 1 && absl::ascii_islower(message[1])) {
+    text.push_back(absl::ascii_tolower(message[0]));
+    message.remove_prefix(1);
   }
-  if (text.size() > 1 && std::islower(static_cast<unsigned char>(text[1])) != 0) {
-    text[0] = static_cast<char>(std::tolower(static_cast<unsigned char>(text[0])));
+  text += message;
+  text.resize(std::min(text.size(), kMaxTextBytes));
+  // It may be the other side's own text, and it goes into logs and JSON.
+  for (char& c : text) {
+    if (!absl::ascii_isprint(c)) c = '?';
   }
   return text;
 }
-
-// Answers up to this size are not counted: the call itself takes about as much.
-constexpr std::size_t kSmallAnswerBytes = 8 * 1024;
-
-class CountedRead final : public grpc::ServerUnaryReactor {
- public:
-  CountedRead(ByteBudget& answers, std::size_t bytes) : answers_(answers), bytes_(bytes) {
-    Finish(grpc::Status::OK);
-  }
-  void OnDone() override {
-    answers_.Give(bytes_);
-    delete this;
-  }
-
- private:
-  ByteBudget& answers_;
-  const std::size_t bytes_;
-};
 
 }  // namespace
 
@@ -119,19 +120,4 @@ grpc::Status ToGrpc(const Status& status) {
   return {ToGrpc(status.code()), status.message()};
 }
 
-grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context, const Status& status) {
-  grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-  reactor->Finish(ToGrpc(status));
-  return reactor;
-}
-
-grpc::ServerUnaryReactor* FinishRead(grpc::CallbackServerContext* context, const Status& status,
-                                     google::protobuf::MessageLite* response, ByteBudget& answers) {
-  const std::size_t bytes = status.ok() ? response->ByteSizeLong() : 0;
-  if (bytes <= kSmallAnswerBytes) return FinishNow(context, status);
-  if (answers.Take(bytes)) return new CountedRead(answers, bytes);
-  response->Clear();
-  return FinishNow(context, {Code::kUnavailable, "overloaded"});
-}
-
-}  // namespace podmirror::rpc
+}  // namespace podmirror::net

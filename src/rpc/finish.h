@@ -1,22 +1,15 @@
-// The outcome of a call, in gRPC's words and in ours.
+// How a handler of ours ends a unary call.
 // Thread safety: all calls from any thread.
 #pragma once
 
 #include <google/protobuf/message_lite.h>
 #include <grpcpp/server_context.h>
 #include <grpcpp/support/server_callback.h>
-#include <grpcpp/support/status.h>
 
 #include "base/byte_budget.h"
 #include "base/status.h"
 
 namespace podmirror::rpc {
-
-// How a call that we made ended. The message is short and for people ("connection refused"): of
-// gRPC's own account only the last cause is kept. A call that ended well is kOk.
-Status FromGrpc(const grpc::Status& status);
-
-grpc::Status ToGrpc(const Status& status);
 
 // Answers a unary call from within its handler, which returns what this returns.
 grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context, const Status& status);
