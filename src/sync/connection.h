@@ -46,11 +46,11 @@ class Connection {
   bool reachable() const { return open() || (failures_ == 0 && !refused()); }
   // Attempts in vain since it was last open.
   int failures() const { return failures_; }
-  // Every attempt since `since`, for kGoneMs and longer, was answered, and in vain: somebody is
-  // there who knows that our peer is not. Silence never tells that.
-  bool Gone(SteadyMs since, SteadyMs now) const {
-    return !open() && lost_at_ >= since && denied_since_ >= 0 &&
-           now - std::max(denied_since_, since) >= kGoneMs;
+  // All attempts since `since` were answered, and in vain, the last one kGoneMs after the first or
+  // later: somebody is there who knows that our peer is not. Silence never tells that, nor does one
+  // answer, however long ago.
+  bool Gone(SteadyMs since) const {
+    return !open() && denied_since_ >= 0 && lost_at_ - std::max(denied_since_, since) >= kGoneMs;
   }
 
   bool DialDue(SteadyMs now) const { return phase_ == Phase::kWaiting && now >= retry_at_; }

@@ -16,7 +16,7 @@ void Drain::HandOver(Now now) {
   for (Link* link : peers_.by_age()) link->passes().Want();
 }
 
-bool Drain::Done(Now now) const {
+bool Drain::Done() const {
   // An unsynced node has accepted nothing that anybody would lack.
   if (!self_.synced) return true;
   bool flushed = true;
@@ -30,7 +30,7 @@ bool Drain::Done(Now now) const {
   for (const Link* link : peers_.by_age()) {
     if (link->duplicate() || link->connection().refused()) continue;
     if (!link->open()) {
-      const bool gone = link->connection().Gone(began_at_, now.steady);
+      const bool gone = link->connection().Gone(began_at_);
       may_come = may_come || !gone;
       old_untold = old_untold || (!gone && link->connection().was_legacy());
       continue;

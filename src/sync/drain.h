@@ -22,7 +22,7 @@ class Drain {
   // Does nothing while we do not drain.
   void HandOver(Now now);
   // Peers have what they lacked, or cannot be reached.
-  bool Done(Now now) const;
+  bool Done() const;
 
  private:
   Self& self_;

@@ -203,7 +203,7 @@ void Driver::EndWaits() {
 
 bool Driver::drained() const {
   absl::MutexLock lock(&mu_);
-  return node_.Drained(env_.now());
+  return node_.drained();
 }
 
 }  // namespace podmirror::sync

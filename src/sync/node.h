@@ -78,7 +78,7 @@ class Node {
   void Tick(Now now);
   void Leave() { drain_.Leave(); }
   void BeginDrain(Now now);
-  bool Drained(Now now) const { return drain_.Done(now); }
+  bool drained() const { return drain_.Done(); }
   // Answers every write that waits for peers, as far as it has come.
   void EndWaits() { writes_.EndWaits(); }
 

@@ -211,6 +211,12 @@ void Witness::Told(Process& observer, const PeerSet& set) {
 
 // --- drain ---
 
+bool Witness::Knows(const Process& at, const Process& other, SteadyMs for_ms) {
+  const auto& told = Of(at).told;
+  const auto since = told.find(world_.IdOf(other));
+  return since != told.end() && world_.now() - since->second >= for_ms;
+}
+
 void Witness::Ended(Process& process, bool clean) {
   if (!clean || !Of(process).synced_at) return;
   // Some living process holds what it held, if there was one to hand it to.
@@ -227,7 +233,7 @@ void Witness::Ended(Process& process, bool clean) {
     if (&other == &process) continue;
     heard = heard || (other.was_ready && !other.paused &&
                       world_.network().Reachable(process.address, other.address) &&
-                      !other.draining && Of(process).told.contains(world_.IdOf(other)));
+                      !other.draining && Knows(process, other, 0));
     add(other);
   }
   if (!heard) {

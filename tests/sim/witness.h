@@ -149,6 +149,8 @@ class Witness {
   bool MayDrop(std::uint64_t key_hash, const Seen& seen);
   void Received(Process& at, const sync::Message& message);
   void Heard(const Process& at, const Process& from);
+  // Whether its discovery has listed the other for so long.
+  bool Knows(const Process& at, const Process& other, SteadyMs for_ms);
   // Whether it has heard of the other for so long without a pause.
   bool Hears(const Process& at, const Process& from, SteadyMs for_ms);
   bool InContact(const Process& a, const Process& b, SteadyMs for_ms) {

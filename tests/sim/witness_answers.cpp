@@ -110,7 +110,10 @@ void Witness::CheckPending(const Process& at, const sync::WriteItem& item, Stead
     const auto seen = Of(*peer).seen.find(key_hash);
     const bool held = seen != Of(*peer).seen.end() && seen->second.version == outcome.version &&
                       world_.now() - seen->second.at >= kCredited;
-    if (held && peer->was_ready && stable >= waited + kSettled &&
+    // One that joins takes part in no pass, and only a pass brings what the backlog has lost.
+    const auto& synced_at = Of(*peer).synced_at;
+    const bool synced = synced_at && world_.now() - *synced_at >= kCredited;
+    if (held && synced && stable >= waited + kSettled &&
         InContact(at, *peer, waited + kSettled) &&
         !world_.network().SlowWithin(at.address, peer->address, waited + kSettled)) {
       Fail(NameOf(at) + " does not count " + name + ", which has held " +
@@ -123,9 +126,7 @@ void Witness::CheckPending(const Process& at, const sync::WriteItem& item, Stead
 void Witness::CheckForeign(const Process& at, const std::string& name) {
   for (const Process* const foreign : world_.Foreigners()) {
     if (ShownName(*foreign) != name) continue;
-    const auto& told = Of(at).told;
-    const auto since = told.find(world_.IdOf(*foreign));
-    if (since == told.end() || world_.now() - since->second < kGone) continue;
+    if (!Knows(at, *foreign, kGone)) continue;
     if (!world_.network().Reachable(at.address, foreign->address)) continue;
     Fail(NameOf(at) + " counts " + name + ", which is of another cluster");
   }

@@ -30,8 +30,7 @@ void Witness::CheckCalledDead(Process& at, std::uint64_t key_hash, const Seen& s
   for (const int pod : world_.Serving()) {
     const Process& other = world_.process(pod);
     if (&other == &at || !InContact(at, other, SimWorld::kAgreeMs)) continue;
-    if (!Of(at).told.contains(world_.IdOf(other))) continue;
-    if (!Of(other).told.contains(world_.IdOf(at))) continue;
+    if (!Knows(at, other, SimWorld::kAgreeMs) || !Knows(other, at, SimWorld::kAgreeMs)) continue;
     const WallMs wall = SimWorld::kEpoch + world_.now() + world_.recent_skew(pod);
     if (wall + kAgreeing >= seen.expires_at) continue;
     Fail(NameOf(at) + " calls dead " + Text(keys_[key_hash].second, seen.version) +
