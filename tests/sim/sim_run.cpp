@@ -37,7 +37,7 @@ class Run {
     CheckHealed();
     if (plan_.short_ttl && witness_.failures().empty()) CheckForgotten();
     if (plan_.story == Story::kOld && witness_.failures().empty()) DrainLast();
-    return {witness_.failures(), world_.now(), writes_, plan_.ToText()};
+    return {witness_.failures(), world_.now(), taken_, plan_.ToText()};
   }
 
  private:
@@ -186,7 +186,11 @@ class Run {
     };
     // The write is in the cache before it can be answered; the witness has to look before, too.
     const sync::WriteRefusal refusal = process.driver->Write({&item, 1}, options, done);
-    if (refusal != sync::WriteRefusal::kNone) return;
+    if (refusal != sync::WriteRefusal::kNone) {
+      witness_.Refused(process, refusal);
+      return;
+    }
+    ++taken_;
     witness_.Written(process, item);
     flow_.Written(process, item);
   }
@@ -275,7 +279,8 @@ class Run {
   bool working_ = true;
   SteadyMs quiet_until_ = 0;  // no writes before
   SteadyMs look_at_ = 0;
-  std::uint64_t writes_ = 0;
+  std::uint64_t writes_ = 0;  // tried
+  std::uint64_t taken_ = 0;
   std::uint64_t large_bytes_ = 0;
 };
 

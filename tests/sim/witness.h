@@ -60,6 +60,8 @@ class Witness {
   // The answer to a write of one item, which was asked for at that time.
   void Answered(Process& at, const sync::WriteItem& item, const sync::WriteOptions& options,
                 SteadyMs asked_at, const sync::WriteOutcome& outcome);
+  // A pod that serves did not take a write.
+  void Refused(const Process& at, sync::WriteRefusal refusal);
   // Nobody is ever out of contact: what lives by the clock of any daemon lives.
   void TrustClocks() { trust_clocks_ = true; }
 

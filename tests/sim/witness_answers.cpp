@@ -91,6 +91,11 @@ void Witness::Answered(Process& at, const sync::WriteItem& item, const sync::Wri
   CheckPending(at, item, asked_at, options.timeout_ms, outcome);
 }
 
+void Witness::Refused(const Process& at, sync::WriteRefusal refusal) {
+  const bool full = refusal == sync::WriteRefusal::kOutOfMemory && options_.max_memory > 0;
+  if (!full && !at.draining) Fail(NameOf(at) + " is ready and refuses a write");
+}
+
 // Of whom the answer did not count.
 void Witness::CheckPending(const Process& at, const sync::WriteItem& item, SteadyMs asked_at,
                            SteadyMs timeout_ms, const sync::WriteOutcome& outcome) {
@@ -149,6 +154,9 @@ void Witness::CheckStatus(int pod) {
   const std::size_t writes = Of(at).own.size();
   const sync::NodeStatus status = world_.driver(pod).Status();
   if (status.ready != status.reason.empty()) Fail(NameOf(at) + " is ready for a reason");
+  if (Of(at).synced_at && !status.ready && !at.draining) {
+    Fail(NameOf(at) + " is not ready any more: " + status.reason);
+  }
   for (const sync::PeerStatus& said : world_.driver(pod).Peers()) {
     // Behind a large write that is on its way, later ones may be there.
     const bool fits = said.acked_seq <= writes && said.behind_entries <= writes - said.acked_seq &&
