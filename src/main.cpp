@@ -9,7 +9,8 @@
 
 int main(int argc, char** argv) {
   using namespace podmirror;
-  // Debian's Abseil looks for cycles at every lock; the tests leave that on.
+  // Debian's Abseil looks for deadlocks (cycles of locks) at every lock. The daemon turns this off;
+  // all tests but the simulation leave it on.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   const std::span<const char* const> arguments(argv + 1, static_cast<std::size_t>(argc - 1));
   const auto loaded = settings::Load(arguments, settings::Surroundings::Real());

@@ -43,7 +43,7 @@ bench_packages=(redis-server wrk libbenchmark-dev python3-matplotlib)
 # when something is missing, so that a machine that has everything needs no network.
 install_missing() {
   local installed missing=() package
-  # It fails when it knows nothing of a package, which must not end who runs with errexit.
+  # dpkg-query fails for a package that it does not know: this must not end a script with errexit.
   installed=$(dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' "$@" 2>/dev/null) ||
     true
   for package in "$@"; do
@@ -60,7 +60,7 @@ install_missing() {
     as_root=(sudo)
   fi
   echo "installing: ${missing[*]}"
-  # Lists may be older than the mirror, or not there at all on a fresh machine. RUNLEVEL=1 keeps
+  # apt's lists may be older than the mirror, or missing on a fresh machine. RUNLEVEL=1 keeps
   # Debian's packages from starting services of their own where there is no systemd.
   local apt=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive RUNLEVEL=1
     apt-get -qq -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0)

@@ -12,8 +12,8 @@
 namespace podmirror::app {
 namespace {
 
-// Once it serves, time matters only to what takes a second or a caller's timeout; a wake-up costs
-// more than the tick.
+// Once the daemon serves, only waits of a second or of a caller's timeout depend on the tick. It
+// comes less often then, because waking the thread costs more than the tick itself.
 constexpr std::int64_t kServingTickMs = 4 * sync::Driver::kTickMs;
 
 constexpr unsigned kMaxRestWorkers = 8;
@@ -135,15 +135,15 @@ void Daemon::BeginDrain() { driver_.BeginDrain(); }
 bool Daemon::drained() const { return driver_.drained(); }
 
 bool Daemon::Stop(std::int64_t limit_ms) {
-  // Half of the time for requests in flight, an eighth for each step besides; discovery needs some
-  // where it has to say that we leave.
+  // Requests in flight get half of the time, each other step an eighth. Discovery needs some of it
+  // when its source has to tell the other pods that we leave.
   const absl::Duration grace = absl::Milliseconds(limit_ms) / 8;
   if (ticker_.joinable()) feed_.Stop();
   driver_.EndWaits();
   rest_.Stop(limit_ms / 2);
   bool ended = transport_.Stop(grace);
   if (rpc_) rpc_->Stop(grace);
-  // Calls that the server has cut off take their streams with them.
+  // The server has cut off the calls that still ran, and their streams ended with them: look again.
   ended = ended || transport_.Stop(grace);
   watchdog_.Stop();
   stop_ticker_.Notify();

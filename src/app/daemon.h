@@ -1,10 +1,11 @@
 // Daemon is the composition root: the only place that knows all concrete types.
 //
-// Start order: gRPC, so that others' writes reach us while we copy; REST, so that health answers;
-// the ticker; discovery, which sets all in motion. Stop order: discovery, so that the others drop
-// us before our ports close where the source can tell them; REST, peers' streams, gRPC, the ticker.
-// After that nothing calls into anything, and members are destroyed in reverse order of
-// declaration: whoever is used by another is declared before it.
+// Start order: gRPC, so that the writes of other pods reach us while we copy; REST, so that
+// /healthz answers; the ticker; discovery, whose first peers set everything in motion.
+// Stop order: discovery, so that a source that can tell the other pods makes them drop us before
+// our ports close; REST; the peers' streams; gRPC; the ticker.
+// After Stop no member calls another one. Members are destroyed in reverse order of declaration: a
+// member that another one takes in its constructor is declared before that one.
 //
 // Thread safety: all calls from one thread.
 #pragma once
@@ -40,18 +41,19 @@ class Daemon {
   // Requires: Stop has returned true, or Start was never called.
   ~Daemon();
 
-  // Opens the ports and begins to look for peers. Fails with the reason when a port cannot be had;
-  // Stop is due then too.
+  // Opens the ports and begins to look for peers. Fails with the reason when a port cannot be
+  // opened; the caller must then call Stop, too.
   Status Start();
 
-  // From now on it says that it is not ready, for Services to see, and goes on as before.
+  // From now on the daemon says that it is not ready, for Kubernetes' Services to see, but it
+  // serves requests as before.
   void Leave();
-  // From now on writes are refused; what peers lack is handed over.
+  // From now on the daemon refuses writes, and hands over to the peers the writes that they lack.
   void BeginDrain();
   bool drained() const;
 
-  // Closes the ports and ends all that runs, within about so many milliseconds, less where nothing
-  // is in flight. False when something did not end: then the process must exit without destroying
+  // Closes the ports and ends all that runs, within about `limit_ms`, sooner when nothing is in
+  // flight. False when a peer's stream did not end: then the process must exit without destroying
   // the daemon.
   bool Stop(std::int64_t limit_ms);
 

@@ -112,9 +112,10 @@ void DiscoveryFeed::Listed(const PeerSet& set, std::int64_t revision) {
   }
 }
 
-// The record was deleted, or has lost the label or the name that makes its pod one of ours. The
-// others drop us then, and the core keeps the last set, since who looks in the wrong place must not
-// take what is there for all. What is kept of that set stays, too, and grows old.
+// This pod's record was deleted, or has lost the label or the name that makes the pod one of ours.
+// The other pods drop us then. The core keeps the last set that listed us, since a pod that looks
+// in the wrong place must not take the pods that it finds there for all pods. So `state_` keeps the
+// peers and the revision of that last set, too, and their age grows.
 void DiscoveryFeed::Unlisted(const PeerSet& set) {
   const std::string error = "own pod not found under " + set.where;
   {

@@ -1,6 +1,6 @@
-// DiscoveryFeed joins a peer source with the sync core: it hands on each good answer, logs what
-// goes wrong, and remembers how the source stands for status and metrics. Thread safety: Start and
-// Stop once; all others from any thread.
+// DiscoveryFeed joins a peer source with the sync core: it hands each good answer of the source to
+// the core, logs what goes wrong, and remembers the state of the source for /v1/status and metrics.
+// Thread safety: Start and Stop once; all others from any thread.
 #pragma once
 
 #include <cstdint>
@@ -30,18 +30,18 @@ class DiscoveryFeed {
     bool self_listed = false;  // the last answer listed this pod
     std::uint64_t peers = 0;
     std::int64_t revision = 0;
-    std::int64_t age_ms = 0;  // since the last such answer, or since Start
+    std::int64_t age_ms = 0;  // since the last answer that listed this pod, or since construction
     std::string error;        // empty when healthy
   };
 
-  // All but the source must outlive the feed.
+  // `driver`, `log` and `env` must outlive the feed.
   DiscoveryFeed(std::unique_ptr<discovery::PeerSource> source, sync::Driver& driver, Log& log,
                 Env& env);
 
   void Start();
-  void Stop();                // the driver hears nothing more once it has returned
+  void Stop();                // once it has returned, the driver is told nothing more
   void Refresh();             // asks the source to read everything again soon
-  void SetReady(bool ready);  // for the others to see, where the source can tell them
+  void SetReady(bool ready);  // tells the other pods, if the source can (registry)
   State state() const;
 
  private:
@@ -57,7 +57,7 @@ class DiscoveryFeed {
   const std::unique_ptr<discovery::PeerSource> source_;
   mutable absl::Mutex mu_;
   State state_ ABSL_GUARDED_BY(mu_);           // without age_ms
-  SteadyMs answered_at_ ABSL_GUARDED_BY(mu_);  // or started
+  SteadyMs answered_at_ ABSL_GUARDED_BY(mu_);  // when age_ms was 0
 };
 
 }  // namespace podmirror::app

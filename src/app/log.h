@@ -32,7 +32,8 @@ using LogField = std::pair<std::string_view, std::variant<std::string, std::uint
 
 class Log {
  public:
-  // So much waits for a reader that does not read; a daemon logs that in hours of trouble.
+  // How many bytes of lines wait while nobody reads the log. Even a daemon in trouble takes hours
+  // to log as much.
   static constexpr std::size_t kMaxQueuedBytes = 1024 * 1024;
 
   // Writes to the file descriptor `fd`. Events below `level` are left out. `env` must outlive the
@@ -48,8 +49,8 @@ class Log {
   // Lines that were lost because the reader did not keep up.
   std::uint64_t dropped() const { return writer_.dropped(); }
 
-  // The end: what is queued is written. False when the reader does not take it within `limit`: then
-  // the process must exit without destroying the log.
+  // Writes the queued lines and ends the log. False when nobody reads them within `limit`: then the
+  // process must exit without destroying the log.
   bool Stop(absl::Duration limit) { return writer_.Stop(limit); }
 
  private:

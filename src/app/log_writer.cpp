@@ -10,7 +10,8 @@
 namespace podmirror::app {
 namespace {
 
-// False when the descriptor refuses it. Waits as long as it takes.
+// Writes all of `text`, however long that takes. False when the descriptor refuses it, as a pipe
+// does that has no reader any more.
 bool WriteAll(int fd, std::string_view text) {
   while (!text.empty()) {
     const ssize_t written = write(fd, text.data(), text.size());

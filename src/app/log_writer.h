@@ -1,8 +1,8 @@
-// LogWriter puts lines on a file descriptor from a thread of its own, so that nobody who logs ever
-// waits for the reader of a pipe. Lines wait in a queue that is bounded in bytes; where it is full
-// the oldest make room, and how many were lost is said in their place once lines get through again.
-// It stands behind spdlog's sink: spdlog's own asynchronous logger drops as well, but it cannot be
-// stopped while a write is stuck.
+// LogWriter writes lines to a file descriptor from a thread of its own, so that a thread that logs
+// never waits for the reader of a pipe. Lines wait in a queue that is bounded in bytes. When it is
+// full, the oldest lines are dropped; once lines can be written again, a line in their place says
+// how many were lost. LogWriter stands behind a sink of spdlog. spdlog's own asynchronous logger
+// drops lines, too, but it cannot be stopped while a write is stuck.
 //
 // Thread safety: Write and dropped from any thread; the rest from the thread that owns it.
 #pragma once
@@ -27,7 +27,7 @@ class LogWriter {
   // thread.
   using GapLine = std::function<std::string(std::uint64_t lost)>;
 
-  // Writes to `fd`, which must stay open. The queue holds lines of so many bytes in total.
+  // Writes to `fd`, which must stay open. The queue holds lines of `max_bytes` in total.
   LogWriter(int fd, std::size_t max_bytes, GapLine gap_line);
   // As Stop without a limit of time.
   ~LogWriter();
@@ -38,8 +38,9 @@ class LogWriter {
   // Lines that were lost: too many were waiting, or the descriptor refused them.
   std::uint64_t dropped() const;
 
-  // Takes no more lines and writes what is queued. False when that took longer than `limit`: the
-  // thread is stuck in a write, and the process must end without destroying this.
+  // Takes no more lines and writes the queued ones. False when they were not written within
+  // `limit`: the thread is stuck in a write, and the process must exit without destroying the
+  // LogWriter.
   bool Stop(absl::Duration limit);
 
  private:

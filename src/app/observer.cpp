@@ -7,7 +7,8 @@ namespace {
 
 using sync::EventKind;
 
-// How an event is logged: what its peer and its detail are called, and how much it matters.
+// How an event is logged: its level and message, and the names of the fields that hold its peer and
+// its detail.
 struct Shape {
   LogLevel level;
   std::string_view msg;

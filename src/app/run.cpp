@@ -17,14 +17,15 @@ namespace podmirror::app {
 namespace {
 
 constexpr absl::Duration kPollInterval = absl::Milliseconds(5);
-// So long writes are refused before the ports close: a client that is told so goes elsewhere, while
-// one whose write meets a closing connection cannot know whether it was applied.
+// Writes are refused for at least this long before the ports close: a client whose write is refused
+// goes elsewhere, but a client whose connection closes during a write cannot know whether the write
+// was applied.
 constexpr SteadyMs kLeastDrainMs = 250;
-// What drain-delay leaves of drain-timeout to the hand-over and to closing; half of it where that
-// is less.
+// How much of drain-timeout the delay must leave for the hand-over and for closing: this long, or
+// half of drain-timeout if that is less.
 constexpr SteadyMs kLeastEndMs = 2000;
-// What closing may take when clients or peers hold it up; answers that are on their way need the
-// least of it.
+// How long closing may take when clients or peers hold it up. It always has kLeastCloseMs, which
+// answers on their way to clients need.
 constexpr SteadyMs kMostCloseMs = 4000;
 constexpr SteadyMs kLeastCloseMs = 1000;
 // What the reader of the log may take for the last lines.
@@ -38,10 +39,10 @@ LogLevel LevelOf(const settings::Settings& settings) {
   return kInfo;
 }
 
-// For drain-delay all goes on, but for the last of drain-timeout. Then writes are refused until
-// peers have what they lack. Closing ends within drain-timeout too, so the hand-over ends before
-// that, though it has half of what is left at least. Returns the time that is left for closing, in
-// milliseconds.
+// For drain-delay the daemon serves as before; a long delay is cut, so that kLeastEndMs is left of
+// drain-timeout. Then comes the hand-over: the daemon refuses writes until its peers have what they
+// lack. Closing must end within drain-timeout, too, so the hand-over leaves time for it, but may
+// take at least half of what the delay left. Returns the milliseconds that are left for closing.
 SteadyMs Drain(Daemon& daemon, const settings::Settings& settings, Env& env) {
   const SteadyMs since = env.now().steady;
   const SteadyMs timeout = settings.drain_timeout.count();
@@ -98,11 +99,11 @@ int Run(const settings::Settings& settings, bool check_only) {
   if (ended && started.ok()) {
     log.Event(LogLevel::kInfo, "stopped", "stopped");
   } else if (!ended) {
-    // What is written to a peer that takes it too slowly. Destroying what it still uses would be
-    // worse than leaving it to the kernel.
+    // A stream to a slow peer is still writing, and uses the daemon. Destroying the daemon would be
+    // worse than leaving its memory to the kernel.
     log.Event(LogLevel::kWarn, "stopped", "stopped; a peer did not take all in time");
   }
-  // The same goes for a log that is not read any more.
+  // A log that nobody reads any more must not be destroyed, either.
   if (!log.Stop(absl::Milliseconds(kLastLinesMs)) || !ended) _exit(code);
   return code;
 }

@@ -5,12 +5,13 @@
 
 namespace podmirror::app {
 
-// Keeps the signals for WaitForStopSignal. Threads inherit this: call it before there are any.
+// Keeps SIGTERM and SIGINT back until WaitForStopSignal takes them. Threads inherit this from the
+// thread that starts them: call it before any other thread exists.
 void BlockStopSignals();
 
-// Waits for the first one: its number. From then on the same one changes nothing within 2 s, for
-// some runtimes send it twice; later, or another one, it ends the process at once with code 1,
-// whatever that is doing.
+// Waits for SIGTERM or SIGINT, and returns its number. For the next 2 s the same signal has no
+// effect, since some runtimes send it twice. The same signal after that, or the other one at any
+// time, ends the process at once with exit code 1, whatever the process is doing.
 int WaitForStopSignal();
 
 }  // namespace podmirror::app

@@ -1,6 +1,6 @@
-// Watchdog tells when a thread that goes round and round stands still. It counts rounds of its own
-// instead of reading a clock: in a process that was stopped as a whole (SIGSTOP, a frozen cgroup, a
-// sleeping machine) time has passed too, but no round of either thread.
+// Watchdog tells when a thread that runs in a loop stands still. It counts the rounds of a loop of
+// its own instead of reading a clock: while the whole process is stopped (SIGSTOP, a frozen cgroup,
+// a sleeping machine) time passes, but neither loop makes a round, so that no stall is reported.
 // Thread safety: Beat and stalled from any thread; Start and Stop from the thread that owns it.
 #pragma once
 
@@ -21,13 +21,13 @@ class Watchdog {
   explicit Watchdog(std::function<void()> on_stall, absl::Duration round = absl::Seconds(1));
   ~Watchdog();
 
-  // Once each; until Start and after Stop nothing is counted.
+  // Call each once. Rounds are counted from Start to Stop only.
   void Start();
   void Stop();
 
-  // The thread that is watched has gone round once more.
+  // The watched thread calls this in each round of its loop.
   void Beat() { beats_.fetch_add(1, std::memory_order_relaxed); }
-  // It has not for kRounds, until it does.
+  // True when Beat was not called for kRounds rounds, until it is called again.
   bool stalled() const { return missed_.load(std::memory_order_relaxed) >= kRounds; }
 
  private:

@@ -1,4 +1,5 @@
-// A limit on the bytes that many hold together. Thread safety: all calls from any thread.
+// ByteBudget limits the bytes that many users hold together, e.g. the buffers of all connections.
+// Thread safety: all calls from any thread.
 #pragma once
 
 #include <atomic>
@@ -9,8 +10,8 @@ namespace podmirror {
 class ByteBudget {
  public:
   explicit ByteBudget(std::size_t limit) : limit_(limit) {}
-  // False, and nothing taken, when it does not fit. What is alone always fits, so that no request
-  // within its own limit is impossible.
+  // Takes `bytes`. Returns false and takes nothing when they do not fit. While nothing else is
+  // taken, any number fits, so that a request within its own limit is never impossible.
   bool Take(std::size_t bytes) {
     const std::size_t before = used_.fetch_add(bytes, std::memory_order_relaxed);
     if (before == 0 || before + bytes <= limit_) return true;

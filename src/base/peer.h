@@ -25,27 +25,28 @@ struct PodRecord {
   std::string ip;    // textual, without brackets
   std::uint16_t port = 0;
   std::string phase;         // "Running", "Pending"; empty where the source has none
-  bool ready = false;        // says that it holds the data; false where the source has no records
+  bool ready = false;        // its record says that it holds the data; false without records
   WallMs started_at_ms = 0;  // startedAt of the daemon's container; 0 = unknown
 
-  // Whether the source has records at all, that would say so if it were ready.
+  // True when Kubernetes keeps the record: only then a `ready` of false says that it has no data.
   bool recorded() const { return !phase.empty(); }
 
-  // What tells peers apart: the UID, or the address where there is none. Never the IP of a record
-  // that has a UID: addresses are reused.
+  // Tells peers apart: the UID, or "ip:port" where there is no UID. A record with a UID is never
+  // known by its address, because addresses are reused.
   std::string id() const { return uid.empty() ? ip + ":" + std::to_string(port) : uid; }
 
   friend bool operator==(const PodRecord&, const PodRecord&) = default;
 };
 
-// Oldest first: by start, unknown starts last, then UID, then address. The same on every daemon.
+// True when `a` comes before `b`. The oldest comes first: by start (unknown starts last), then by
+// UID, then by address. The order is the same on every daemon.
 bool OlderThan(const PodRecord& a, const PodRecord& b);
 
 // One good answer of a discovery source: everybody but this pod.
 struct PeerSet {
   std::vector<PodRecord> peers;  // sorted by OlderThan
-  // True when the answer holds this pod's own record, or the source has no records of us to show.
-  // False means that we look in the wrong place: the set must not be trusted to be complete.
+  // True when the answer holds this pod's own record, or when the source keeps no record of us
+  // (static, none). False means that we look in the wrong place: the set may not be complete.
   bool self_listed = false;
   WallMs self_started_at_ms = 0;  // from this pod's own record; 0 = unknown
   std::string where;              // what was searched, for messages: "/registry/pods/default"

@@ -1,11 +1,11 @@
-// What a long piece of work may do for other threads of this machine.
+// YieldProcessor is for long pieces of work that other threads of this machine should not wait for.
 // Thread safety: any thread.
 #pragma once
 
 namespace podmirror {
 
-// Lets whoever waits for this processor run first. Costs next to nothing when nobody does; changes
-// nothing else, so that a simulation may come through here.
+// Lets another thread that waits for this processor run first. Costs next to nothing when none
+// waits. It has no other effect, so that code that the simulation runs may call it.
 void YieldProcessor();
 
 }  // namespace podmirror

@@ -45,11 +45,11 @@ class [[nodiscard]] Status {
 // A Status of kInvalid: what most decoders and checks of settings have to say.
 inline Status Invalid(std::string message) { return {Code::kInvalid, std::move(message)}; }
 
-// Says what is wrong with a Result of this status, and aborts.
+// Prints the status of a Result that was used wrongly to stderr, and aborts.
 [[noreturn]] void AbortMisusedResult(const Status& status);
 
-// A value, or the Status that says why there is none. To take the value where there is none aborts,
-// and so does to make a Result of a Status that is ok, in every build.
+// A value, or the Status that says why there is none. In every build the process aborts when the
+// value of a Result without one is taken, or when a Result is made of a Status that is ok.
 template <typename T>
 class [[nodiscard]] Result {
  public:

@@ -1,4 +1,4 @@
-// Whether bytes are text: keys are, values may be.
+// IsUtf8 tells whether bytes are text. Keys must be text; values may be any bytes.
 // Thread safety: pure function.
 #pragma once
 

@@ -10,7 +10,7 @@
 namespace podmirror {
 namespace {
 
-// As many as the processor has memory accesses under way at a time, about.
+// About as many as the memory accesses that a processor can have under way at a time.
 constexpr std::size_t kMergedAtOnce = 16;
 
 }  // namespace
@@ -19,17 +19,18 @@ constexpr std::size_t kMergedAtOnce = 16;
 struct alignas(64) Cache::Shard {
   mutable absl::Mutex mu;
   Group group ABSL_GUARDED_BY(mu);
-  // The group's, so that a sweep with nothing to do takes no lock. A change that is under way is
-  // seen by the next sweep.
+  // A copy of the group's next_expiry(), so that a sweep with nothing to do takes no lock. A change
+  // that is under way is seen by the next sweep.
   std::atomic<WallMs> next_expiry{0};
 
-  // The second step: where the entry is stands in what the first step fetched.
+  // The second step of prefetching. It reads the entry's address, in memory that the first step,
+  // Prefetch, has fetched.
   void PrefetchEntry(std::uint64_t key_hash) const {
     absl::ReaderMutexLock lock(&mu);
     group.PrefetchEntry(key_hash);
   }
 
-  // Reads nothing, so that it needs no lock.
+  // Only computes addresses and reads nothing, so that it needs no lock.
   void Prefetch(std::uint64_t key_hash) const ABSL_NO_THREAD_SAFETY_ANALYSIS {
     __builtin_prefetch(&mu, 1);
     group.Prefetch(key_hash);
@@ -70,7 +71,7 @@ std::vector<std::uint32_t> Cache::MergeAll(std::span<const EntryRef> entries, Wa
       dead.push_back(static_cast<std::uint32_t>(place));
     }
   };
-  if (entries.size() == 1) {  // nothing to do while memory is awaited
+  if (entries.size() == 1) {  // no other entry to work on while memory is fetched
     merge(0, entries.front()->key_hash());
     return dead;
   }
@@ -92,7 +93,7 @@ MergeResult Cache::MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs
   if (incoming->expired(now)) {
     incoming = Entry::MakeTombstone(incoming->type(), incoming->key(), incoming->version());
   }
-  // The floor is read under the lock: a Purge that has passed this shard came after it rose.
+  // Read under the shard's lock: once a Purge has passed this shard, no lower floor is read here.
   return Apply(ShardOf(key_hash), [&](Group& group) {
     const std::uint64_t floor = purge_floor();
     const std::uint64_t dead = dead_floor ? std::max(*dead_floor, floor) : 0;

@@ -1,7 +1,8 @@
 // Cache holds every entry and tombstone of this pod and the digest of them.
 // It is a table of the protocol's 65,536 buckets; a shard is one lock over a group of 256 buckets.
-// Thread safety: all calls from any thread; no lock is held across a callback or for longer than a
-// bucket (Stats, Sweep, Purge: a shard). Purge: one thread at a time.
+// Thread safety: all calls from any thread, but Purge from one thread at a time. A lock is held for
+// the work on one bucket at most; Stats, Types, NextStored, the sums of groups, Sweep and Purge
+// hold it for the work on one shard.
 // Invariants: (1) at most one entry per (type, key): the greatest version ever merged, unless
 //                 purged or dropped as dead.
 //             (2) bucket_sum(b) is the sum of EntryHash of the entries in b.
@@ -25,14 +26,15 @@
 
 namespace podmirror {
 
-// Why an entry was taken or not; pure and total: the greater version wins.
+// What a merge did with an entry. It depends only on the two entries (the greater version wins) and
+// on the floors.
 enum class MergeResult {
   kAdded,     // no entry for this key was here
   kReplaced,  // newer than what was here
   kSame,      // this very version is here
   kOlder,     // a newer version is here
-  kPurged,    // a tombstone at or below the purge floor: killed what was older, is not stored;
-              // or dead: see MergeAll
+  kPurged,    // a tombstone at or below the purge floor: it is not stored, but an older entry was
+              // removed for it; or an entry that is dead: see MergeAll
 };
 constexpr bool Changed(MergeResult result) {
   return result == MergeResult::kAdded || result == MergeResult::kReplaced;
@@ -57,14 +59,16 @@ class Cache {
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;
 
-  // Takes `incoming` if it is newer than what is here. Already expired at `now`, a moment that all
-  // clocks have passed: merged as the tombstone of the same version.
+  // Takes `incoming` if it is newer than what is stored for its key. An entry that has expired at
+  // `now` is merged as the tombstone of the same version. Requires: the clocks of all pods have
+  // passed `now`.
   MergeResult Merge(EntryRef incoming, WallMs now);
-  // Merges all of them, in order. Cheaper than one by one: what the next ones will touch is on its
-  // way into the processor's cache meanwhile. With a `dead_floor`: what is not above that in hlc,
-  // nor above the purge floor, and has no older version here is dead, its tombstone long forgotten:
-  // it is not taken. Returns the places in `entries` of those not taken for that reason that would
-  // have been alive; empty without a `dead_floor`.
+  // Merges all `entries`, in order. This is cheaper than merging one by one: while one entry is
+  // merged, the memory that the next ones need is on its way into the processor's cache.
+  // With a `dead_floor`: an entry is dead when nothing is stored for its key and its hlc is at or
+  // below `dead_floor` or the purge floor. It was deleted, and its tombstone was forgotten
+  // (sync/retention.h), so it is not taken. Returns the places in `entries` of the dead ones that
+  // are neither tombstones nor expired; empty without a `dead_floor`.
   std::vector<std::uint32_t> MergeAll(std::span<const EntryRef> entries, WallMs now,
                                       std::optional<std::uint64_t> dead_floor = std::nullopt);
 
@@ -77,7 +81,7 @@ class Cache {
   // All that is stored in one bucket, tombstones included, in unspecified order.
   std::vector<EntryRef> Bucket(std::uint32_t bucket) const;
 
-  // The first bucket from this one on in which something is stored; kBuckets when there is none.
+  // The first bucket from `bucket` on in which something is stored; kBuckets when there is none.
   // For scans: most buckets of a small cache are empty.
   std::uint32_t NextStored(std::uint32_t bucket) const;
 
@@ -87,16 +91,18 @@ class Cache {
   std::array<std::uint64_t, kGroups> group_sums() const;
   std::uint64_t digest() const { return digest_.load(std::memory_order_relaxed); }
 
-  // Turns entries that have expired at `now`, a moment that all clocks have passed, in place into
-  // tombstones of the same version; looks only at buckets that hold a due entry. Returns how many.
+  // Turns entries that have expired at `now` into tombstones of the same version, or removes them
+  // where such a tombstone would be at or below the purge floor. Looks only at buckets that may
+  // hold such an entry. Returns how many entries expired. Requires: the clocks of all pods have
+  // passed `now`.
   std::uint64_t Sweep(WallMs now);
 
-  // Takes no tombstone with version.hlc <= floor from now on. Never goes back: a lower floor does
-  // nothing. Costs nothing; Purge then removes those that are stored.
+  // From now on no tombstone with version.hlc <= floor is taken. A floor below the present one
+  // changes nothing. Costs nothing: Purge removes the tombstones that are stored already.
   void RaiseFloor(std::uint64_t floor);
-  // Forgets stored tombstones at or below the floor, shard by shard until at least `limit` are
-  // gone; the next call goes on there. Returns how many it dropped. Costs next to nothing when the
-  // floor has not risen since the last one was dropped.
+  // Removes stored tombstones at or below the floor, shard by shard until at least `limit` are
+  // removed; the next call goes on with the next shard. Returns how many it removed. Costs next to
+  // nothing when the floor has not risen since the last shard was done.
   std::uint64_t Purge(std::uint64_t limit = UINT64_MAX);
   // Drops whatever is stored under these key hashes with version.hlc <= floor, live or not. Returns
   // how many of them were neither tombstones nor expired at `now`.
@@ -114,8 +120,8 @@ class Cache {
   Shard& ShardOf(std::uint64_t key_hash) const;
   MergeResult MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
                           std::optional<std::uint64_t> dead_floor);
-  // Runs `change` on the shard's group under its lock and carries what it changed into digest_ and
-  // memory_. Gives back what `change` returned.
+  // Runs `change` on the shard's group under the shard's lock, and adds the difference in the
+  // group's totals to digest_ and memory_. Returns what `change` returned.
   template <typename Change>
   auto Apply(Shard& shard, Change change);
 
@@ -123,7 +129,7 @@ class Cache {
   std::atomic<std::uint64_t> digest_{0};
   std::atomic<std::uint64_t> memory_{0};
   std::atomic<std::uint64_t> purge_floor_{0};
-  // Of Purge, whoever calls it: up to which floor it purges, and the next shard.
+  // Used by Purge only: the floor up to which it purges, and the next shard.
   std::uint64_t purging_to_ = 0;
   std::uint32_t purge_at_ = kGroups;
 };

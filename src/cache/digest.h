@@ -1,7 +1,8 @@
-// Digests: what tells whether two caches hold the same entries at the same versions.
+// Digests tell whether two caches hold the same entries at the same versions.
 // A digest is a sum modulo 2^64 of one hash per entry, so it is updated by an add and a subtract,
 // in any order. The cache keeps one sum for each of 65,536 buckets; a group is 256 buckets in a
-// row. All of it is fixed by the protocol. Thread safety: pure functions and plain values.
+// row. The protocol fixes the hash and these numbers.
+// Thread safety: pure functions and plain values.
 #pragma once
 
 #include <cstdint>

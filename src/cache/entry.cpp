@@ -56,7 +56,7 @@ void Entry::Free(const Entry* entry) {
 
 EntryRef Entry::Allocate(std::size_t packed_size, char*& packed) {
   void* block = std::malloc(sizeof(Entry) + packed_size);
-  if (block == nullptr) std::abort();  // as operator new would end the process: nothing catches
+  if (block == nullptr) std::abort();  // an uncaught bad_alloc of operator new would do the same
   packed = static_cast<char*>(block) + sizeof(Entry);
   return EntryRef::Adopt(new (block) Entry);
 }

@@ -22,12 +22,14 @@
 
 namespace podmirror {
 
-// Protocol constants, not settings: what a peer may send whatever its own limits are.
+// Constants of the protocol, not settings: a peer may send keys and values up to these sizes,
+// whatever the limits in its settings are.
 inline constexpr std::size_t kMaxKeyBytes = 32 * 1024;
 inline constexpr std::size_t kMaxValueBytes = 48 * 1024 * 1024;
 
-// Hybrid logical clock (48 bits of wall milliseconds, 16 bits of counter) and the origin that made
-// it: a total order, the same everywhere. Greater is newer. {0,0} is older than any entry.
+// A hybrid logical clock (48 bits of wall milliseconds, 16 bits of counter) and the origin, the
+// incarnation of the daemon that wrote. The order of versions is total and the same on every pod:
+// the greater one is newer. {0,0} is older than any entry.
 struct Version {
   std::uint64_t hlc = 0;
   std::uint64_t origin = 0;
@@ -48,8 +50,8 @@ bool IsValidKey(std::string_view key);
 // Its top 16 bits are the entry's bucket.
 std::uint64_t KeyHash(std::int32_t type, std::string_view key);
 
-// The version of a value that came from a peer without versions: {1, XXH3 of the value, or 1 if
-// that is 0}. It loses to every version of ours and is the same on all daemons.
+// The version of a value that came from a peer without versions: {1, XXH3 of the value, or 1 if the
+// hash is 0}. It is older than every version that a clock made, and the same on all daemons.
 Version LegacyVersion(std::string_view value);
 
 class Entry;
@@ -76,7 +78,7 @@ class EntryRef {
   // One more reference to an entry that somebody else holds. Null gives null.
   static inline EntryRef Share(const Entry* entry);
 
-  // Takes over one reference, and gives it up: for containers that keep bare pointers.
+  // Adopt takes over one reference, Release gives it up: for containers that keep bare pointers.
   static EntryRef Adopt(const Entry* entry) {
     EntryRef ref;
     ref.entry_ = entry;
@@ -138,7 +140,7 @@ class Entry {
     return {bytes(), static_cast<std::size_t>(last.data() + last.size() - bytes())};
   }
 
-  // Bytes that this entry occupies in memory beside the cache's slot for it, malloc's own included.
+  // Bytes of memory that this entry occupies: with malloc's overhead, without the cache's slot.
   std::size_t memory_bytes() const { return MallocBytes(sizeof(Entry) + packed().size()); }
 
  private:
@@ -153,8 +155,8 @@ class Entry {
   static constexpr std::size_t kExpiresBytes = 8;
   static_assert(kMaxHeadBytes == kFixedBytes + kExpiresBytes);
 
-  // Flags share the word of the value size; bits of neither are refused, so that they can get a
-  // meaning later.
+  // The flags share one word with the value size. A word with any other bit set is refused, so that
+  // these bits can get a meaning later.
   static constexpr std::uint32_t kTombstone = 1U << 31;
   static constexpr std::uint32_t kExpires = 1U << 30;
   static constexpr std::uint32_t kSizeMask = (1U << 26) - 1;

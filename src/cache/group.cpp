@@ -6,7 +6,8 @@
 namespace podmirror {
 namespace {
 
-// About what a type's counters take in the map: many types must not be free of charge.
+// About the memory that the counters of one type take in the map. It is counted, too, so that a
+// client cannot use many types free of charge.
 constexpr std::uint64_t kTypeBytes = 48;
 
 constexpr std::uint32_t IndexOf(std::uint64_t key_hash) {
@@ -37,8 +38,8 @@ MergeResult Group::Merge(std::uint64_t key_hash, EntryRef& incoming, std::uint64
   }
   const auto order = incoming->version() <=> slots_.at(bucket, index).version();
   if (std::is_lt(order)) return MergeResult::kOlder;
-  // The same version may be live here and a tombstone there, where it was swept already: the sweep
-  // will come here too.
+  // The same version may be live here and arrive as a tombstone from a pod that has swept it
+  // already: our own sweep will come, too.
   if (std::is_eq(order)) return MergeResult::kSame;
   if (purged) {
     incoming = Remove(bucket, index, key_hash);

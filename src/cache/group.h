@@ -1,6 +1,6 @@
 // Group is 256 buckets in a row with all that is counted about them: the cache without its locks.
-// Thread safety: none; each belongs to one shard of the cache, under its lock. References that it
-// gives up are handed to the caller, who destroys them after unlocking.
+// Thread safety: none; each belongs to one shard of the cache, under the shard's lock. Entries that
+// it removes are handed to the caller, who drops the references to them after unlocking.
 // Invariants: (1) at most one entry per (type, key).
 //             (2) every counter and sum is exactly that of the entries held.
 //             (3) no expiring entry expires before its bucket's `next_expiry`, and no bucket before
@@ -28,25 +28,25 @@ class Group {
     CacheStats stats;
   };
 
-  // Merges `incoming` by the rules of Cache::MergeAll but for expiry. Afterwards `incoming` holds
-  // what is to be destroyed: the entry that was replaced or removed, or itself where it was not
-  // taken.
+  // Merges `incoming` by the rules of Cache::MergeAll, but does not look at its expiry. Afterwards
+  // `incoming` holds the reference that the caller has to drop: to the entry that was replaced or
+  // removed, or to the incoming entry if it was not taken; null when it was added.
   MergeResult Merge(std::uint64_t key_hash, EntryRef& incoming, std::uint64_t purge_floor,
                     std::uint64_t dead_floor);
 
   // Null when nothing is stored for the key.
   const Entry* Find(std::uint64_t key_hash, std::int32_t type, std::string_view key) const;
 
-  // Brings what a merge of this key will look at first into the processor's cache. Any thread,
-  // without a lock: it reads nothing.
+  // Brings the memory that a merge of this key looks at first into the processor's cache. Any
+  // thread, without a lock: it reads nothing.
   void Prefetch(std::uint64_t key_hash) const;
 
-  // The same for the entry that is here, which does read.
+  // The same for the entry that is stored for this key. It reads the slots, so it needs the lock.
   void PrefetchEntry(std::uint64_t key_hash) const;
 
   // `bucket` counts from the first of the group.
   std::vector<EntryRef> Entries(std::uint32_t bucket) const;
-  // The first one from this one on that is not empty; kBucketsPerGroup when there is none.
+  // The first bucket from `bucket` on that is not empty; kBucketsPerGroup when there is none.
   std::uint32_t NextStored(std::uint32_t bucket) const;
   std::uint64_t bucket_sum(std::uint32_t bucket) const { return buckets_[bucket].sum; }
 
@@ -57,7 +57,7 @@ class Group {
                      std::vector<EntryRef>& dropped);
 
   const Totals& totals() const { return totals_; }
-  WallMs next_expiry() const { return next_expiry_; }  // 0 = nothing to be swept, ever
+  WallMs next_expiry() const { return next_expiry_; }  // 0 = no entry here expires
   const absl::flat_hash_map<std::int32_t, TypeStats>& types() const { return types_; }
 
  private:

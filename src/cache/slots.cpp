@@ -11,17 +11,19 @@ namespace {
 
 static_assert(sizeof(void*) == sizeof(std::uint64_t), "a slot packs a 64-bit address");
 
-// Room is scarce where it is multiplied by the number of buckets, and ample for the one that grows.
+// How much room a bucket gets. The one bucket that grows gets ample room. In a rebuild each bucket
+// gets little, because there it is multiplied by the number of buckets.
 constexpr std::uint32_t GrownCapacity(std::uint32_t size) { return size + 2 + size / 8; }
 constexpr std::uint32_t RebuiltCapacity(std::uint32_t size) {
   return size == 0 ? 0 : size + 1 + size / 16;
 }
-// The free end of a block: how much may be moved there before everything moves. Odd sizes fill
-// malloc's steps of 16 bytes.
+// The size of a block with `used` slots in use. Buckets that grow are moved to its free end, until
+// there is no room and everything moves to a new block. Odd sizes fill malloc's steps of 16 bytes.
 constexpr std::uint32_t BlockSize(std::uint32_t used) {
   return (used + std::max<std::uint32_t>(16, used / 8)) | 1;
 }
-// Above what Rebuild makes of any distribution, so that removing never rebuilds again and again.
+// Larger than the block that Rebuild makes for so many entries, however they are spread over the
+// buckets, so that removals do not rebuild again and again.
 constexpr std::uint32_t LargestBlock(std::uint32_t held) { return 2 * held + 128; }
 
 }  // namespace

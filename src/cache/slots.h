@@ -2,7 +2,7 @@
 // A slot is 8 bytes: the entry's address (48 bits) and the low 16 bits of its key hash, so that a
 // search touches only the entry that it is looking for (the high 16 bits are the bucket's own).
 // One array per bucket would be simpler, but 65,536 arrays that grow in step leave behind blocks of
-// sizes that nobody needs again: 6 bytes for each entry of a million.
+// sizes that nobody needs again: with a million entries, 6 bytes for each of them.
 // Thread safety: none; belongs to a group, under its shard's lock.
 // Invariants: (1) owns one reference to each entry in it.
 //             (2) the buckets' ranges do not overlap and end at or before used_ <= block_size_.

@@ -12,8 +12,8 @@ bool Calls::stopping() const {
 void Calls::Stop() {
   absl::MutexLock lock(&mu_);
   stopping_ = true;
-  // Under the lock, or a context could end meanwhile. Cancelling calls nothing of ours that takes
-  // this lock.
+  // Under the lock, because without it a context could be destroyed meanwhile. TryCancel calls
+  // nothing of ours that takes this lock.
   for (grpc::ClientContext* context : attempts_) context->TryCancel();
   while (running_ > 0) ended_.Wait(&mu_);
 }

@@ -1,4 +1,4 @@
-// The calls that run: how many there may be, and how they end when the client does.
+// The calls that run: how many there may be, and how they end when the client ends.
 // Thread safety: all calls from any thread, Stop once.
 // Invariants: (1) no more than `limit` calls run.
 //             (2) when Stop has returned, none runs and none begins.
@@ -35,7 +35,8 @@ class Calls {
     const Status status_;
   };
 
-  // While it lives, Stop cancels the context; at once where Stop came before.
+  // While it lives, Stop cancels the context. When Stop came before, the context is cancelled at
+  // once.
   class Attempt {
    public:
     Attempt(Calls& calls, grpc::ClientContext& context) : calls_(calls), context_(context) {
@@ -62,7 +63,7 @@ class Calls {
 
   const int limit_;
   mutable absl::Mutex mu_;
-  absl::CondVar ended_;  // a call has
+  absl::CondVar ended_;  // signalled when a call has ended
   int running_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   absl::flat_hash_set<grpc::ClientContext*> attempts_ ABSL_GUARDED_BY(mu_);

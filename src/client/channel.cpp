@@ -8,8 +8,9 @@
 namespace podmirror::client {
 
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& target) {
-  // gRPC's own retries stay on: without a policy they are only those of calls that certainly came
-  // to no server, such as one that met the GOAWAY of a daemon which closes its ports.
+  // gRPC's own retries stay on. Without a retry policy gRPC sends only those calls again that
+  // certainly reached no server: for example a call that met the GOAWAY of a daemon which closes
+  // its ports.
   return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(),
                                    net::GrpcChannelArguments(1000, 500));
 }

@@ -136,7 +136,7 @@ class Client::Impl {
     return Judge(status, calls_.stopping());
   }
 
-  // Not at another daemon: what was given would come again.
+  // The call is not tried at another daemon: the entries given would come again.
   static Verdict Broken(const Status& status, std::uint64_t given) {
     return {Outcome::kAnswered,
             {status.code(), status.message() + " (after " + std::to_string(given) + " entries)"}};

@@ -1,19 +1,20 @@
 // A Client calls the daemons of one podmirror cluster (podmirror.v1.Cache). It finds them as they
 // find each other, keeps one connection to each and gives every call to the next one that is ready.
 //
-// A daemon that fails, or says that it is not ready, gets no calls until it has answered a question
-// of the client's own; it is asked at once, then after 100 ms, up to 500 ms later each time. So no
-// call is spent on trying out. Daemons that join or leave are followed while the client runs: one
-// that left gets no new calls, those that it has may end.
+// A daemon that fails, or says that it is not ready, gets no calls until it has answered a probe, a
+// question of the client's own. The first probe is sent at once, the next 100 ms later, then up to
+// 500 ms later each time. So no call is spent on trying out a daemon. Daemons that join or leave
+// are followed while the client runs: one that left gets no new calls, but those that it has may
+// end.
 //
 // What is tried again, within the deadline, at another daemon:
 // - Reads, whatever went wrong: they change nothing.
 // - Writes, only when it is certain that they were not applied: no daemon was reached, or the one
 //   reached refused the write because it is not ready, draining or overloaded, or closed its port
-//   before it took it. When the connection broke or time ran out after the write was sent, nobody
-//   knows. Sent again at another daemon it would get a new, greater version, and so win over
-//   whatever others wrote in between: an older value would silently replace a newer one. So the
-//   caller is told kUncertain, and decides.
+//   before it took the write. When the connection broke or time ran out after the write was sent,
+//   nobody knows whether it was applied. Sent again to another daemon, the write would get a new,
+//   greater version, and so win over what others wrote in between: an older value would silently
+//   replace a newer one. So the caller is told kUncertain, and decides.
 //   A daemon that drains refuses writes for 250 ms or longer before it closes its ports, and
 //   answers those that it has taken: stopping one costs no write.
 //
@@ -56,12 +57,12 @@ class Client {
   // Begins to look for daemons and returns at once: the first calls wait until one is ready.
   // kInvalid names the option that is wrong.
   static Result<std::unique_ptr<Client>> New(const Options& options);
-  // The same with another source of daemons, not started yet, than the options tell.
+  // The same with a given source of daemons, not started yet, in place of that of the options.
   static Result<std::unique_ptr<Client>> New(const Options& options,
                                              std::unique_ptr<discovery::PeerSource> source);
 
-  // Cancels the calls that run (they end with kUnavailable or, writes, kUncertain) and waits for
-  // them: as long as a callback takes, besides that about a second at most.
+  // Cancels the calls that run (reads end with kUnavailable, writes with that or kUncertain) and
+  // waits for them: as long as a callback takes, and apart from that about a second at most.
   ~Client();
 
   // The entry of this key, or kNotFound.
@@ -74,11 +75,11 @@ class Client {
   // Deletes all keys; deleting what is not there is fine.
   Result<WriteResult> Delete(const std::vector<Key>& keys, const WriteOptions& options = {});
 
-  // Every entry selected, in no order, one after the other to `each` on the calling thread; the
-  // next message is asked for when `each` has returned, so that a slow one holds up the daemon and
-  // not memory (two messages at most). `each` returns false to end the call: that is kOk.
-  // Tried at another daemon only while no entry has been given: else some would come twice. When it
-  // fails later, the message says how many were given.
+  // Gives every entry selected to `each`, one after the other in no order, on the calling thread.
+  // The daemon's next message is read only when `each` has returned: a slow `each` slows the daemon
+  // down, and at most two messages are in memory. When `each` returns false, the call ends: kOk.
+  // Another daemon is tried only while no entry has been given, since some would come twice. When
+  // the call fails later, the error's message says how many entries were given.
   Status GetAll(const Selection& what, const std::function<bool(Entry entry)>& each);
 
   // All daemons known now.

@@ -10,7 +10,7 @@
 namespace podmirror::client {
 
 enum class DaemonState {
-  kConnecting,  // nothing is known yet, or its connection was lost just now
+  kConnecting,  // nothing is known of it yet, or its connection was lost just now
   kReady,       // gets calls
   kNotReady,    // answers that it is not ready; asked again
   kDraining,    // ends; gets reads only, and those only while no other daemon is ready
@@ -24,7 +24,7 @@ struct Daemon {
   std::string name;     // as discovery calls it; "host:port" of a static list
   std::string address;  // "ip:port"
   DaemonState state = DaemonState::kConnecting;
-  std::string error;        // why it is kNotReady or kFailed
+  std::string error;        // why it is kNotReady, kDraining or kFailed
   std::uint64_t calls = 0;  // attempts of calls that it got since it was found
 };
 

@@ -43,17 +43,18 @@ enum class Ack {
   kDefault,   // as the daemon's setting `ack` says
   kLocal,     // the daemon that took it
   kOne,       // one other daemon
-  kMajority,  // most daemons, that one counted
+  kMajority,  // most daemons, the one that took it included
   kAll,       // every daemon
 };
 
 struct WriteOptions {
   Ack ack = Ack::kDefault;
-  // How long to wait for that; 0 = not at all; absent = the daemon's setting `ack-timeout`.
+  // How long to wait for `ack`; 0 = not at all; absent = the daemon's setting `ack-timeout`.
   std::optional<std::chrono::milliseconds> ack_timeout{};
 };
 
-// How far a write had come when it was answered. Unmet, it stands and goes on spreading.
+// How far a write had come when it was answered. Also when `met` is false, the write stands and
+// goes on spreading.
 struct WriteResult {
   std::uint32_t count = 0;             // items set or deleted
   std::string version{};               // of the last one

@@ -47,7 +47,8 @@ grpc::Status EntryStream::Finish() {
     RemoveHold();
   }
   absl::MutexLock lock(&mu_);
-  // After the last message there is only the status to come; cancelling could take its place.
+  // After the last message only the status is to come: it is waited for, because cancelling could
+  // replace it.
   bool late = !ended_;
   while (!done_ && !late) late = changed_.WaitWithTimeout(&mu_, absl::Milliseconds(kStatusMs));
   if (!done_) {

@@ -1,9 +1,9 @@
-// The answer to one GetAll, message by message; the next is asked for only when it is wanted, so
-// that flow control holds up the daemon.
+// The answer to one GetAll, message by message. The next message is read only when the caller wants
+// it: gRPC's flow control then slows the daemon down.
 // Thread safety: one thread, while gRPC's threads bring the messages.
 // Invariants: (1) at most one message is held, and one more is under way.
-//             (2) it is destroyed only when gRPC is done with it: its destructor waits for that
-//                 and cancels first.
+//             (2) it is destroyed only when gRPC is done with it: the destructor waits for that,
+//                 and cancels the call if messages are still to come.
 #pragma once
 
 #include <absl/base/thread_annotations.h>

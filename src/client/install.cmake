@@ -1,5 +1,5 @@
-# What `cmake --install` brings to other projects: podmirror::client, one archive with all of ours
-# that the client needs, its public headers, and the package config that finds the rest.
+# What `cmake --install` brings to other projects: podmirror::client, one archive with all our code
+# that the client needs, its public headers, and the package config that finds the other libraries.
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
@@ -15,14 +15,15 @@ set_target_properties(podmirror_client_package PROPERTIES
   LINKER_LANGUAGE CXX EXPORT_NAME client OUTPUT_NAME podmirror_client
   ARCHIVE_OUTPUT_DIRECTORY ${CMAKE_CURRENT_BINARY_DIR}/package)
 target_compile_features(podmirror_client_package PUBLIC cxx_std_20)
-# Private: linked by who uses the archive, but no header of theirs is in ours.
+# Private: programs that use the archive link these libraries, but our headers include none of
+# theirs.
 target_link_libraries(podmirror_client_package PRIVATE
   gRPC::grpc++ protobuf::libprotobuf prometheus-cpp::core OpenSSL::Crypto
   absl::flat_hash_map absl::flat_hash_set absl::node_hash_set absl::random_random
   absl::strings absl::synchronization absl::time Threads::Threads)
 
-# Folders named "base" and "client" must not get into the include path of others: the headers are
-# installed below podmirror/ and name each other so.
+# Folders named "base" and "client" must not get into the include path of other projects. So the
+# headers are installed below podmirror/, and include each other as "podmirror/...".
 set(headers base/status.h client/client.h client/daemons.h client/entry.h client/options.h)
 foreach(header ${headers})
   set(source ${PROJECT_SOURCE_DIR}/src/${header})

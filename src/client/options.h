@@ -9,8 +9,8 @@
 
 namespace podmirror::client {
 
-// Where daemons run with `--discovery registry`: the etcd that they register in. Each member is the
-// daemons' setting of that name, and what it names is read when they would read it.
+// The etcd in which daemons register that run with `--discovery registry`. Each member means the
+// same as the daemons' setting of that name; the files that it names are read as by a daemon.
 struct Registry {
   std::vector<std::string> etcd_endpoints{};  // http://host:port or https://host:port
   std::string service{};
@@ -28,10 +28,11 @@ struct Options {
   std::optional<Registry> registry{};
 
   // How long a call may take: waiting for a daemon and all attempts together. A write may take its
-  // ack timeout longer. GetAll may take so long for each step, not for all.
-  // The daemons' own `ack-timeout` must be shorter, or a write that says none runs out of time.
+  // ack timeout longer. GetAll may take so long for each message, not for all messages together.
+  // The daemons' `ack-timeout` must be shorter, or a write without an ack timeout of its own runs
+  // out of time.
   std::chrono::milliseconds deadline{2000};
-  // A call goes to so many daemons at most, to each once.
+  // A call is tried at so many daemons at most, once at each.
   int max_attempts = 3;
   // Calls at the same time; more are refused with kExhausted.
   int max_calls = 1024;

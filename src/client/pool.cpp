@@ -13,7 +13,7 @@
 namespace podmirror::client {
 namespace {
 
-// The time before a probe after so many failures.
+// The time before a probe, by the number of failures before it.
 constexpr std::array<SteadyMs, 5> kBackoffMs = {0, 100, 200, 400, 500};
 constexpr SteadyMs kNever = INT64_MAX;
 constexpr SteadyMs kLongestWaitMs = 60'000;
@@ -88,7 +88,8 @@ void Pool::SetDaemons(const PeerSet& set) {
   std::map<std::string, std::shared_ptr<Endpoint>> known;
   for (const PodRecord& peer : set.peers) {
     if (wanted.size() == max_daemons_) break;
-    // A daemon that came back elsewhere, or another one at its address, is a new one.
+    // A daemon that came back at another address is a new one; so is another daemon at an address
+    // that we know.
     wanted.emplace_back(peer.id() + "@" + peer.ip + ":" + std::to_string(peer.port), &peer);
   }
   {
@@ -170,7 +171,7 @@ bool Pool::AnyUntried(const Wish& wish) const {
   });
 }
 
-// Whether the daemon is in that state and connected. One that lost its connection is noticed here.
+// Whether the daemon is in the state `wanted` and connected. A lost connection is noticed here.
 bool Pool::Usable(Endpoint& endpoint, DaemonState wanted) {
   const DaemonState state = endpoint.state;
   if (state != DaemonState::kReady && state != DaemonState::kDraining) return false;
@@ -190,7 +191,7 @@ void Pool::SetState(Endpoint& endpoint, DaemonState state, const std::string& er
 
 void Pool::PlanProbe(Endpoint& endpoint) {
   const SteadyMs delay = kBackoffMs[std::min(endpoint.failures, kBackoffMs.size() - 1)];
-  // Clients that lost a daemon together do not come back together.
+  // A random part less, so that clients which lost a daemon together do not probe it together.
   const SteadyMs less = static_cast<SteadyMs>(env_.Random() % 256) * delay / 1024;
   endpoint.probe_at = env_.now().steady + delay - less;
   ++endpoint.failures;
@@ -206,7 +207,7 @@ void Pool::Report(const Choice& choice, const Verdict& verdict) {
       if (endpoint.state == DaemonState::kReady) endpoint.failures = 0;
       return;
     case Outcome::kDraining:
-      // Its planned probe would call it ready again.
+      // A probe that is planned would make it kReady again.
       endpoint.probe_at = kNever;
       SetState(endpoint, DaemonState::kDraining, verdict.status.message());
       return;
@@ -278,7 +279,8 @@ void Pool::Probed(Probe& probe, const grpc::Status& status) {
   changed_.SignalAll();
   if (stopping_) return;
   if (verdict.outcome == Outcome::kLate) {
-    // It may be dead for good, as after a cut network. The probe holds the old one until dropped.
+    // The connection may be dead for good, as after a cut network. The probe holds the old one
+    // until the prober drops the probe.
     endpoint.connection = std::make_shared<Connection>(endpoint.target);
   }
   if (verdict.outcome == Outcome::kAnswered && verdict.status.ok()) {

@@ -1,13 +1,14 @@
 // The Pool keeps one connection to each daemon and chooses who gets the next call: round robin over
 // those that are ready and connected. A daemon that failed comes back when it has answered a probe:
-// a read of no keys, which only a ready daemon answers well. One that drains does so too: it is
-// left out until its connection is gone.
+// a read of no keys, which succeeds only at a daemon that is ready or draining. So a daemon that
+// said it is draining gets no probe until its connection is gone.
 // Thread safety: all calls from any thread; Stop once, before the end.
 // Invariants: (1) Choose gives only daemons of the last set, and none after Stop.
 //             (2) at most one probe of a daemon is under way, each ends within kProbeTimeoutMs.
 //             (3) no lock is held while a probe is started or a connection is dropped.
-//             (4) no connection is dropped on a thread of gRPC's: the last channel of a process
-//                 takes the threads of the callbacks with it, which cannot wait for themselves.
+//             (4) no connection is dropped on a thread of gRPC's: when the last channel of a
+//                 process is destroyed, gRPC waits for the threads of its callbacks to end, and a
+//                 thread cannot wait for itself.
 #pragma once
 
 #include <absl/base/thread_annotations.h>
@@ -43,19 +44,20 @@ class Pool {
 
   struct Endpoint;
 
-  // The daemon of one attempt. Its connection lives as long, whatever becomes of the set.
+  // The daemon for one attempt of a call. Its connection lives as long as the Choice, even when the
+  // daemon leaves the set.
   struct Choice {
     std::shared_ptr<Endpoint> endpoint;
     std::shared_ptr<Connection> connection;
-    int others = 0;  // how many more could be chosen now, at most as many as asked for
+    int others = 0;  // how many other daemons could be chosen now, at most Wish::count_others
   };
 
   // What one call has tried and still may.
   struct Wish {
-    std::vector<std::shared_ptr<Endpoint>> tried;  // not these again
-    bool read = false;  // daemons that drain will do, if there is no other
+    std::vector<std::shared_ptr<Endpoint>> tried;  // not to be chosen again
+    bool read = false;  // a daemon that drains will do, if no other is ready
     int count_others = 0;
-    SteadyMs until = 0;  // so long to wait for a daemon
+    SteadyMs until = 0;  // how long to wait for a daemon
   };
 
   Pool(Env& env, int max_daemons);
@@ -64,9 +66,9 @@ class Pool {
   // Ends probes; calls keep the connections that they have.
   void Stop();
 
-  // The daemons from now on; those of the last set that are in it keep their connections. An empty
-  // set is told as an error and the last one stays: where all are gone at once, it is more often
-  // the list that was lost than every daemon, and dead ones get no calls anyway.
+  // Sets the daemons from now on; those that were in the last set too keep their connections. An
+  // empty set is told as an error, and the last set stays: when all daemons vanish at once, more
+  // often the list was lost than every daemon, and dead daemons get no calls anyway.
   void SetDaemons(const PeerSet& set);
   // The source of daemons cannot be read; the last set stays.
   void SetDiscoveryError(const std::string& error);
@@ -86,7 +88,7 @@ class Pool {
   using Probes = std::vector<std::shared_ptr<Probe>>;
 
   void Run();
-  // Makes the probes that are due; when the next one is.
+  // Makes the probes that are due, and returns when the next one is.
   SteadyMs TakeDue(Probes& due) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StartProbe(Probe& probe);
   void Probed(Probe& probe, const grpc::Status& status);
@@ -96,7 +98,7 @@ class Pool {
   bool AnyUntried(const Wish& wish) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void SetState(Endpoint& endpoint, DaemonState state, const std::string& error)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // The next probe, the later the more often the daemon has failed.
+  // Plans the next probe: the more often the daemon has failed, the later.
   void PlanProbe(Endpoint& endpoint) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Status WhyNone() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

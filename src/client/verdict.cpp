@@ -9,13 +9,13 @@
 namespace podmirror::client {
 namespace {
 
-// What gRPC itself says when it had no connection to give the call to. Attempts before that were
-// ones that it knew to have come to no server, or it would not have made another.
+// What gRPC itself says when it had no connection to give the call to. If gRPC tried the call
+// before that, it knew that the call had reached no server: else it would not have tried again.
 constexpr std::string_view kNoConnection = "failed to connect to all addresses";
 
-// What gRPC's servers say of a call that came when they had been told to shut down: no service has
-// seen it. A daemon does not shut down before it has answered all writes that it took, so none of
-// those ends so.
+// What gRPC's servers say of a call that came after they were told to shut down: no service has
+// seen the call. A daemon answers all writes that it took before it shuts down, so none of those
+// ends like this.
 constexpr std::string_view kNotTaken = "CANCELLED";
 
 Verdict OfUnavailable(const grpc::Status& status) {

@@ -12,10 +12,10 @@ namespace podmirror::client {
 enum class Outcome {
   kAnswered,  // an answer, good or bad: another daemon would say the same
   kNotNow,    // refused, not applied: the daemon is not ready or overloaded
-  kDraining,  // refused, not applied, and that for good: the daemon ends
+  kDraining,  // refused, not applied: the daemon is about to end and takes no more writes
   kNotSent,   // the daemon was not reached, or closed its port before it took the call
   kLost,      // no answer, or none to rely on: a write may have been applied
-  kLate,      // the same, because time ran out
+  kLate,      // as kLost, because time ran out
 };
 
 struct Verdict {

@@ -11,14 +11,14 @@
 
 namespace podmirror::client {
 
-// Each returns kInvalid naming the first thing that cannot be sent: a key or prefix that protobuf
-// would not carry, a request over 64 MiB. The daemons check the rest.
+// kInvalid names the first thing that cannot be sent: a key or prefix that protobuf would not
+// carry, or a request over 64 MiB. The daemons check the rest.
 Result<v1::GetRequest> ToWire(const std::vector<Key>& keys);
 Result<v1::SetRequest> ToWire(const std::vector<Item>& items, const WriteOptions& options);
 Result<v1::DeleteRequest> ToWire(const std::vector<Key>& keys, const WriteOptions& options);
 Result<v1::GetAllRequest> ToWire(const Selection& what);
 
-// They take what is in the message.
+// They move the texts out of the message.
 Entry FromWire(v1::Entry& entry);
 WriteResult FromWire(v1::SetResponse& response);
 WriteResult FromWire(v1::DeleteResponse& response);

@@ -11,8 +11,8 @@ namespace {
 
 using Event = json::parse_event_t;
 
-// Refusing an object or array keeps what is in it from being built at all. The parser gives the
-// keys of an object one level below the object itself.
+// Whether the event is the key `name` of an object at `object_depth`: the parser reports the keys
+// of an object one level below the object itself. The value of a refused key is never built.
 bool IsKey(Event event, int depth, const json& parsed, std::string_view name, int object_depth) {
   return event == Event::key && depth == object_depth + 1 &&
          parsed.get_ref<const std::string&>() == name;

@@ -11,21 +11,22 @@
 
 namespace podmirror::discovery {
 
-// Deeper than any record or answer of ours (Kubernetes' managedFields are the deepest, about 12).
+// Deeper than any record or answer that we read (Kubernetes' managedFields are the deepest, with
+// about 12 levels).
 inline constexpr int kMaxJsonDepth = 64;
 
 // The value, or a discarded one (is_discarded) when `text` is not JSON or is nested deeper than
-// kMaxJsonDepth. Members `skip` of objects at `skip_depth` (1: of the top level's members) are
-// dropped while parsing.
+// kMaxJsonDepth. While parsing, members named `skip` are dropped from the objects at `skip_depth`
+// (1: from the objects that are members of the top level).
 nlohmann::json ParseBoundedJson(std::string_view text, std::string_view skip = {},
                                 int skip_depth = 1);
 
-// More values than a record of 4 MiB has.
+// The most values that one element of a long array may have: more than a record of 4 MiB has.
 inline constexpr std::size_t kMaxElementValues = 500'000;
 
-// The same for an object whose member `array` is long: each object in that array is handed to
-// `each` when it is complete and then dropped, so that only one of them is in memory. Discarded too
-// when more than kMaxElementValues values come before one is complete.
+// Like ParseBoundedJson, for an object whose member `array` is long: each object in that array is
+// handed to `each` when it is complete and then dropped, so that only one of them is in memory. The
+// result is also discarded when more than kMaxElementValues values come before one is complete.
 nlohmann::json ParseLongArray(std::string_view text, std::string_view array, std::string_view skip,
                               const std::function<void(const nlohmann::json&)>& each);
 

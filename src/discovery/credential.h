@@ -11,10 +11,11 @@ namespace podmirror::discovery {
 // The whole file, at most 1 MiB. kInvalid naming `setting`.
 Result<std::string> ReadCredential(const char* setting, const std::string& file);
 
-// The same of PEM that has to be certificates. Empty when `file` is.
+// ReadCredential of a file that has to hold PEM certificates. An empty text when `file` is empty.
 Result<std::string> ReadCertificates(const char* setting, const std::string& file);
 
-// ReadCredential without line ends at the close, which are not part of a password or a token.
+// ReadCredential without the line ends at the end of the file, which are not part of a password or
+// a token.
 Result<std::string> ReadSecret(const char* setting, const std::string& file);
 
 }  // namespace podmirror::discovery

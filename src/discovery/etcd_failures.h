@@ -1,5 +1,5 @@
-// Failures of the members of one etcd: only when all of them have failed one after the other is the
-// source in trouble.
+// Counts failures of the members of one etcd: the source is in trouble only when all members have
+// failed, one after the other.
 // Thread safety: none; belongs to the source's thread.
 #pragma once
 
@@ -14,10 +14,10 @@ class EtcdFailures {
  public:
   explicit EtcdFailures(std::size_t members) : members_(members) {}
 
-  // A member could be read.
+  // A member has answered well.
   void Clear();
-  // This one could not. When all have failed since the last such answer: what to tell of them,
-  // "etcd http://a:2379: connection refused; http://b:2379: no answer".
+  // `member` has failed. When all members have failed since the last good answer, returns the error
+  // to tell: "etcd http://a:2379: connection refused; http://b:2379: no answer".
   std::optional<std::string> Add(const std::string& member, const std::string& error);
 
  private:

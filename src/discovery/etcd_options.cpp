@@ -43,7 +43,7 @@ Result<CheckedEtcdOptions> CheckEtcdOptions(EtcdOptions options, const std::stri
   }
   if (checked.endpoints.empty()) return Invalid("etcd-endpoints: empty");
   if (Status status = CheckCredentials(options, any_https); !status.ok()) return status;
-  // Not every daemon of a fleet should hang on the first member.
+  // Random order: the daemons of a fleet should not all use the first member.
   for (std::size_t i = checked.endpoints.size() - 1; i > 0; --i) {
     std::swap(checked.endpoints[i], checked.endpoints[env.Random() % (i + 1)]);
   }

@@ -34,8 +34,8 @@ Result<EtcdTls> ReadTls(const EtcdOptions& options);
 // The content of password_file, kInvalid naming the setting.
 Result<std::string> ReadPassword(const EtcdOptions& options);
 
-// Why an etcd closed the connection right after the handshake, as far as TLS tells:
-// it sends no more than an alert.
+// The error to tell when an etcd closed the connection right after the handshake. TLS brings no
+// more than an alert, so the text depends only on whether we have a client certificate.
 std::string RefusedByTls(const EtcdOptions& options);
 
 }  // namespace podmirror::discovery

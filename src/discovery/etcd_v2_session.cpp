@@ -47,7 +47,7 @@ Result<EtcdV2Answer> EtcdV2Session::Get(const std::string& target,
                                         std::chrono::milliseconds timeout) {
   Result<std::shared_ptr<net::HttpClient>> client = Client();
   if (!client.ok()) return client.status();
-  // A Cancel that came before there was a client has not reached it.
+  // A Cancel that came before the client was made has not reached it.
   if (cancelled()) return Status(Code::kUnavailable, "cancelled");
   Result<net::HttpResponse> response =
       (*client)->Get({.target = "/v2/keys" + checked_.where + target, .read_timeout = timeout});

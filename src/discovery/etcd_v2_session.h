@@ -1,8 +1,8 @@
-// A session with one member of an etcd at a time over the v2 API: requests and what their answers
-// say of the store as a whole. Knows nothing of pods.
+// A session with one member of an etcd at a time over the v2 API: requests, and what their answers
+// tell about the store as a whole. Knows nothing of pods.
 // Thread safety: Cancel from any thread, all else from one thread.
-// Invariants: (1) certificates, keys and the password are read again for each member that is
-//                 turned to, also where there is but one: rotated files are taken up.
+// Invariants: (1) certificates, keys and the password are read again whenever the session turns to
+//                 a member, even if there is only one: rotated files come into use.
 //             (2) only GET is ever sent.
 #pragma once
 
@@ -41,15 +41,15 @@ class EtcdV2Session {
  public:
   EtcdV2Session(CheckedEtcdOptions checked, Env& env) : checked_(std::move(checked)), env_(env) {}
 
-  // GET of what stands below `where`: "" and "?recursive=true" for all of it, for example. Errors
-  // as those of HttpClient::Get, and kInvalid naming the setting of a file that cannot be used,
-  // kInternal when it is not an answer of etcd. Requires: no Cancel since Rearm, else any error.
+  // GET of the key `where` + `target`; "?recursive=true" reads all that lies below `where`. Errors:
+  // those of HttpClient::Get, kInvalid naming the setting of a file that cannot be used, kInternal
+  // when the answer is not one of etcd's. From Cancel until Rearm any error may come.
   Result<EtcdV2Answer> Get(const std::string& target, std::chrono::milliseconds timeout);
 
-  // What a person has to know of an answer that is an error.
+  // The error that an answer tells, in words for people.
   Status ToStatus(const EtcdV2Answer& answer) const;
 
-  // As those of HttpClient, whatever the member.
+  // As in HttpClient, and they hold also after NextEndpoint.
   void Cancel();
   void Rearm();
   bool cancelled() const;
@@ -64,7 +64,7 @@ class EtcdV2Session {
   Env& env_;
   std::size_t endpoint_ = 0;
   mutable absl::Mutex mutex_;
-  std::shared_ptr<net::HttpClient> client_ ABSL_GUARDED_BY(mutex_);  // of endpoint_, or none yet
+  std::shared_ptr<net::HttpClient> client_ ABSL_GUARDED_BY(mutex_);  // to endpoint_, or none yet
   bool cancelled_ ABSL_GUARDED_BY(mutex_) = false;
 };
 

@@ -17,10 +17,11 @@ namespace {
 
 using nlohmann::json;
 
-// The longest silence in an answer. A read that a dying leader has swallowed is never answered.
+// How long etcd may be silent during a list: a read that is lost with its leader is never answered.
 constexpr std::chrono::milliseconds kListTimeout{3'000};
-// A poll looks the same when nothing happens, when the server is gone and when it has lost its
-// leader. So a quiet one is given up, and a small question that needs the leader tells.
+// A poll looks the same when nothing happens, when the server is gone and when the server has lost
+// its leader. So a quiet poll is given up after this time, and a small read that needs the leader
+// tells which of the three it is.
 constexpr std::chrono::milliseconds kPollTimeout{15'000};
 constexpr std::chrono::milliseconds kCheckTimeout{3'000};
 bool IsDirectory(const json& node) {
@@ -50,7 +51,8 @@ void CollectRecords(const json& root, const PodStore& store, std::vector<ReadRec
   }
 }
 
-// Recursive get, then one long poll per change; whatever goes wrong, get again.
+// Gets all records recursively, then polls for one change after the other. Whatever goes wrong, it
+// gets all records again.
 class EtcdV2Source final : public RecordSource {
  public:
   EtcdV2Source(CheckedEtcdOptions options, PeerRules rules, telemetry::Metrics& metrics, Env& env)
@@ -62,7 +64,7 @@ class EtcdV2Source final : public RecordSource {
   ~EtcdV2Source() override { Stop(); }
 
  private:
-  // A refresh ends a poll, which may have long to go; a list is what it asks for.
+  // A Refresh asks for a list: so it ends a poll, which may last long, but not a list.
   void Wake() override {
     if (!polling_ && !thread_.stopping()) return;
     session_.Cancel();
@@ -90,8 +92,8 @@ class EtcdV2Source final : public RecordSource {
     }
   }
 
-  // A request that only a stop ends early: a wake that came late, for a poll that had ended, does
-  // not.
+  // A request that only Stop ends early. A Wake that was meant for a poll, and comes after the poll
+  // has ended by itself, may cancel the request: then it is made again.
   Result<EtcdV2Answer> Ask(const std::string& target, std::chrono::milliseconds timeout) {
     while (true) {
       session_.Rearm();
@@ -148,19 +150,19 @@ class EtcdV2Source final : public RecordSource {
       const bool quiet = answer.ok() ? answer->status == 200 && answer->body.is_null()
                                      : answer.status().code() == Code::kDeadline;
       if (!answer.ok() && !quiet) return answer.status();
-      // A list is due, which asks more than a check does.
+      // A list is due: it tells more than a check would.
       if (quiet && thread_.now() >= thread_.ReadDue(planned)) return Status();
       if (Status status = quiet ? CheckQuiet() : TakeEvent(*answer); !status.ok()) return status;
       WatchGood(opened);
       Emit(where_, index_);
-      // Whoever ends polls at once is not to be asked without a pause.
+      // A server that ends polls at once must not be polled without a pause.
       if (quiet) thread_.SleepUntil(begun + kShortWatchMs);
     }
   }
 
   // A poll has ended and nothing came: is what is known still true?
   Status CheckQuiet() {
-    // Whatever had happened before the poll began, it would have told.
+    // checked_index_ is older than the poll, so the poll would have told all changes up to it.
     index_ = std::max(index_, checked_index_);
     const Result<EtcdV2Answer> answer = Ask("/_podmirror?quorum=true", kCheckTimeout);
     if (!answer.ok()) return answer.status();
@@ -174,7 +176,7 @@ class EtcdV2Source final : public RecordSource {
     return Status();
   }
 
-  // An answer to a poll that is not empty.
+  // Takes a poll's answer that is not empty.
   Status TakeEvent(const EtcdV2Answer& answer) {
     if (answer.cluster_id != cluster_id_) return Status(Code::kNotFound, "another store answers");
     const std::int64_t error = answer.error();
@@ -202,7 +204,7 @@ class EtcdV2Source final : public RecordSource {
     return Status();
   }
 
-  // Only when no member could be read is that a failure to tell, and a reason to wait.
+  // The failure is told, and the thread waits, only when no member could be read.
   void MemberFailed(const Status& status) {
     if (thread_.stopping()) return;
     const std::optional<std::string> error =
@@ -220,7 +222,7 @@ class EtcdV2Source final : public RecordSource {
 
   // The source's thread only.
   std::int64_t index_ = 0;          // everything up to here is in the store
-  std::int64_t checked_index_ = 0;  // of the store, before the poll under way began
+  std::int64_t checked_index_ = 0;  // the store's index before the poll under way began
   std::string cluster_id_;          // of the last list
 };
 

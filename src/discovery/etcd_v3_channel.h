@@ -17,13 +17,13 @@ namespace podmirror::discovery {
 Result<std::shared_ptr<grpc::Channel>> OpenEtcdChannel(const EtcdOptions& options,
                                                        const net::BaseUrl& member);
 
-// The first key after all that begin with `prefix`. Requires: it ends with '/'.
+// The first key after all that begin with `prefix`. Requires: `prefix` ends with '/'.
 std::string EndOfPrefix(std::string prefix);
 
 // How a call to etcd ended. OUT_OF_RANGE, history that was compacted, is kNotFound.
 Status FromEtcd(const grpc::Status& status);
 
-// Whether a call would go well with a new token. These failures differ from others by text only.
+// Whether the call failed because it needs a new token. etcd marks some such failures by text only.
 bool WantsNewToken(const grpc::Status& status);
 
 }  // namespace podmirror::discovery

@@ -18,7 +18,7 @@ constexpr std::int64_t kPageKeys = 500;
 
 void* TagOf(Op op) { return EtcdV3Session::TagOf(op); }
 
-// Opening a watch needs nobody but the member itself.
+// The longest time to open a watch: the member needs no other member for it.
 constexpr SteadyMs kOpenTimeoutMs = 5'000;
 
 class Client final : public EtcdV3Client {
@@ -61,7 +61,7 @@ class Client final : public EtcdV3Client {
       grpc::ClientAsyncReaderWriter<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>>
       watch_;
   etcdserverpb::WatchResponse watch_message_;  // being read into while kRead is under way
-  Op watch_op_ = Op::kNone;                    // what of the watch is under way
+  Op watch_op_ = Op::kNone;                    // the watch's operation that is under way
 };
 
 Result<std::int64_t> Client::List(const std::string& prefix, const OnKey& on_key) {
@@ -113,7 +113,7 @@ Result<std::int64_t> Client::CountKeys(const std::string& prefix) {
   return response.count();
 }
 
-// True when it went through; false when it failed, took too long or we are stopping.
+// True when `op` succeeded; false when it failed, took too long or we are stopping.
 bool Client::AwaitWatch(Op op) {
   watch_op_ = op;
   const SteadyMs until = OpenDeadline();
@@ -196,8 +196,9 @@ Result<std::optional<EtcdWatchAnswer>> Client::Convert(etcdserverpb::WatchRespon
   return std::optional(std::move(answer));
 }
 
-// `etcd grpc-proxy` has one watch for all clients that watch the same, and opens those of all but
-// the first without asking etcd: it knows no cluster, and its revision is the one asked for.
+// `etcd grpc-proxy` shares one watch between all clients that watch the same keys. It opens the
+// watches of all clients but the first without asking etcd: the header of such an answer names no
+// cluster, and its revision is the one that the client asked for.
 bool Client::IsMadeUp(const etcdserverpb::ResponseHeader& header) const {
   return header.cluster_id() == 0 && cluster_id_ != 0;
 }

@@ -29,7 +29,7 @@ struct EtcdKeyValue {
 // What one message of a watch brought. All parts may be empty.
 struct EtcdWatchAnswer {
   std::vector<EtcdKeyValue> changes;  // in the order of their revisions
-  std::int64_t revision = 0;          // of the store; 0 = no news of it
+  std::int64_t revision = 0;          // of the store; 0 = the message does not tell it
   bool partial = false;               // more of the same revision follows
 };
 
@@ -40,14 +40,15 @@ class EtcdV3Client {
   virtual ~EtcdV3Client() = default;
 
   // Hands all keys below `prefix` to `on_key`, as they were at one revision, and returns that
-  // revision. Ends early with the status of `on_key` when that fails. kNotFound: etcd has compacted
-  // that revision meanwhile, begin again. Other codes as etcd or the connection has it.
+  // revision. Ends early with the status of `on_key` when `on_key` fails. kNotFound: etcd has
+  // compacted that revision meanwhile; call List again. Other codes come from etcd or the
+  // connection.
   virtual Result<std::int64_t> List(const std::string& prefix, const OnKey& on_key) = 0;
 
   // Opens a watch of `prefix` from `revision` on, on the member that List spoke with.
   virtual Status OpenWatch(const std::string& prefix, std::int64_t revision) = 0;
 
-  // The next message; nullopt at `until` or after Wake. A failure: the watch is of no more use and
+  // The next message; nullopt at `until` or after Wake. After a failure the watch is of no use, and
   // the caller has to list again. Requires: OpenWatch went well and no failure came since.
   virtual Result<std::optional<EtcdWatchAnswer>> NextWatchAnswer(SteadyMs until) = 0;
 
@@ -55,14 +56,14 @@ class EtcdV3Client {
   // the one that List has read.
   virtual Result<std::int64_t> CountKeys(const std::string& prefix) = 0;
 
-  // No-op when none is open.
+  // No-op when no watch is open.
   virtual void CloseWatch() = 0;
 
   // All further calls go to the next member, over a new connection.
   virtual void NextEndpoint() = 0;
   virtual std::string endpoint_name() const = 0;
 
-  // Ends the waiting of the call under way: calls other than NextWatchAnswer go on unless stopping.
+  // Makes a NextWatchAnswer under way return. Other calls go on, unless `stopping` says to give up.
   virtual void Wake() = 0;
 };
 

@@ -42,8 +42,8 @@ Status EtcdV3Session::Connect() {
   return checked_.options.user.empty() || has_token_ ? Status() : Authenticate();
 }
 
-// Also where there is but one: a channel that has failed once tries again only while somebody
-// waits for it, and resolves names again only every 30 s.
+// Drops the channel even if there is only one member: a channel that has failed once tries again
+// only while a call waits for it, and resolves names again only every 30 s.
 void EtcdV3Session::NextEndpoint() {
   member_ = Member();
   endpoint_ = (endpoint_ + 1) % checked_.endpoints.size();
@@ -90,7 +90,7 @@ grpc::Status EtcdV3Session::Unary(const Call& prepare, Response& response) {
   reader->StartCall();
   grpc::Status status;
   reader->Finish(&response, &status, TagOf(Op::kCall));
-  // It ends by its own deadline, if not before.
+  // The call ends by its own deadline at the latest.
   while (true) {
     if (stopping_()) context.TryCancel();
     const Outcome outcome = Await(Op::kCall, kForever);
@@ -152,7 +152,7 @@ grpc::Status EtcdV3Session::Range(const etcdserverpb::RangeRequest& request,
 Status EtcdV3Session::ToStatus(const grpc::Status& status) const {
   const std::string& text = status.error_message();
   if (absl::StrContains(text, "permission denied")) {
-    // Wider or narrower grants will not do: etcd looks for one that covers all that is asked for.
+    // A narrower grant will not do: etcd wants the grants to cover all keys that the call asks for.
     const std::string prefix = checked_.where + "/";
     const std::string user = checked_.options.user.empty() ? "our user" : checked_.options.user;
     return Status(Code::kRefused, "permission denied: a role of " + user +
@@ -162,7 +162,7 @@ Status EtcdV3Session::ToStatus(const grpc::Status& status) const {
   if (absl::StrContains(text, "user name is empty") && checked_.options.user.empty()) {
     return Status(Code::kRefused, "user name is empty: etcd wants a user (etcd-user)");
   }
-  // What gRPC 1.51 makes of an alert that comes after the handshake.
+  // This text is what gRPC 1.51 makes of a TLS alert that comes after the handshake.
   if (checked_.endpoints[endpoint_].https && absl::StrContains(text, "ndpoint read failed")) {
     return Status(Code::kRefused, RefusedByTls(checked_.options));
   }

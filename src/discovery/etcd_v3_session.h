@@ -1,11 +1,12 @@
 // A session with one member of an etcd at a time: its connection, its user's token, and calls that
 // end by their deadline or soon after Wake.
 // Thread safety: Wake from any thread, all else from one thread.
-// Invariants: (1) at most one operation of a watch is under way, Wake's alarm, and, while the watch
-//                 is read, one call.
+// Invariants: (1) no more is under way than one operation of a watch, one call and Wake's alarm; a
+//                 call is made only while the watch is read or there is none.
 //             (2) certificates and keys are read again for each new connection, the password for
 //                 each new token: rotated files are taken up without a restart.
-//             (3) only Range, Watch and Authenticate are ever called: the etcd is Kubernetes' own.
+//             (3) only Range, Watch and Authenticate are ever called: the etcd may be Kubernetes'
+//                 own.
 #pragma once
 
 #include <absl/base/thread_annotations.h>
@@ -29,14 +30,14 @@
 namespace podmirror::discovery {
 
 inline constexpr SteadyMs kForever = std::numeric_limits<SteadyMs>::max();
-// A read that a dying leader has swallowed is never answered, so the first deadline is short; a
-// server or a network that is only slow is given more time with each call that ran into it.
+// A read that is lost with its leader is never answered, so the first deadline is short. A server
+// or network that is only slow gets more time after each call that ran into the deadline.
 inline constexpr SteadyMs kFirstCallTimeoutMs = 2'000;
 inline constexpr SteadyMs kLastCallTimeoutMs = 16'000;
 
 class EtcdV3Session {
  public:
-  // What an event of the queue belongs to.
+  // The operation that an event of the queue ends.
   enum class Op : std::intptr_t { kNone, kWake, kCall, kStart, kWrite, kRead, kFinish };
   enum class Outcome { kDone, kFailed, kTimeout, kWoken };
   static void* TagOf(Op op) {
@@ -50,12 +51,13 @@ class EtcdV3Session {
 
   // A connection, not necessarily open yet, and a token where a user is set.
   Status Connect();
-  // Everything that comes goes to the next member, over a new connection, with a new token.
+  // All later calls go to the next member, over a new connection, with a new token.
   // Requires: nothing is under way.
   void NextEndpoint();
   std::string endpoint_name() const { return checked_.endpoints[endpoint_].ToString(); }
 
-  // Renews the token once if that is what the call lacks. Requires: Connect went well.
+  // When the call fails for want of a new token, gets one and calls once more. Requires: Connect
+  // went well.
   grpc::Status Range(const etcdserverpb::RangeRequest& request,
                      etcdserverpb::RangeResponse& response);
 
@@ -65,13 +67,13 @@ class EtcdV3Session {
   void Prepare(grpc::ClientContext& context) const;
 
   // Waits for the end of `op`, for `until` on the clock of `env`, or for Wake. A kRead that ends
-  // meanwhile is kept.
+  // while another operation is awaited is kept for the next Await of kRead.
   Outcome Await(Op op, SteadyMs until);
   // Ends the Await under way or the next one.
   void Wake();
   bool stopping() const { return stopping_(); }
 
-  // What a failure means, and what to do about it.
+  // The failure in our codes, saying what to do about it where we know.
   Status ToStatus(const grpc::Status& status) const;
 
  private:

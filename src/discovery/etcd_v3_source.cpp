@@ -14,12 +14,12 @@
 namespace podmirror::discovery {
 namespace {
 
-// A watch that nothing comes from looks the same when nothing happens, when its server is gone, and
-// when a proxy between us has lost its own watch. So it is asked, every so often, how many keys
-// there are. (HTTP/2 pings would tell less, and a proxy may find them too many.)
+// A silent watch looks the same when nothing happens, when its server is gone, and when a proxy
+// between the server and us has lost its own watch. So after this time we ask how many keys there
+// are. (HTTP/2 pings would tell less, and a proxy may find them too many.)
 constexpr std::chrono::seconds kQuiet{10};
 
-// Changes that come together make one peer set, but nobody waits longer than this for it.
+// Changes that come together make one peer set, which is told at most this much later.
 constexpr SteadyMs kCoalesceMs = 100;
 
 // List, then watch from there; whatever ends the watch, list again.
@@ -119,7 +119,7 @@ class EtcdV3Source final : public RecordSource {
     const Result<std::int64_t> keys = client_->CountKeys(where_ + "/");
     if (!keys.ok()) return keys.status();
     const bool differs = *keys != static_cast<std::int64_t>(store_->size());
-    // What happened just now may be on its way to us; by the next time it is not any more.
+    // A change of just now may still be on its way to us; by the next check it has come.
     if (differs && std::exchange(differed_, true)) {
       return Status(Code::kInternal, "the watch misses changes");
     }
@@ -144,7 +144,7 @@ class EtcdV3Source final : public RecordSource {
     return Status();
   }
 
-  // Only when no member could be read is that a failure to tell, and a reason to wait.
+  // The failure is told, and the thread waits, only when no member could be read.
   void MemberFailed(const Status& status) {
     if (thread_.stopping()) return;
     const std::optional<std::string> error =
@@ -161,7 +161,7 @@ class EtcdV3Source final : public RecordSource {
 
   // The source's thread only.
   std::int64_t revision_ = 0;
-  bool differed_ = false;  // the last check of this watch has counted other keys than are known
+  bool differed_ = false;  // the last check of this watch counted more or fewer keys than we know
 };
 
 }  // namespace

@@ -21,7 +21,7 @@ constexpr const char* kTokenSetting = "kube-token-file";
 
 constexpr int kPageSize = 500;
 constexpr int kNoPages = 0;
-// Many more pages than there can be pods: an API that never comes to an end.
+// Twice the pages that kMaxRecords pods need: a list with more never comes to an end.
 constexpr int kMaxPages = static_cast<int>(2 * kMaxRecords / kPageSize);
 constexpr milliseconds kListSilence{10'000};
 constexpr SteadyMs kPageTimeoutMs = 60'000;
@@ -32,7 +32,7 @@ constexpr const char* kWatchAccept =
     "application/vnd.kubernetes.protobuf;stream=watch,application/json;stream=watch,"
     "application/json";
 
-// As a part of a path or of a query.
+// `text`, percent-encoded as a part of a path or of a query.
 std::string Encoded(std::string_view text) {
   constexpr char kHex[] = "0123456789ABCDEF";
   std::string encoded;
@@ -47,8 +47,9 @@ std::string Encoded(std::string_view text) {
   return encoded;
 }
 
-// "system:serviceaccount:ns:name" -> "ServiceAccount ns/name"; any other user as it is named. The
-// API says it in `pods is forbidden: User "..." cannot list ...`. Empty where it does not.
+// The user whom the API names in `pods is forbidden: User "..." cannot list ...`: for
+// "system:serviceaccount:ns:name" it is "ServiceAccount ns/name", for another "user <name>". Empty
+// when the API names none.
 std::string UserOf(std::string_view message) {
   constexpr std::string_view kUser = "User \"";
   constexpr std::string_view kServiceAccount = "system:serviceaccount:";
@@ -131,7 +132,7 @@ Result<std::string> KubeApiClient::ReadToken() const {
   return token;
 }
 
-// A token lives for about an hour, and its file is replaced before that.
+// Reads the token for each request: it lives for about an hour, and its file is replaced before.
 Result<net::HttpResponse> KubeApiClient::Send(net::HttpRequest request) {
   retry_after_ = milliseconds(0);
   while (true) {
@@ -141,13 +142,14 @@ Result<net::HttpResponse> KubeApiClient::Send(net::HttpRequest request) {
     if (!token_.empty()) request.headers["Authorization"] = "Bearer " + token_;
     Result<net::HttpResponse> response = http_->Get(request);
     if (!response.ok() || response->status != 401) return response;
-    // Replaced while it was under way: once more with the new one.
+    // When the token was replaced while the request was under way, asks once more with the new one.
     token = ReadToken();
     if (!token.ok() || *token == token_) return response;
   }
 }
 
-// What ends a watch that has ended by itself comes late, and is not for the list that follows.
+// A Cancel that was meant for a watch, and comes after the watch has ended by itself, must not end
+// the list that follows: then the request is made again.
 Result<net::HttpResponse> KubeApiClient::SendUncancelled(const net::HttpRequest& request) {
   while (true) {
     http_->Rearm();
@@ -161,7 +163,7 @@ Status KubeApiClient::Refusal(const KubeStatus& status, const char* verb) {
   retry_after_ = std::min<milliseconds>(status.retry_after, kLongestRetryAfter);
   std::string said =
       absl::StrCat("HTTP ", status.code, status.message.empty() ? "" : ": ", status.message);
-  // Whoever shows requests in answers must not make us show the token.
+  // A server that repeats our request in its answer must not make us show the token.
   if (!token_.empty()) absl::StrReplaceAll({{token_, "(token)"}}, &said);
   switch (status.code) {
     case 401:
@@ -220,7 +222,7 @@ Result<std::int64_t> KubeApiClient::List(const std::function<void()>& again,
 
 Status KubeApiClient::Watch(std::int64_t revision, SteadyMs until, const Watcher& watcher) {
   const SteadyMs left = std::max<SteadyMs>(until - env_.now().steady, 1);
-  // A second more than we want it, so that it is we who end it.
+  // The API is asked to end the watch a second or more after `until`, so that it is we who end it.
   constexpr SteadyMs kSecondMs = 1000;
   net::HttpRequest request;
   request.target =

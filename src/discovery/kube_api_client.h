@@ -1,9 +1,9 @@
-// Requests to the Kubernetes API for the pods of one namespace: credentials, paging and what its
-// refusals mean, under the rules of a source that never trusts the other side.
+// Requests to the Kubernetes API for the pods of one namespace: credentials, paging, and what the
+// API's refusals mean. The API is not trusted: time, pages and the texts that it sends are bounded.
 // Thread safety: Cancel from any thread, all else from the source's thread.
 // Invariants: (1) the token is read again for each request, the authorities' file too.
 //             (2) the token stands in no message, and leaves without TLS only to a loopback
-//             address.
+//                 address.
 #pragma once
 
 #include <chrono>
@@ -27,7 +27,7 @@ class KubeApiClient {
     std::function<bool()> opened;
     // One event; kError never comes. A failure ends the watch.
     std::function<Status(KubeEvent event)> event;
-    // All events that have come are told.
+    // All events that have come up to now have been given to `event`.
     std::function<void()> settled;
   };
 
@@ -36,29 +36,29 @@ class KubeApiClient {
                                                     const std::string& selector,
                                                     std::function<bool()> stopping, Env& env);
 
-  // Errors of both: kNotFound when a revision or a page is no longer there: list again. kRefused
-  // when the API does not take the token or does not allow this, with the rule that is missing.
-  // Others as of net::HttpClient; kUnavailable for any other answer.
+  // Errors of List and Watch: kNotFound when a revision or a page is no longer there: list again.
+  // kRefused when the API does not accept the token, or does not allow the request: the message
+  // then names the RBAC rule that is missing. kUnavailable for any other answer. Else the errors of
+  // net::HttpClient.
 
-  // All pods, page by page. Returns the revision to watch from. A page that is gone makes it ask
-  // for everything at once; then `again` is called, and what was handed out up to then does not
-  // count.
+  // Gives all pods to `each`, page by page. Returns the revision to watch from. When a page is
+  // gone, List calls `again` and asks for all pods at once: the pods given before do not count.
   Result<std::int64_t> List(const std::function<void()>& again,
                             const std::function<Status(KubePod pod)>& each);
 
-  // Events after `revision`, until the API ends the watch: OK. kDeadline when `until` has passed or
-  // the API was silent for quiet_limit.
+  // Gives the events after `revision` to `watcher`. OK when the API has ended the watch. kDeadline
+  // when `until` has passed or the API was silent for quiet_limit.
   Status Watch(std::int64_t revision, SteadyMs until, const Watcher& watcher);
 
-  // How long the last answer asked to wait, at most a minute; 0: it did not.
+  // How long the last answer asked us to wait, at most a minute; 0: it did not ask.
   std::chrono::milliseconds retry_after() const { return retry_after_; }
 
-  // Of Watch, as in net::HttpClient. A List is ended by Cancel only when `stopping`.
+  // As in net::HttpClient. Cancel ends a Watch, but ends a List only when `stopping` says true.
   void Cancel() { http_->Cancel(); }
   void Rearm() { http_->Rearm(); }
   bool cancelled() const { return http_->cancelled(); }
 
-  // "https://10.96.0.1:443", and the place of the pods in it.
+  // "https://10.96.0.1:443", and the path of the pods there: "/api/v1/namespaces/default/pods".
   const std::string& server() const { return server_; }
   const std::string& path() const { return path_; }
 

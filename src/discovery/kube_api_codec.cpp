@@ -16,12 +16,12 @@ namespace {
 using nlohmann::json;
 
 constexpr std::size_t kMaxMessageBytes = 1024;
-constexpr std::size_t kMaxContinueBytes = 8192;  // some hundred in practice; part of a request line
+constexpr std::size_t kMaxContinueBytes = 8192;  // some hundred in practice; goes into a URL
 constexpr std::int64_t kNoRevision = -1;
 
 Status NotAList() { return Invalid("not a v1 PodList: is this the Kubernetes API?"); }
 
-// Revisions are numbers, in every server that there is and by promise since 1.35.
+// Revisions are numbers: in every server that exists, and by promise since Kubernetes 1.35.
 std::int64_t RevisionOf(std::string_view text) {
   std::int64_t revision = kNoRevision;
   const bool number = absl::SimpleAtoi(absl::string_view(text.data(), text.size()), &revision);
@@ -83,7 +83,7 @@ std::optional<std::string> Unwrap(std::string_view bytes, std::string_view kind)
   return std::move(*unknown.mutable_raw());
 }
 
-// The metadata comes first, so that even a record that is too long or breaks off says whose it is.
+// The metadata comes first, so that even a record that is too long or broken tells which pod it is.
 KubePod PodOf(std::string_view bytes) {
   constexpr std::size_t kBeginning = 64u << 10;
   const bool fits = bytes.size() <= kMaxRecordBytes;
@@ -162,7 +162,7 @@ Result<KubeListPage> ListFromJson(std::string_view body, const std::function<voi
     if (all_named) each(std::move(pod));
   });
   if (!list.is_object() || !IsKind(list, "PodList")) return NotAList();
-  // All its objects are gone by now: what is left is none, and a list of pods holds nothing else.
+  // ParseLongArray has dropped all objects of `items`: whatever is left is no object, so no pod.
   const auto items = list.find("items");
   if (items == list.end() || !(items->is_array() || items->is_null()) || !items->empty()) {
     return NotAList();

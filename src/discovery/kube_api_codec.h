@@ -1,8 +1,8 @@
 // What the Kubernetes API says of pods, decoded: lists, events of a watch and Status, each as JSON
-// or protobuf, told apart by their first byte. Thread safety: pure functions on plain values.
+// or protobuf, told apart by their first byte.
+// Thread safety: pure functions on plain values.
 // Invariants: (1) decoding never throws and its memory is bounded by a multiple of the answer's
-// size,
-//                 whatever the bytes are.
+//                 size, whatever the bytes are.
 //             (2) one pod that cannot be read does not keep the others from being read.
 #pragma once
 
@@ -51,13 +51,13 @@ struct KubeEvent {
   KubeStatus status;           // of kError
 };
 
-// Hands each pod to `each`. kInvalid when this is not a whole v1 PodList, or one holds a pod
-// without a name; what was handed out up to then does not count.
+// Hands each pod to `each`. kInvalid when `body` is not a whole v1 PodList, or a pod in it has no
+// name; the pods handed out before do not count then.
 Result<KubeListPage> DecodeKubeList(std::string_view body,
                                     const std::function<void(KubePod pod)>& each);
 
-// One frame of a watch (kube_api_stream.h). kInvalid when it is no event, or one that does not say
-// of which pod it is and at which revision.
+// Decodes one frame of a watch (kube_api_stream.h). kInvalid when the frame is not an event, or is
+// an event that does not tell its pod or its revision.
 Result<KubeEvent> DecodeKubeEvent(std::string_view frame);
 
 // The Status in the body of an answer; all empty when there is none.

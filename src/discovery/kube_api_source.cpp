@@ -13,14 +13,14 @@
 namespace podmirror::discovery {
 namespace {
 
-// List, then watch from there; a watch that ends well goes on where it ended.
+// Lists, then watches from there; a watch that ends well is followed by one from where it ended.
 class KubeApiSource final : public RecordSource {
  public:
   KubeApiSource(PeerRules rules, telemetry::Metrics& metrics, Env& env)
       : RecordSource(PodRecordRules(rules), metrics, env), rules_(std::move(rules)) {}
   ~KubeApiSource() override { Stop(); }
 
-  // Before Start.
+  // Requires: Start has not been called.
   Status Connect(KubeApiOptions options, const std::string& selector, Env& env) {
     Result<std::unique_ptr<KubeApiClient>> client = KubeApiClient::New(
         std::move(options), rules_.ns(), selector, [this] { return thread_.stopping(); }, env);
@@ -30,10 +30,10 @@ class KubeApiSource final : public RecordSource {
   }
 
  private:
-  // How a watch ended, and what is to be done now.
+  // What is to be done after a watch.
   enum class Next { kWatch, kList };
 
-  // A refresh ends a watch, which may have long to go; a list is what it asks for.
+  // A Refresh asks for a list: so it ends a watch, which may last long, but not a list.
   void Wake() override {
     if (watching_ || thread_.stopping()) client_->Cancel();
   }
@@ -75,7 +75,8 @@ class KubeApiSource final : public RecordSource {
   Next Watch(SteadyMs planned) {
     watching_ = true;
     client_->Rearm();
-    // A refresh that is not due yet is waited for, or one after the other would open a watch.
+    // When a refresh is wanted but not due yet, waits for it: else each refresh would open a watch
+    // and end it at once.
     if (thread_.stopping() || thread_.now() >= planned || thread_.ReadDue(planned) != planned) {
       watching_ = false;
       thread_.SleepUntil(planned);
@@ -90,13 +91,14 @@ class KubeApiSource final : public RecordSource {
                                           .settled = [this] { Emit(); }});
     watching_ = false;
     if (thread_.stopping()) return Next::kList;
-    // What the API asked for counts, also when a refresh came in the same moment.
+    // A wait that the API asked for counts, even when a refresh came in the same moment.
     if (client_->cancelled() && client_->retry_after().count() == 0) return Next::kWatch;
     if (thread_.now() >= planned) return Next::kList;
     return Ended(status, /*brief=*/!opened_ || thread_.now() - start < kShortWatchMs);
   }
 
-  // What was forbidden is allowed now: a good answer takes the error away.
+  // The API has taken the watch. If it refused the last one, the watch is ended again, because the
+  // list that follows is the good answer that takes the error away.
   bool Opened() {
     opened_ = true;
     return !refused_;
@@ -110,13 +112,14 @@ class KubeApiSource final : public RecordSource {
     if (status.ok() && refused_) return Next::kList;
     const bool over = status.ok() || status.code() == Code::kNotFound;
     if (!over) reporter_->Count("error");
-    // Silence may be that of a server that is gone, or nothing happens: a list tells.
+    // Silence means that the server is gone or that nothing happens: a list tells which.
     const bool silent = status.code() == Code::kDeadline;
-    // One that ends soon after news is followed at once, several such are not.
+    // A watch that ends soon, but has brought events, is followed at once by the next. A second one
+    // in a row is not.
     const bool at_once = over && (!brief || (events_ > 0 && brief_in_a_row_ == 0));
     if (brief) ++brief_in_a_row_;
     if (status.code() == Code::kRefused) {
-      // The pods may well be listed, but that alone would make it look as if all were in order.
+      // A list may well succeed, but would make it look as if all were in order: no list for now.
       refused_ = true;
       Tell(status);
     }
@@ -132,7 +135,8 @@ class KubeApiSource final : public RecordSource {
     reporter_->Count("watch_event");
     revision_ = std::max(revision_, event.revision);
     if (event.type == kDelete) {
-      // Events come in order; the revision of this one may be that of the last change.
+      // Events come in order, so this one counts, though its revision may be that of the change
+      // before it.
       store_->Erase(Key(event.pod->name), std::numeric_limits<std::int64_t>::max());
     } else if (event.type == kPut) {
       return store_->Put(
@@ -166,7 +170,7 @@ class KubeApiSource final : public RecordSource {
 
   // The source's thread only.
   std::int64_t revision_ = 0;  // everything up to here is in the store
-  bool refused_ = false;       // the API lists, but does not let us watch; told
+  bool refused_ = false;       // the API lists, but does not let us watch; the error is told
   bool opened_ = false;        // of this watch: the API has taken it
   int events_ = 0;             // of this watch
   int brief_in_a_row_ = 0;     // watches that were short

@@ -50,7 +50,7 @@ Result<std::size_t> KubeWatchStream::JsonFrame(std::size_t from) {
 Status KubeWatchStream::Add(std::string_view piece, const TakeFrame& take) {
   if (piece.empty()) return Status();
   if (encoding_ == Encoding::kNotKnown) {
-    // A length below 16 MiB begins with a zero byte.
+    // Frames of protobuf are shorter than 16 MiB, so their length begins with a zero byte.
     if (piece[0] != '\0' && piece[0] != '{' && !IsBlank(piece[0])) return NotAWatch();
     encoding_ = piece[0] == '\0' ? Encoding::kProtobuf : Encoding::kJson;
   }
@@ -68,7 +68,7 @@ Status KubeWatchStream::Add(std::string_view piece, const TakeFrame& take) {
     status = take(frame);
   }
   rest_.erase(0, taken);
-  if (!protobuf && depth_ == 0) {  // blanks between two objects are nothing that is missing
+  if (!protobuf && depth_ == 0) {  // what is left are blanks, which belong to no frame
     rest_.clear();
     scanned_ = 0;
   }

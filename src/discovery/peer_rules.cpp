@@ -26,8 +26,8 @@ struct Daemon {
   bool running() const { return status != nullptr && status->running; }
 };
 
-// Without a name it is the first container of the spec: statuses come in another order. A sidecar
-// has to be named, since a pod may have several that others have put there.
+// Without a wanted name it is the first container of the spec, not of the statuses, which come in
+// another order. A sidecar has to be named, since other programs may have put sidecars there too.
 Daemon FindDaemon(const Pod& pod, const std::string& wanted) {
   const auto find = [](const auto& list, const std::string& name) {
     const auto at = std::find_if(list.begin(), list.end(),
@@ -45,15 +45,16 @@ Daemon FindDaemon(const Pod& pod, const std::string& wanted) {
   return {find(pod.init_container_statuses, wanted), /*sidecar=*/true};
 }
 
-// A pod is Pending until each of its containers has been started once. A sidecar runs before the
-// others do, and one of several containers may be held up by its image: the daemon may have served
-// for long by then.
+// A pod is Pending until each of its containers has been started once. In a Pending pod the daemon
+// may have served for long: as a sidecar it runs before the other containers do, and another
+// container may be held up by its image.
 bool MayRun(const Pod& pod) { return pod.phase == "Running" || pod.phase == "Pending"; }
 
 // Whether the record says that the daemon is ready, which means that it holds the data. A sidecar
-// is ready before its pod, whose other containers may need it to become so: its own word counts.
-// When a node is lost, Kubernetes takes back the condition Ready and leaves all else as it was, so
-// that word counts only as long as ContainersReady tells why the pod is not Ready.
+// is ready before its pod is, whose other containers may need the sidecar to become ready: so the
+// status of the sidecar's own container counts. When a node is lost, Kubernetes takes back the
+// condition Ready and leaves all else as it was. Therefore the container's status counts only while
+// the condition ContainersReady is False too, which explains why the pod is not Ready.
 bool SaysReady(const Pod& pod, const Daemon& daemon) {
   if (pod.ready == "True") return true;
   return daemon.sidecar && daemon.running() && daemon.status->ready && pod.ready == "False" &&
@@ -102,7 +103,7 @@ Result<Judgement> PeerRules::Judge(const Pod& pod) const {
     return Status(Code::kInvalid, std::move(reason));
   };
   if (pod.name.empty() || !IsPlain(pod.name)) return unreadable("not the name of a pod");
-  // A static pod says of itself in the handshake what its kubelet has told it.
+  // A static pod tells in the handshake the UID that its kubelet has told it.
   const std::string& uid = pod.static_uid.empty() ? pod.uid : pod.static_uid;
   if (!IsPlain(uid)) return unreadable("not the UID of a pod");
   if (!IsPlain(pod.phase)) return unreadable("not a phase");
@@ -124,7 +125,7 @@ Result<Judgement> PeerRules::Judge(const Pod& pod) const {
                       .ready = SaysReady(pod, daemon),
                       .started_at_ms = daemon.running() ? daemon.status->started_at_ms : 0};
   judgement.verdict = [&] {
-    // The key says the namespace too: a record that names none is taken to be where it lies.
+    // Only our namespace is read, so a record that names no namespace is taken to be in ours.
     if (!pod.ns.empty() && pod.ns != filter_.ns) return Verdict::kOtherNamespace;
     if (!IsSelected(pod)) return Verdict::kNotSelected;
     if (IsSelf(judgement.record)) return Verdict::kSelf;

@@ -1,5 +1,5 @@
-// Which pods are peers: DESIGN's rules as pure functions from a decoded pod to a judgement, and
-// from all judgements to the peer set.
+// Which pods are peers: pure functions from a decoded pod to a judgement, and from all judgements
+// to the peer set.
 // Thread safety: const after construction.
 // Invariants: (1) every text that leaves here as part of a PodRecord is printable ASCII of at most
 //                 253 bytes, its ip canonical.
@@ -20,9 +20,9 @@ namespace podmirror::discovery {
 enum class Verdict {
   kPeer,
   kSelf,                 // this pod's own record, whatever its state
-  kOtherNamespace,       //
+  kOtherNamespace,       // the record names another namespace than ours
   kNotSelected,          // neither the name nor the labels are those of our service
-  kTerminating,          //
+  kTerminating,          // the pod is being deleted
   kNotRunning,           // the pod has ended, or is in a phase that we do not know
   kNoAddress,            // no podIP yet
   kContainerNotRunning,  // the daemon's container waits, crash-loops, has ended or does not exist
@@ -44,8 +44,9 @@ class PeerRules {
   // not an address.
   Result<Judgement> Judge(const Pod& pod) const;
 
-  // The peers among `judgements`, oldest first. Of several with one address or UID the one that was
-  // started last is real, the others are left over; the same goes for our own address.
+  // The peers among `judgements`, oldest first. Of several with the same address or UID only the
+  // one that was started last counts: the others are records of pods that are gone. So is a record
+  // of another pod with our own address.
   PeerSet MakeSet(const std::vector<const Judgement*>& judgements, std::string where) const;
 
   const std::string& ns() const { return filter_.ns; }

@@ -19,8 +19,8 @@
 namespace podmirror::discovery {
 
 struct SourceEvents {
-  // A good answer, also when nothing changed (it renews the age of what is known); revision of
-  // the store it was read at, 0 where there is none.
+  // A good answer, also when nothing has changed: it shows that the set is still true. `revision`:
+  // at which revision of the store it was read, 0 where the store has none.
   std::function<void(PeerSet set, std::int64_t revision)> peers;
   // The source cannot be read now; the last known set stays. Not repeated while the text is the
   // same.
@@ -53,7 +53,7 @@ struct KubeApiOptions {
   std::chrono::milliseconds quiet_limit{90'000};
 };
 
-// How a daemon registers itself where nobody else keeps records of it.
+// How a daemon registers itself where there are no pod records.
 struct RegistryOptions {
   Identity self;           // all but the namespace are needed
   std::uint16_t port = 0;  // where the others reach this daemon, at self.ip
@@ -69,7 +69,7 @@ class PeerSource {
   virtual void Stop() = 0;
   // Reads everything again soon (at most about once a second however often it is called).
   virtual void Refresh() = 0;
-  // Whether this daemon is ready, for a source that tells the others. From any thread.
+  // Tells whether this daemon is ready, for a source that publishes it. From any thread.
   virtual void SetReady(bool /*ready*/) {}
 };
 
@@ -92,11 +92,11 @@ Result<std::unique_ptr<PeerSource>> NewStaticSource(const std::vector<std::strin
 Result<std::unique_ptr<PeerSource>> NewRegistrySource(EtcdOptions etcd,
                                                       const RegistryOptions& registry,
                                                       telemetry::Metrics& metrics, Env& env);
-// The same entries as a client reads them, who has none of its own: all are peers.
+// Reads the same entries for a client, which has no entry of its own: all of them are peers.
 Result<std::unique_ptr<PeerSource>> NewRegistryView(EtcdOptions etcd, const std::string& schema,
                                                     const std::string& service,
                                                     telemetry::Metrics& metrics, Env& env);
-// Nobody but us.
+// A source without peers.
 std::unique_ptr<PeerSource> NewNoneSource(Env& env);
 
 }  // namespace podmirror::discovery

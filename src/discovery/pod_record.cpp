@@ -18,12 +18,12 @@ namespace {
 constexpr std::string_view kEncryptedMagic = "k8s:enc:";
 constexpr std::string_view kCborMagic = "\xd9\xd9\xf7";
 constexpr std::string_view kBase64Magic = "azhzA";  // "k8s\0" in base64, whatever follows
-constexpr std::int64_t kYear10000 = 253402300800;   // seconds; what a record cannot mean
+constexpr std::int64_t kYear10000 = 253402300800;   // seconds since 1970; no valid time is so late
 
 Status Unreadable(std::string reason) { return Status(Code::kInvalid, std::move(reason)); }
 
-// "k8s:enc:<provider>:<version>:<key name>:" followed by what only that key opens. The names are
-// for a person to read: cut short, and nothing in them may disturb a log.
+// "k8s:enc:<provider>:<version>:<key name>:" followed by bytes that only that key decrypts. The
+// names are shown to people, so they are cut short and only printable ones are shown.
 Status Encrypted(std::string_view value) {
   constexpr std::size_t kMaxShown = 64;
   std::vector<std::string_view> parts;

@@ -26,7 +26,7 @@ class Pod;
 
 namespace podmirror::discovery {
 
-// etcd takes 1.5 MiB as it comes; more only where its operator raised that.
+// By default etcd takes records of up to 1.5 MiB; larger ones only where its operator allows it.
 inline constexpr std::size_t kMaxRecordBytes = 4u << 20;
 
 struct ContainerSpec {
@@ -67,23 +67,23 @@ struct Pod {
 // reason otherwise; an encrypted value is named with its provider ("k8s:enc:aescbc:v1:key1").
 Result<Pod> DecodePod(std::string_view value);
 
-// The two encodings behind DecodePod; `value` without the bytes that tell them apart.
+// The two encodings behind DecodePod. `unknown`: what follows kProtobufMagic; `text`: the JSON.
 Result<Pod> DecodePodProtobuf(std::string_view unknown);
 Result<Pod> DecodePodJson(std::string_view text);
 
-// The annotations that tell of static pods.
+// The annotations of the mirror of a static pod.
 inline constexpr std::string_view kMirrorAnnotation = "kubernetes.io/config.mirror";
 inline constexpr std::string_view kHashAnnotation = "kubernetes.io/config.hash";
-// A pod that a kubelet has from a file of its node exists without the API. What the API stores is
-// its mirror, which has the same name and a UID of its own: the kubelet knows the pod by the hash
-// of that file, and tells it to the containers as metadata.uid. `mirror` and `hash` are the values
-// of the annotations; empty where the record is not a mirror.
+// A static pod is one that a kubelet runs from a file of its node, without the API. The API stores
+// only its mirror, which has the same name and another UID. The kubelet knows the pod by the hash
+// of the file, and tells the containers this hash as metadata.uid. `mirror` and `hash` are the
+// values of the annotations; the result is empty when the record is not a mirror.
 inline std::string StaticUid(const std::string& mirror, const std::string& hash) {
   return mirror.empty() ? std::string() : hash;
 }
 
-// A pod that is part of something larger, already parsed; JSON says there neither its kind nor its
-// version. kInvalid where a member is not of its type.
+// A pod that was parsed as a part of something larger, such as a list. Kind and version are not
+// checked, since the pods of a JSON list have none. kInvalid when a member is of a wrong type.
 Pod PodFromProtobuf(const kubernetes::Pod& message);
 Result<Pod> PodFromJson(const nlohmann::json& value);
 
@@ -92,8 +92,9 @@ inline constexpr std::string_view kProtobufMagic("k8s\0", 4);
 // False when the bytes are not such a message.
 bool ParseBytes(google::protobuf::MessageLite& message, std::string_view bytes);
 
-// RFC 3339 with any offset and fraction, in milliseconds since 1970. nullopt if it is not that or
-// outside the years 1..9999. Times before 1970, Go's zero time among them, are 0: unknown.
+// Reads RFC 3339 with any offset and fraction; the result is in milliseconds since 1970. nullopt
+// for any other text and outside the years 1..9999. Times before 1970, Go's zero time among them,
+// are 0: unknown.
 std::optional<WallMs> ParseTime(std::string_view text);
 
 }  // namespace podmirror::discovery

@@ -1,8 +1,8 @@
-// The PodStore holds what was judged of each key of a store that numbers its changes (etcd, or the
-// Kubernetes API), so that one changed key is enough to make a whole peer set again.
+// The PodStore holds the judgement of each record of a store that numbers its changes (etcd, or the
+// Kubernetes API). So when one key has changed, only that key is needed for a new peer set.
 // Thread safety: none; belongs to the source's thread.
 // Invariants: (1) at most kMaxRecords keys.
-//             (2) a key never goes back to an older revision but by Replace.
+//             (2) only Replace takes a key back to an older revision.
 //             (3) a record that cannot be read leaves the key as it was judged before, and is
 //                 reported once per revision.
 #pragma once
@@ -44,7 +44,7 @@ struct RecordRules {
 // Pod records, in any encoding.
 RecordRules PodRecordRules(PeerRules rules);
 
-// Pure: judges a pod that is decoded already, or could not be.
+// Pure: judges a pod that is decoded already. The error of one that could not be decoded stays.
 ReadRecord ReadPod(const PeerRules& rules, std::string key, std::int64_t revision,
                    const Result<Pod>& pod);
 
@@ -64,15 +64,15 @@ class PodStore {
   // changed then.
   Status Replace(std::vector<ReadRecord> records);
 
-  // A change. One that is not newer than what is known of the key does nothing. kExhausted when
-  // there are too many keys.
+  // A change of one key. Does nothing unless it is newer than what is known of the key. kExhausted
+  // when there are too many keys.
   Status Put(ReadRecord record);
   void Erase(const std::string& key, std::int64_t revision);
   // Erases every key that begins with `prefix`.
   void EraseBelow(const std::string& prefix, std::int64_t revision);
 
   PeerSet MakeSet(std::string where) const;
-  // How many keys there are, read or not.
+  // How many keys there are, those included whose records cannot be read.
   std::size_t size() const { return entries_.size(); }
 
  private:

@@ -1,9 +1,9 @@
 // A RecordSource is a source that reads the records of a store which numbers its changes (etcd, the
-// Kubernetes API): lists them, then watches from there. Here is what all of these have in common.
+// Kubernetes API): it lists them, then watches from there. Here is what all such sources share.
 // Thread safety: as PeerSource. Run and what it uses belong to the source's thread; Wake may come
 // from any.
-// Invariants: (1) the destructor of whatever derives from it calls Stop: Run and Wake use its
-//                 members.
+// Invariants: (1) the destructor of each derived class calls Stop, because Run and Wake use members
+//                 of that class.
 #pragma once
 
 #include <chrono>
@@ -19,15 +19,16 @@
 
 namespace podmirror::discovery {
 
-// A list now and then makes good whatever a watch may have missed (there are versions of etcd that
-// lose events).
+// How often everything is listed again, because a watch may miss a change (there are versions of
+// etcd that lose events).
 inline constexpr std::chrono::minutes kReconcileInterval{5};
-// A watch that has lived for so long was worth opening.
+// A watch that is in order after so long is proven: the failures before it are forgotten.
 inline constexpr SteadyMs kProvenWatchMs = 10'000;
-// So many watches that fail one after the other without that are trouble to tell: what is known is
+// After so many failed watches, none proven among them, the failure is told: what we know then is
 // no better than the last list.
 inline constexpr int kFailedWatches = 3;
-// A watch that ends sooner counts as a failure: otherwise requests would follow each other.
+// After a watch that ended sooner back-off goes on growing: otherwise requests would follow each
+// other without a pause.
 inline constexpr SteadyMs kShortWatchMs = 1000;
 
 class RecordSource : public PeerSource {
@@ -45,10 +46,11 @@ class RecordSource : public PeerSource {
 
   // Lists and watches until thread_.stopping().
   virtual void Run() = 0;
-  // Makes whatever Run blocks in return soon; see SourceThread.
+  // Makes the call that Run blocks in return soon; see SourceThread.
   virtual void Wake() = 0;
 
-  // What the store holds now. While watches fail, a list alone does not take the error away.
+  // Tells the peer set that the store holds now. While watches fail, tells that error again after
+  // the set, so that a list alone does not take the error away.
   void Emit(std::string where, std::int64_t revision);
   void WatchFailed(const Status& status);
   // The watch that was opened at `begun` is in order.
@@ -61,7 +63,7 @@ class RecordSource : public PeerSource {
   }
 
   SourceThread thread_;
-  // From here on the source's thread only; the first two are there while it runs.
+  // The members from here on belong to the source's thread; the first two exist from Start on.
   std::unique_ptr<Reporter> reporter_;
   std::unique_ptr<PodStore> store_;
   Backoff backoff_;
@@ -70,8 +72,8 @@ class RecordSource : public PeerSource {
   telemetry::Metrics& metrics_;
   const RecordRules rules_;
   bool listed_ = false;
-  int failed_watches_ = 0;       // since the last one that was proven
-  std::string watch_error_;      // empty: there were few of them
+  int failed_watches_ = 0;       // since the last proven watch
+  std::string watch_error_;      // empty while failed_watches_ is below kFailedWatches
   std::optional<PeerSet> told_;  // the last set
 };
 

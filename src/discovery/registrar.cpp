@@ -59,7 +59,8 @@ Registrar::State Registrar::state() const {
   return state_;
 }
 
-// Who was lost with us notices within a third of the TTL, and may have to find another member.
+// A daemon that lost its entry when we did notices it within a third of the TTL, and may then have
+// to find another member of etcd.
 void Registrar::Suspect() {
   absl::MutexLock lock(&mutex_);
   state_.suspect_until = thread_.now() + 2 * ttl_.count();
@@ -116,7 +117,7 @@ void Registrar::Failed(const Status& status) {
   if (error) SetError(absl::StrCat("not registered as ", key_, ": ", *error));
 }
 
-// One round: the lease is alive, the entry is there.
+// One round: keeps the lease alive and sees to it that the entry is there.
 Status Registrar::Step() {
   const bool was_held = std::exchange(held_, false);
   if (lease_ != 0) {
@@ -179,7 +180,8 @@ Status Registrar::Write(bool was_held) {
       written_ = false;
     }
     if (was_held) {
-      // It is not any more, and the watch may see our entry before PutIf returns.
+      // Nobody else holds the entry any more. The error is cleared now, since the watch may see our
+      // entry before PutIf returns.
       absl::MutexLock lock(&mutex_);
       state_.error.clear();
     }

@@ -28,23 +28,23 @@ class Registrar {
  public:
   struct State {
     std::string error;           // why we are not registered; empty while we are
-    SteadyMs suspect_until = 0;  // the others may have been lost with us, and may write until then
+    SteadyMs suspect_until = 0;  // others may have lost their entry too, and write it until then
   };
 
-  // The entry lies in options.where. `changed`: the error is another one, or the time of suspicion
-  // is over; called from the registrar's thread.
+  // The entry lies in options.where. `changed` is called from the registrar's thread when the error
+  // is another one, or when suspect_until has passed.
   Registrar(const CheckedEtcdOptions& options, RegistryRecord self, std::chrono::seconds ttl,
             std::function<void()> changed, Env& env);
   ~Registrar();
 
   void Start();
   // Returns within a second: true when the entry was there and is gone now. If etcd cannot be
-  // reached it goes when its lease ends.
+  // reached, the entry goes when its lease ends.
   bool Stop();
   bool stopped() const { return thread_.stopping(); }
 
   void SetReady(bool ready);
-  // Somebody read the registry, and our entry was not there though it had been.
+  // The registry was read, and our entry is missing though it was there before.
   void EntryMissing();
   State state() const;
 
@@ -64,7 +64,7 @@ class Registrar {
   RegistryLease client_;
   SourceThread thread_;
 
-  // The registrar's thread only, and Stop after it.
+  // For the registrar's thread only; Stop uses them when that thread has ended.
   EtcdFailures failures_;
   Backoff backoff_;
   std::int64_t lease_ = 0;  // 0 = none

@@ -93,7 +93,8 @@ Result<RegistryLease::Lease> RegistryLease::Grant(std::chrono::seconds ttl) {
   return Lease{.id = response.id(), .ttl = std::chrono::seconds(response.ttl())};
 }
 
-// A stream for one question: the next one comes seconds later, maybe on another connection.
+// Opens a stream for one question: the next question comes seconds later, maybe on another
+// connection.
 Status RegistryLease::KeepAlive(std::int64_t lease) {
   etcdserverpb::LeaseKeepAliveResponse response;
   Status status = Do([&](grpc::ClientContext& context) -> grpc::Status {
@@ -103,7 +104,8 @@ Status RegistryLease::KeepAlive(std::int64_t lease) {
     const bool answered = stream->Write(request) && stream->Read(&response);
     stream->WritesDone();
     grpc::Status ended = stream->Finish();
-    // How it ends says nothing then: `etcd grpc-proxy` calls a stream that we end cancelled.
+    // After an answer the stream's status says nothing: `etcd grpc-proxy` says CANCELLED when we
+    // end a stream.
     if (answered) return grpc::Status::OK;
     if (ended.ok()) return {grpc::StatusCode::UNAVAILABLE, "no answer"};
     return ended;

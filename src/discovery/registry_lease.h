@@ -37,16 +37,16 @@ class RegistryLease {
 
   explicit RegistryLease(CheckedEtcdOptions options) : checked_(std::move(options)) {}
 
-  // All fail as etcd or the connection does; kNotFound: etcd does not know that lease (any more).
+  // Errors come from etcd or the connection; kNotFound: etcd does not know that lease (any more).
   Result<Lease> Grant(std::chrono::seconds ttl);
   Status KeepAlive(std::int64_t lease);
-  // The key and what hangs on it are gone when it returns well. Works after Cancel too.
+  // When it returns OK, the lease and the key that hangs on it are gone. Works after Cancel too.
   Status Revoke(std::int64_t lease, Ms timeout);
 
   // nullopt: there is no such key.
   Result<std::optional<Entry>> Get(const std::string& key);
-  // Writes the key under the lease if its revision still is that (0: if it is not there); false
-  // when it is another one now.
+  // Writes the key under the lease if the key's revision is still `mod_revision` (0: if there is no
+  // such key). False when the revision is another one now.
   Result<bool> PutIf(const std::string& key, const std::string& value, std::int64_t lease,
                      std::int64_t mod_revision);
 
@@ -63,7 +63,8 @@ class RegistryLease {
   Status Connect();
   Status Authenticate();
   grpc::Status Once(Ms timeout, const Call& call);
-  // Connects and authenticates where needed, and once again when the token has run out.
+  // Connects and authenticates where needed, and authenticates once again when the token has run
+  // out.
   Status Do(const Call& call);
 
   const CheckedEtcdOptions checked_;

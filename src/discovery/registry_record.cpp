@@ -98,8 +98,8 @@ PeerSet MakeSet(const std::vector<const Judgement*>& judgements, std::string whe
     set.self_listed = true;
     set.self_started_at_ms = judgement->record.started_at_ms;
   }
-  // Of several with one UID or one address the one that was started last is real, and one that says
-  // who it is goes before one that does not.
+  // Of several entries with the same UID or address only the one that was started last counts, and
+  // an entry with a UID goes before one without.
   std::sort(peers.begin(), peers.end(), [](const PodRecord* a, const PodRecord* b) {
     return std::tie(a->started_at_ms, a->uid, a->ip, a->port) >
            std::tie(b->started_at_ms, b->uid, b->ip, b->port);

@@ -27,16 +27,18 @@ struct RegistryRecord {
 // One JSON object: name, uid, address, started_at, ready.
 std::string EncodeRegistryRecord(const RegistryRecord& record);
 
-// The entry under `key`. Other programs write only an address, or JSON of their own: then it is the
-// value, or the last part of the key, that says where the peer is. kInvalid when neither does, or
-// when what the value says cannot be.
+// Reads the entry under `key`. Other programs write only an address, or JSON of their own: then the
+// value, or else the last part of the key, is the peer's address. kInvalid when neither is one, or
+// when the JSON has a member that cannot be right.
 Result<RegistryRecord> DecodeRegistryRecord(const std::string& key, std::string_view value);
 
-// Peers are all entries but that of `self`: the one with our UID, which has to have our address too
-// for the set to list us. Another entry with our address is left over, or claims what is ours.
+// Peers are all entries with neither our UID nor our address. An entry with both is our own: while
+// it is there, the set lists us. An entry with our UID only is left from an earlier run; one with
+// our address only is left over, or claims an address that is ours.
 RecordRules RegistryRules(const RegistryRecord& self);
 
-// For who has no entry of its own: peers are all entries, and every set counts.
+// For a client, which has no entry of its own: all entries are peers, and every set counts as if it
+// listed us.
 RecordRules RegistryRulesOfClient();
 
 }  // namespace podmirror::discovery

@@ -19,9 +19,10 @@ namespace {
 
 constexpr absl::Duration kSeenGone = absl::Milliseconds(100);
 
-// A registrar that keeps our own entry, and a watch of all entries. What the watch sees is a good
-// answer once it has seen our own entry: who registers before listing cannot overlook another who
-// does the same. While our entry is missing others may be too, so nobody is dropped then.
+// A registrar that keeps our own entry, and a watch of all entries. A set that the watch sees is a
+// good answer once the watch has seen our own entry: a daemon that registers before it lists cannot
+// overlook another daemon that does the same. While our entry is missing, other entries may be
+// missing too, so no peer is dropped then.
 class RegistrySource final : public PeerSource {
  public:
   RegistrySource(const CheckedEtcdOptions& options, const RegistryRecord& self,
@@ -44,8 +45,8 @@ class RegistrySource final : public PeerSource {
     watch_->Start(std::move(events));
     registrar_.Start();
   }
-  // The others should have dropped us when our ports close: then no write waits for us in vain.
-  // They see our entry go when we see it ourselves, or about then.
+  // The other daemons should have dropped us before our ports close: then no write waits for us in
+  // vain. They see our entry go at about the time when we see it ourselves.
   void Stop() override {
     if (registrar_.Stop()) gone_.WaitForNotificationWithTimeout(kSeenGone);
     watch_->Stop();
@@ -99,10 +100,10 @@ class RegistrySource final : public PeerSource {
   std::function<void(PeerSet, std::int64_t)> peers_;
   std::function<void(const std::string&)> failed_;
   std::optional<PeerSet> known_;  // told last; none before we were listed
-  std::string told_error_;        // the registrar's; empty once something else was told
+  std::string told_error_;        // the registrar's last error told; empty after anything else told
 };
 
-// One part of a key.
+// Checks one part of a key.
 Status CheckPart(const char* setting, const std::string& part) {
   const bool plain = std::all_of(part.begin(), part.end(), [](unsigned char c) {
     return absl::ascii_isalnum(c) || c == '-' || c == '.' || c == '_';
@@ -112,7 +113,7 @@ Status CheckPart(const char* setting, const std::string& part) {
                 std::string(setting) + ": letters, digits, '-', '.' and '_' expected");
 }
 
-// Where the entries lie.
+// The checked options, with `where` set to the place of the entries.
 Result<CheckedEtcdOptions> CheckWhere(EtcdOptions etcd, const std::string& schema,
                                       const std::string& service, Env& env) {
   if (Status status = CheckPart("registry-schema", schema); !status.ok()) return status;

@@ -1,5 +1,5 @@
-// The thread of a source and all that makes it wait: stop, refresh, the next reading, back-off.
-// Env says what time it is and draws the random parts; what waits, waits in real time.
+// The thread of a source and all that it waits for: stop, refresh, the next reading, back-off. Env
+// tells the time and draws the random parts, but waiting itself takes real time.
 // Thread safety: Start once, then Stop once; Refresh from any thread; all else from the source's
 // own thread.
 // Invariants: (1) Stop returns only when the run has returned.
@@ -37,7 +37,7 @@ class SourceThread {
   SteadyMs now() const { return env_.now().steady; }
   // `base` and up to a quarter more.
   std::chrono::milliseconds WithJitter(std::chrono::milliseconds base);
-  // The source begins to read everything: what was asked for up to now is thereby done.
+  // The source begins to read everything, which is what every Refresh up to now has asked for.
   void BeginRead();
   // When to read everything again: at `planned`, or earlier if a refresh is wanted.
   SteadyMs ReadDue(SteadyMs planned) const;
@@ -60,8 +60,8 @@ class SourceThread {
   std::optional<SteadyMs> last_read_ ABSL_GUARDED_BY(mutex_);
 };
 
-// How long to wait before the next attempt: doubles from 200 ms to 5 s, each time a random part of
-// it less, so that a fleet that lost its store together does not come back together.
+// How long to wait before the next attempt: doubles from 200 ms to 5 s, each time less a random
+// part, at most half of it. So a fleet that lost its store together does not come back together.
 class Backoff {
  public:
   explicit Backoff(Env& env) : env_(env) {}

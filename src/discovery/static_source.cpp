@@ -46,9 +46,9 @@ class StaticSource final : public PeerSource {
     } while (thread_.SleepUntil(thread_.now() + interval_.count()));
   }
 
-  // A name that fails keeps its addresses. While others are known the set is told as far as it is,
-  // and the failure after it; with nothing known there is no set: that would look as if we were
-  // meant to be alone.
+  // A name that cannot be resolved keeps its addresses. While any address is known, the set is told
+  // although it may lack some, and the failure after it. While none is known, no set is told: an
+  // empty one would look as if we were meant to be alone.
   void Resolve() {
     const std::vector<std::string> names = peers_.Names();
     const std::vector<Result<net::Resolver::Addresses>> results =
@@ -80,7 +80,7 @@ class StaticSource final : public PeerSource {
   std::optional<PeerSet> last_;  // told last
 };
 
-// Nobody but us. It has a thread so that its one event comes from there, like that of all others.
+// A source without peers. It has a thread so that its events come from there, as with all sources.
 class NoneSource final : public PeerSource {
  public:
   explicit NoneSource(Env& env) : thread_(env, [] {}) {}

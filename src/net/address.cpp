@@ -19,8 +19,8 @@ bool IsHostName(std::string_view host) {
          });
 }
 
-// What has a number at its end is meant to be an IPv4 address. One that is none must not become a
-// name: getaddrinfo takes "010.0.0.1" for octal, which is 8.0.0.1, and "10.1" for 10.0.0.1.
+// A host that ends in a number is meant to be an IPv4 address. If it is none, it must not be taken
+// for a name: getaddrinfo reads "010.0.0.1" as octal, which is 8.0.0.1, and "10.1" as 10.0.0.1.
 bool EndsInNumber(std::string_view host) {
   const std::string_view last = host.substr(host.rfind('.') + 1);
   return (!last.empty() && std::all_of(last.begin(), last.end(), absl::ascii_isdigit)) ||

@@ -11,9 +11,9 @@
 
 namespace podmirror::net {
 
-// The one way to write this IPv4 or IPv6 address ("2001:DB8::0:1" -> "2001:db8::1"), so that text
-// can be compared. nullopt if it is not an address; brackets, zones and ports are not part of one.
-// Nor is a number with leading zeros: some read "010" as 10 and some as 8.
+// The canonical form of an IPv4 or IPv6 address ("2001:DB8::0:1" -> "2001:db8::1"), so that two
+// texts of one address become equal. nullopt if `text` is no address. A text with brackets, a zone
+// or a port is none, nor is one with leading zeros: some programs read "010" as 10, others as 8.
 std::optional<std::string> CanonicalIp(std::string_view text);
 
 // Whether a canonical IP address is of this machine only: 127.0.0.0/8 or ::1.
@@ -28,8 +28,8 @@ struct HostPort {
   std::string ToString() const;
 };
 
-// "host:port", "1.2.3.4:port" or "[v6]:port"; the port is 1..65535. kInvalid with the reason, also
-// where the host is meant to be an IPv4 address and is none ("010.0.0.1", "10.1").
+// Reads "host:port", "1.2.3.4:port" or "[v6]:port"; the port is 1..65535. kInvalid with the reason,
+// also for a host that looks like an IPv4 address but is none ("010.0.0.1", "10.1").
 Result<HostPort> ParseHostPort(std::string_view text);
 
 struct BaseUrl {
@@ -40,8 +40,8 @@ struct BaseUrl {
   std::string ToString() const;
 };
 
-// "http://host:port" or "https://host:port", a closing "/" allowed, nothing after it. Without a
-// port it is that of the scheme. kInvalid with the reason.
+// Reads "http://host:port" or "https://host:port"; a "/" may follow, and nothing after it. A URL
+// without a port has the port of its scheme (80 or 443). kInvalid with the reason.
 Result<BaseUrl> ParseBaseUrl(std::string_view text);
 
 }  // namespace podmirror::net

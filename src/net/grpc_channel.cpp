@@ -22,7 +22,7 @@ Result<std::string> GrpcTargetOf(const PodRecord& peer) {
 grpc::ChannelArguments GrpcChannelArguments(SteadyMs connect_timeout_ms, SteadyMs max_backoff_ms) {
   grpc::ChannelArguments args;
   args.SetMaxReceiveMessageSize(static_cast<int>(kMaxGrpcMessageBytes));
-  // gRPC unpacks a compressed message before it looks at its size.
+  // No compression: gRPC unpacks a compressed message before it checks the size.
   args.SetInt(GRPC_COMPRESSION_CHANNEL_ENABLED_ALGORITHMS_BITSET, 1 << GRPC_COMPRESS_NONE);
   args.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   args.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);

@@ -100,7 +100,7 @@ std::string ForPeople(std::string_view message) {
   }
   text += message;
   text.resize(std::min(text.size(), kMaxTextBytes));
-  // It may be the other side's own text, and it goes into logs and JSON.
+  // The text may come from the other side, and it goes into logs and JSON.
   for (char& c : text) {
     if (!absl::ascii_isprint(c)) c = '?';
   }

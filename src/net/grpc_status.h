@@ -8,11 +8,11 @@
 
 namespace podmirror::net {
 
-// How a call that we made ended; kOk when it ended well. The message is for people: the last cause
-// of gRPC's own account ("connection refused"), at most 200 bytes, printable.
+// Translates the end of a call that we made. The message is for people: the last cause that gRPC
+// names ("connection refused"), printable and at most 200 bytes.
 Status FromGrpc(const grpc::Status& status);
 
-// How a call that we answer ends.
+// Translates our answer to a call.
 grpc::Status ToGrpc(const Status& status);
 
 }  // namespace podmirror::net

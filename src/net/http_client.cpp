@@ -22,20 +22,20 @@
 namespace podmirror::net {
 namespace {
 
-// A connection attempt cannot be interrupted, and whoever cancels waits for it.
+// A connection attempt cannot be interrupted: Cancel waits until it is over.
 constexpr std::chrono::milliseconds kConnectTimeout{800};
 constexpr std::chrono::milliseconds kWriteTimeout{800};
 constexpr std::chrono::milliseconds kResolveTimeout{5000};
 
-// What OpenSSL has said first on this thread, an alert of the server for example; empty: nothing.
-// The library keeps it to itself.
+// The first error that OpenSSL has noted on this thread, an alert of the server for example; empty
+// when there is none. cpp-httplib does not tell it.
 std::string TakeTlsReason() {
   const char* reason = ERR_reason_error_string(ERR_peek_error());
   ERR_clear_error();
   return reason == nullptr ? std::string() : reason;
 }
 
-// Empty when the file cannot be read, or is none.
+// Empty when the file cannot be read, or `file` is empty.
 std::string Content(const std::string& file) {
   std::ifstream stream(file, std::ios::binary);
   return std::string(std::istreambuf_iterator<char>(stream), {});
@@ -56,7 +56,7 @@ class HttplibClient final : public HttpClient {
       if (Status status = UseAuthorities(); !status.ok()) return status;
       if (Status status = ChooseAddress(); !status.ok()) return status;
       Result<HttpResponse> response = Send(request);
-      if (!response.ok()) address_.clear();  // another one, or a new one, may work
+      if (!response.ok()) address_.clear();  // another address may work
       return response;
     } catch (const std::exception& error) {
       return Status(Code::kInternal, error.what());
@@ -79,7 +79,7 @@ class HttplibClient final : public HttpClient {
   bool cancelled() const override { return cancelled_; }
 
  private:
-  // By host and port: the library's own parser of URLs does not know all of IPv6.
+  // Gives cpp-httplib host and port: its own parser of URLs does not know all forms of IPv6.
   static std::unique_ptr<httplib::ClientImpl> NewClient(const HttpClientOptions& options) {
     const HostPort& server = options.server.host_port;
     std::unique_ptr<httplib::ClientImpl> client;
@@ -103,12 +103,12 @@ class HttplibClient final : public HttpClient {
     return client;
   }
 
-  // By OpenSSL, in the handshake: the library itself compares the 16 bytes of an IPv6 address with
-  // every address in the certificate, shorter ones too.
+  // Lets OpenSSL check the server's name in the handshake. cpp-httplib's own check compares the 16
+  // bytes of an IPv6 address with every address in the certificate, even with shorter ones.
   static void VerifyServer(const HttpClientOptions& options, httplib::SSLClient& client) {
     client.enable_server_certificate_verification(false);
     SSL_CTX* tls = client.ssl_context();
-    if (tls == nullptr) return;  // a certificate that is none; the first request says so
+    if (tls == nullptr) return;  // our certificate cannot be used; the first request says so
     const int loaded = options.ca_file.empty()
                            ? SSL_CTX_set_default_verify_paths(tls)
                            : SSL_CTX_load_verify_locations(tls, options.ca_file.c_str(), nullptr);
@@ -121,7 +121,7 @@ class HttplibClient final : public HttpClient {
     SSL_CTX_set_verify(tls, SSL_VERIFY_PEER, nullptr);
   }
 
-  // A client has read the file once, but authorities are replaced while we run.
+  // cpp-httplib reads ca_file only once, but the file may be replaced while we run.
   Status UseAuthorities() {
     if (options_.ca_file.empty()) return Status();
     std::string now = Content(options_.ca_file);
@@ -137,7 +137,8 @@ class HttplibClient final : public HttpClient {
     return Status();
   }
 
-  // The library would resolve the name in a call that cannot be interrupted.
+  // Resolves the server's name, because cpp-httplib would do it in a call that cannot be
+  // interrupted.
   Status ChooseAddress() {
     const HostPort& server = options_.server.host_port;
     if (server.is_ip || !address_.empty()) return Status();
@@ -167,7 +168,7 @@ class HttplibClient final : public HttpClient {
             response.headers[absl::AsciiStrToLower(name)] = value;
           }
           done = sinks && head.status == 200 && !request.sink(response, {});
-          // A Cancel that came before the request was under way has not stopped it.
+          // A Cancel that came before the request had begun could not stop it.
           return !done && !cancelled_;
         },
         [&](const char* data, std::size_t size) {
@@ -197,7 +198,7 @@ class HttplibClient final : public HttpClient {
       case httplib::Error::ConnectionTimeout:
         return Status(Code::kUnavailable, "no answer to the connection attempt");
       case httplib::Error::Read:
-        // Others are the ways in which a connection ends.
+        // Only an alert is a refusal; OpenSSL's other errors tell how a connection ended.
         if (absl::StrContains(tls_reason, " alert "))
           return Status(Code::kRefused, "TLS: " + tls_reason);
         if (!silent) return Status(Code::kUnavailable, "connection lost");
@@ -220,12 +221,12 @@ class HttplibClient final : public HttpClient {
   const HttpClientOptions options_;
   Env& env_;
   Resolver resolver_;
-  // A Cancel is done before a Rearm or not begun: its second half must not end a later Get. It also
-  // keeps the client from being exchanged meanwhile.
+  // Held by Cancel and Rearm as a whole: the second half of a Cancel must not end a Get that comes
+  // after the Rearm. It also keeps client_ from being exchanged during a Cancel.
   absl::Mutex cancel_mutex_;
   std::atomic<bool> cancelled_ = false;
-  std::string authorities_;  // what the client has of ca_file
-  std::string address_;      // what the server's name stands for; empty: to be resolved
+  std::string authorities_;  // the content of ca_file that client_ was made with
+  std::string address_;      // where the server's name leads; empty: it is to be resolved
   std::size_t attempt_ = 0;
   std::unique_ptr<httplib::ClientImpl> client_;
 };

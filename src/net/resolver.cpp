@@ -17,8 +17,7 @@
 namespace podmirror::net {
 namespace {
 
-// More than what is left of a DNS answer of 64 KiB, the largest there is, for names with IPv4
-// addresses only.
+// More IPv4 addresses than fit into a DNS answer, which has at most 64 KiB.
 constexpr std::size_t kMaxAddresses = 4096;
 
 Status ErrorOf(int error) {
@@ -56,9 +55,9 @@ Result<Resolver::Addresses> AskSystem(const std::string& name, int family) {
 
 int FamilyOf(const std::string& ip) { return ip.find(':') == ip.npos ? AF_INET : AF_INET6; }
 
-// The system asks for IPv4 and IPv6 addresses separately, and when one of the two questions fails
-// it gives what the other brought as if that were all. So a family that is missing now is asked for
-// once more, and keeps its `previous` addresses if there is no answer.
+// The system asks for IPv4 and for IPv6 addresses separately. When one of the two questions fails,
+// it returns the addresses of the other family as if these were all. So a family that is missing
+// now is asked for once more, and keeps its `previous` addresses if that question fails too.
 Result<Resolver::Addresses> Ask(const std::string& name, const Resolver::Addresses& previous) {
   Result<Resolver::Addresses> all = AskSystem(name, AF_UNSPEC);
   if (!all.ok()) return all;
@@ -114,7 +113,7 @@ std::vector<Result<Resolver::Addresses>> Resolver::Resolve(const std::vector<std
       continue;
     }
     try {
-      // Detached: nothing can end it early, and it owns all that it touches.
+      // Detached: nothing can end the look-up early, and the thread owns all that it touches.
       std::thread([name, lookup, shared = shared_, previous = answers_[name]] {
         Result<Addresses> result = Ask(name, previous);
         absl::MutexLock lock(&shared->mutex);

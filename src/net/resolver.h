@@ -1,5 +1,5 @@
-// Names to addresses with a deadline: getaddrinfo can block for many seconds and cannot be
-// interrupted, so it runs on a thread of its own and who waits for it may give up.
+// Resolves names to addresses within a deadline. getaddrinfo can block for many seconds and cannot
+// be interrupted, so each look-up runs on a thread of its own and the caller may stop waiting.
 // Thread safety: Cancel from any thread, all else from one.
 // Invariants: (1) at most one lookup per name is under way, however often it is asked for.
 //             (2) Resolve returns within its timeout, and soon after Cancel.
@@ -25,10 +25,11 @@ class Resolver {
   explicit Resolver(Env& env);
   ~Resolver();
 
-  // One result per name, in that order (requires: each name once): kNotFound or kUnavailable with
-  // the reason, kExhausted when there are more than 4096 addresses, kDeadline when there was no
-  // answer in time or Cancel was called. An IP address stands for itself.
-  // Where only IPv4 or only IPv6 addresses could be asked for now, the others are those of before.
+  // One result per name, in the order of `names`. Errors: kNotFound or kUnavailable with the
+  // reason, kExhausted when there are more than 4096 addresses, kDeadline when there was no answer
+  // in time or Cancel was called. An IP address stands for itself. When only the question for IPv4
+  // or only that for IPv6 is answered, the other family keeps the addresses of the last answer.
+  // Requires: `names` holds each name once.
   std::vector<Result<Addresses>> Resolve(const std::vector<std::string>& names,
                                          std::chrono::milliseconds timeout);
 

@@ -23,8 +23,8 @@ std::optional<int> ParseQuality(std::string_view text) {
   return quality <= 1000 ? std::optional(quality) : std::nullopt;
 }
 
-// The quality in the parameters of a range, 1000 when there is none. Others do not count: neither
-// shape has any.
+// The quality (q) in the parameters of a range; 1000 when no q is given, nothing when it is
+// malformed. Other parameters do not count: neither of our two types has any.
 std::optional<int> QualityOf(std::string_view parameters) {
   while (!parameters.empty()) {
     const std::string_view parameter = TakeElement(parameters, ';');

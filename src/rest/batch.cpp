@@ -31,7 +31,8 @@ class BatchReader {
   std::optional<Refusal> TakeRefusal() { return std::move(refusal_); }
   std::size_t deletes() const { return deletes_; }
 
-  // What the parser calls, with texts that it has decoded in text_; false ends the parse.
+  // The parser calls these, with texts that it has decoded in place in text_. Returning false ends
+  // the parse.
   bool Null() { return Unexpected("null"); }
   bool Bool(bool) { return Unexpected("a boolean"); }
   bool Int(int number) { return Number(number); }
@@ -39,7 +40,7 @@ class BatchReader {
   bool Int64(std::int64_t number) { return Number(number); }
   bool Uint64(std::uint64_t) { return Number(std::nullopt); }
   bool Double(double) { return Number(std::nullopt); }
-  bool RawNumber(const char*, unsigned, bool) { std::abort(); }  // not asked for
+  bool RawNumber(const char*, unsigned, bool) { std::abort(); }  // only with a flag that is not set
   bool String(const char* text, unsigned size, bool);
   bool Key(const char* name, unsigned size, bool);
   bool StartObject();
@@ -101,7 +102,7 @@ class BatchReader {
   unsigned seen_ = 0;
   Seen field_ = kData;     // the field whose value comes next; valid in kTop, kSet, kDelete
   std::size_t index_ = 0;  // of the current list item
-  std::size_t first_ = 0;  // its first entry in items_; its type may come after its keys
+  std::size_t first_ = 0;  // where its keys begin in items_; its type may come after them
   std::int32_t type_ = 0;  // valid when seen_ has kType
   std::int64_t ttl_ms_ = 0;
   bool base64_done_ = false;  // valid in kBase64
@@ -154,7 +155,7 @@ bool BatchReader::TakeFieldName(std::string_view name) {
               absl::StrCat(Where(), ": unknown field \"", std::string(name), "\""));
 }
 
-// The parser lets any bytes pass.
+// The parser does not check that a text is UTF-8.
 bool BatchReader::CheckUtf8(std::string_view text) {
   return IsUtf8(text) ||
          Fail(Problem::kInvalidJson, absl::StrCat(Where(), ": a text that is not UTF-8"));
@@ -194,7 +195,7 @@ bool BatchReader::SetBase64(std::string_view text) {
     return Fail(Problem::kInvalidJson, absl::StrCat(Where(), ": not one base64 text"));
   }
   base64_done_ = true;
-  // It is never longer than its encoding, whose place it takes.
+  // The decoded bytes are never longer than their encoding, so they can take its place in text_.
   char* const at = text_.data() + (text.data() - text_.data());
   decoded.copy(at, decoded.size());
   return SetValue({at, decoded.size()});
@@ -329,7 +330,7 @@ std::optional<Refusal> Batch::Parse(std::string_view body, const sync::ItemLimit
   BatchReader reader(limits, default_ttl_ms, text_, items_);
   rapidjson::InsituStringStream stream(text_.data());
   const auto result = rapidjson::Reader().Parse<rapidjson::kParseInsituFlag>(stream, reader);
-  // A NUL ends the text for the parser.
+  // The parser stops at a NUL: a body that goes on behind one is not JSON.
   if (result.IsError() ? result.Code() != rapidjson::kParseErrorTermination
                        : stream.Tell() != body.size()) {
     reader.NotJson(result.IsError() ? result.Offset() : stream.Tell());

@@ -1,4 +1,4 @@
-// The JSON documents of the contract. Thread safety: pure functions.
+// The JSON documents of the REST API. Thread safety: pure functions.
 #pragma once
 
 #include <cstdint>

@@ -42,7 +42,7 @@ std::string_view Reason(int status) {
   }
 }
 
-// The same for a whole second: formatting takes longer than the rest of a head.
+// The text is kept for a whole second, because making it takes longer than the rest of a head.
 const std::string& HttpDate(WallMs now) {
   thread_local std::int64_t second = -1;
   thread_local std::string text;
@@ -84,7 +84,7 @@ std::string RenderHead(const Response& response, Persistence persistence, WallMs
   append(Reason(response.status));
   append("\r\nDate: ");
   append(HttpDate(now));
-  // Without it caches on the way may keep an answer for as long as they like.
+  // Without this field, HTTP caches on the way may keep an answer for as long as they like.
   append("\r\nCache-Control: no-cache");
   if (response.status != 304) {
     append("\r\nContent-Length: ");

@@ -46,7 +46,7 @@ struct Response {
   std::size_t body_size() const { return value ? value->value().size() : body.size(); }
 };
 
-// Takes the answer of a request whose handler returned without one.
+// Takes the answer to one request, also after the handler of the request has returned without one.
 class Responder {
  public:
   virtual ~Responder() = default;
@@ -55,11 +55,11 @@ class Responder {
   virtual void Answer(Response response) = 0;
 };
 
-// What an answer says of its connection.
+// What the field Connection of an answer says.
 enum class Persistence : std::uint8_t {
-  kKept,          // nothing: HTTP/1.1 keeps it
-  kKeptBySaying,  // "keep-alive", as HTTP/1.0 wants it
-  kClosed,
+  kKept,          // there is no such field: HTTP/1.1 keeps the connection without it
+  kKeptBySaying,  // "keep-alive": HTTP/1.0 keeps the connection only with it
+  kClosed,        // "close"
 };
 
 // Status line and header block, with the blank line. 304 carries no Content-Length.

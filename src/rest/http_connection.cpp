@@ -13,16 +13,17 @@
 namespace podmirror::rest {
 namespace {
 
-// A connection without a request in it is kept this long: longer than proxies keep theirs, 60 s as
-// a rule, or one of them asks just when we close, and has to tell its client of a failure.
+// A connection without a request is kept this long: longer than proxies keep theirs (60 s as a
+// rule). Else a proxy may send a request just when we close, and must report a failure to its
+// client.
 constexpr SteadyMs kIdleMs = 90'000;
 // A surplus connection has this long to ask.
 constexpr SteadyMs kSurplusMs = 1'000;
-// After an answer that ends the connection, so much is read and thrown away: closing with unread
-// input resets the connection, and the client never sees the answer.
+// After an answer that ends the connection, input is read and thrown away, for this long and up to
+// this size: closing with unread input resets the connection, and the client never sees the answer.
 constexpr SteadyMs kLingerMs = 2'000;
 constexpr std::size_t kMaxDiscardBytes = 64 * 1024 * 1024;
-// A reader must take so much within the request timeout to count as alive.
+// A client must take this much of an answer within each request timeout; else its connection ends.
 constexpr std::size_t kWriteProgressBytes = 64 * 1024;
 // Input buffers up to this size are kept between requests and not charged.
 constexpr std::size_t kKeptBytes = kMaxHeadBytes;
@@ -171,8 +172,8 @@ bool Connection::Receive(std::span<char> scratch, SteadyMs now) {
   const ssize_t got = recv(fd_, scratch.data(), scratch.size(), 0);
   if (got > 0) {
     const auto size = static_cast<std::size_t>(got);
-    // A short read has emptied the socket: the next byte brings a new event. Not so for an end of
-    // input that was announced already.
+    // A short read has emptied the socket: the next byte brings a new event. But the end of input
+    // brings no new event when it was announced already (hang_up_), so we must read on then.
     if (size < scratch.size() && !hang_up_) readable_ = false;
     if (in_.empty()) request_start_ = now;
     return Append({scratch.data(), size});
@@ -189,8 +190,8 @@ bool Connection::Receive(std::span<char> scratch, SteadyMs now) {
   return true;
 }
 
-// Grows no further than what is known to come, and only as bytes arrive: a promised length costs
-// nothing.
+// The buffer grows only as bytes arrive, and not beyond the length that is known: a client that
+// only promises a large body costs nothing.
 bool Connection::Append(std::string_view bytes) {
   const std::size_t needed = in_.size() + bytes.size();
   if (needed > in_.capacity()) {
@@ -219,7 +220,7 @@ const Request& Connection::Begin() {
   head_only_ = request.method == "HEAD";
   says_keep_ = request.http_1_0;
   close_ = surplus_ || !request.keep_alive;
-  linger_ = request.keep_alive;  // if this is the end, it does not know and may have sent more
+  linger_ = request.keep_alive;  // if we close now, the client cannot know and may have sent more
   handoff_.Begin();
   return request;
 }

@@ -1,8 +1,8 @@
-// Connection is one client's socket with its buffers. It belongs to one worker, but for the time
-// between a request and its answer, when whoever answers may send from another thread.
+// Connection is one client's socket with its buffers. It belongs to one worker. Only between a
+// request and its answer another thread may send on it: the thread that has the answer.
 //
-// Thread safety: as each part says. The socket closes with the last reference, so a late answer can
-// never meet a reused descriptor.
+// Thread safety: as each section of the class says. The socket is closed when the last reference to
+// the connection is gone, so a late answer can never go to a descriptor that was reused.
 // Invariants: (1) bytes are read only while no output is pending and no answer is owed.
 //             (2) only the worker touches input; output is touched by the answering thread from
 //                 Begin to the answer's end, else by the worker. Handoff passes it on.
@@ -33,14 +33,14 @@ class Inbox {
   Inbox(const Inbox&) = delete;
   Inbox& operator=(const Inbox&) = delete;
 
-  // Hands `connection` to the worker and wakes it; after Close it is dropped.
+  // Hands `connection` to the worker and wakes the worker; after Close the connection is dropped.
   void Post(std::shared_ptr<Connection> connection);
   void Wake();
   std::vector<std::shared_ptr<Connection>> Take();
   void Close();
   int fd() const { return fd_; }  // readable when there is something to look at
 
-  std::atomic<int> connections{0};  // of this worker, for balance
+  std::atomic<int> connections{0};  // of this worker; a new one goes to the worker with the fewest
 
  private:
   const int fd_;
@@ -49,7 +49,7 @@ class Inbox {
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
 };
 
-// What the server, its workers and its connections share; kept alive by whoever needs it last.
+// What the server, its workers and its connections share. The last of them that goes destroys it.
 struct ServerState {
   ServerState(const HttpOptions& http_options, std::size_t budget_bytes, const Env& environment)
       : options(http_options), env(environment), budget(budget_bytes) {}
@@ -69,15 +69,17 @@ class Handoff {
  public:
   // Worker: a request goes to its handler.
   void Begin();
-  // Worker: the handler returned. True when the answer has been given: the worker goes on. Else the
-  // connection is now left alone; `attention` = there is more to do as soon as it is answered.
+  // Worker: the handler returned. True when it has been answered already: the worker goes on with
+  // the connection. False: the worker leaves the connection alone until another thread answers;
+  // `attention` = the worker has more to do with it then.
   bool End(bool attention);
-  // Worker: something happened on the socket. True when it must be left alone: it is noted.
+  // Worker: something happened on the socket. True when an answer is owed: the worker leaves the
+  // connection alone, and Answered will return true.
   bool Defer();
-  // Worker: an answer is owed.
+  // Worker: true when an answer is owed after End.
   bool waiting();
-  // Answering thread: the answer was sent, as far as it would go. True when the worker must be
-  // told.
+  // Answering thread: the answer was sent, as far as the socket took it. True when the worker must
+  // be told, because it has more to do.
   bool Answered(bool attention);
 
  private:
@@ -97,7 +99,8 @@ enum class Turn : std::uint8_t {
 
 class Connection final : public Responder, public std::enable_shared_from_this<Connection> {
  public:
-  // Takes over `fd`. A surplus connection gets one answer, and soon.
+  // Takes over `fd`. A surplus connection is one beyond max_connections. It is closed after one
+  // answer, which it gets after a second even if no request came.
   Connection(int fd, bool surplus, std::shared_ptr<ServerState> state, std::shared_ptr<Inbox> inbox,
              SteadyMs now);
   ~Connection() override;
@@ -109,27 +112,27 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   const std::shared_ptr<Inbox>& inbox() const { return inbox_; }
   // Raw target of the complete request. Requires: Advance said kRequest.
   std::string_view target() const { return reader_.target(in_); }
-  bool queued = false;  // the worker's marks: has a place in its queue,
-  bool closed = false;  // is not its any more
+  bool queued = false;  // set by the worker: it is in the worker's queue
+  bool closed = false;  // set by the worker: it is not the worker's any more
 
   void SetReadable(bool hang_up);
-  // Sends what is pending, then reads until there is a request, nothing more, or the turn is over.
-  // `scratch` is a buffer of the worker's. Requires: not handed off.
+  // Sends pending output, then reads until a request is complete, no input is left or the turn is
+  // over. `scratch` is a buffer of the worker's. Requires: no answer is owed.
   Turn Advance(std::span<char> scratch, SteadyMs now, Handler& handler);
   // The complete request; an answer is owed from now on. Requires: Advance said kRequest.
   const Request& Begin();
   // The handler returned. False when the answer is still owed: leave the connection alone.
   bool End(SteadyMs now);
-  // When something must have happened; then Expire, then Advance. kNever from End until Advance.
+  // From this time on the worker calls Expire, then Advance. kNever from End until Advance.
   SteadyMs deadline() const { return deadline_; }
   void Expire(Handler& handler);
-  // An entry on its way out that is no longer stored is held for this connection only: it counts
-  // from now on, and where there is no room for it the connection is broken. Requires: not handed
-  // off.
+  // An entry may be replaced in the cache while it is being sent. Then only this connection holds
+  // it, so its bytes are charged to the budget from now on; when the budget has no room, the
+  // connection is broken. Requires: no answer is owed.
   void ChargeReplaced(const Handler& handler);
-  // To be closed: the next Advance says so. Requires: not handed off.
+  // The connection is to be closed: the next Advance says so. Requires: no answer is owed.
   bool broken() const { return broken_; }
-  // Nothing received, nothing owed. Requires: not handed off.
+  // No part of a request was received, and no output is pending. Requires: no answer is owed.
   bool idle() const { return in_.empty() && !output_pending() && !close_; }
 
   // --- any thread ---
@@ -165,7 +168,7 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   SteadyMs deadline_;
   bool readable_ = false;  // recv may find something
   bool hang_up_ = false;   // the client has sent its last byte
-  bool eof_ = false;       // and we have read it
+  bool eof_ = false;       // and we have read all up to it
   bool lingering_ = false;
   std::size_t discarded_ = 0;  // valid when lingering_
 
@@ -176,7 +179,7 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   std::size_t out_sent_ = 0;
   std::size_t out_charged_ = 0;
   bool head_only_ = false;  // the request was HEAD
-  bool says_keep_ = false;  // the request was of HTTP/1.0, which keeps only what is said to be kept
+  bool says_keep_ = false;  // HTTP/1.0: an answer that keeps the connection must say so
   bool close_ = false;      // no request after this answer
   bool linger_ = false;     // unread input is likely: let the client see the answer first
   bool broken_ = false;     // the socket does not take any more

@@ -16,8 +16,8 @@ constexpr std::size_t kMaxTrailerBytes = 8 * 1024;
 // Room for so many fields is kept between requests.
 constexpr std::size_t kKeptFields = 64;
 
-// Where the path begins in an absolute-form target, as proxies are sent it; npos when it has no
-// path or names no server. 0 for other targets.
+// Where the path begins in a target of absolute form (http://server/path, as clients send it to
+// proxies); npos when such a target has no path or no valid server. 0 for other targets.
 std::size_t PathOffset(std::string_view target) {
   constexpr std::string_view kScheme = "http://";
   if (!EqualsIgnoreCase(target.substr(0, kScheme.size()), kScheme)) return 0;
@@ -45,8 +45,8 @@ const Request& RequestReader::request(const std::string& buffer) {
   request_.body = bytes.substr(head_end_, end_ - head_end_);
   request_.http_1_0 = http_1_0_;
   request_.keep_alive = keep_alive_ && !close_;
-  // Split anew instead of kept from the first time: a head of tiny fields would otherwise hold many
-  // times its size while it waits for its body.
+  // The fields are split here once more, instead of being kept from TakeField: a head of many tiny
+  // fields would otherwise take many times its size in memory while it waits for its body.
   request_.fields.clear();
   std::string_view lines = bytes.substr(fields_begin_, head_end_ - 2 - fields_begin_);
   while (!lines.empty()) {
@@ -102,7 +102,8 @@ std::optional<std::string_view> RequestReader::NextLine(const std::string& buffe
   return line.substr(0, line.size() - 1);
 }
 
-// They are not left in the buffer: a connection with bytes in it is one that has begun to ask.
+// Blank lines are removed from the buffer: a connection with bytes in its buffer counts as one that
+// has begun a request.
 void RequestReader::SkipBlankLines(std::string& buffer) {
   std::size_t blank = 0;
   while (skipped_ + blank < kMaxHeadBytes && buffer.compare(blank, 2, "\r\n") == 0) blank += 2;
@@ -178,7 +179,7 @@ void RequestReader::TakeFramingField(std::string_view name, std::string_view val
     if (stop != end || error == std::errc::invalid_argument) {
       return Refuse(Problem::kInvalidRequest, "Content-Length is not a decimal number");
     }
-    // Too large a number is as far over every limit as the largest one.
+    // A number that does not fit counts as the largest one: both are over every limit.
     content_length_ = error == std::errc() ? length : SIZE_MAX;
   } else if (Request::IsNamed(field, "transfer-encoding")) {
     if (chunked_ || !EqualsIgnoreCase(value, "chunked")) {
@@ -284,7 +285,8 @@ void RequestReader::ReadChunks(std::string& buffer) {
       Refuse(Problem::kInvalidRequest, "a trailer field is malformed");
     }
   }
-  // Close the gap that the framing left, so that what is buffered stays what has been decoded.
+  // Close the gap that the framing left behind the decoded bytes, so that framing does not pile up
+  // in the buffer.
   const std::size_t gap = pos_ - end_;
   buffer.erase(end_, gap);
   pos_ -= gap;

@@ -51,8 +51,8 @@ void HttpServer::Leave() { state_->leaving.store(true, std::memory_order_relaxed
 
 void HttpServer::Stop(std::int64_t grace_ms) {
   if (state_) {
-    // Not only taken out of the workers' loops: the kernel would go on letting clients in, who
-    // would be cut off unheard.
+    // It is not enough that the workers stop accepting: the kernel would go on letting clients in,
+    // and they would be cut off without an answer.
     shutdown(listen_fd_, SHUT_RDWR);
     state_->stop_grace_ms.store(grace_ms, std::memory_order_relaxed);
     state_->stopping.store(true, std::memory_order_release);

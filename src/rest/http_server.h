@@ -1,6 +1,7 @@
 // HttpServer serves HTTP/1.1 on one address: own sockets, one epoll loop per worker thread, own
-// framing. A connection belongs to one worker for life, so that a request costs no re-arming and no
-// lock is shared; handlers must not block, so an idle or waiting connection holds no worker.
+// framing. A connection belongs to one worker for life, so that a request costs no change in epoll,
+// and connections share no lock of the server. Handlers must not block, so that a connection that
+// is idle or waits for its answer holds no worker.
 //
 // Thread safety: Start and Stop from one thread; the handler is called from worker threads.
 // Invariants: (1) requests of one connection are answered one at a time, in order.
@@ -37,17 +38,17 @@ struct HttpOptions {
 class Handler {
  public:
   virtual ~Handler() = default;
-  // The answer, or none: then `responder` is given it later, maybe already has. Must not block and
-  // must not touch the request after it returned.
+  // Returns the answer, or none: then `responder` gets the answer later, or has got it already.
+  // Must not block and must not touch the request after it returned.
   virtual std::optional<Response> Handle(const Request& request,
                                          const std::shared_ptr<Responder>& responder) = 0;
-  // True for what is answered before all else, whatever the load: health.
+  // True for requests that are answered before all others, whatever the load: health checks.
   virtual bool IsUrgent(std::string_view target) const = 0;
   // A request was answered `status` without having reached Handle.
   virtual void Refused(int status) = 0;
-  // So many more connections are open, or less.
+  // `change` more connections are open; negative: fewer.
   virtual void Connections(int change) = 0;
-  // True while the entry is stored, so that holding on to it costs nothing.
+  // True while the cache stores this entry, so that a connection that holds it, too, costs nothing.
   virtual bool Holds(const Entry& entry) const = 0;
 };
 
@@ -62,10 +63,10 @@ class HttpServer {
 
   // Listens and starts the workers. kUnavailable with the reason when the address is taken.
   Status Start();
-  // From now on each answer asks its client to connect anew, which brings it to another server once
-  // whoever sends it here has learned that this one goes. Else all goes on as before.
+  // From now on each answer closes its connection, so that the client connects again: to another
+  // server, once the load balancer knows that this one leaves. Everything else goes on as before.
   void Leave();
-  // Closes the port and idle connections, gives requests in flight so long, then cuts them.
+  // Closes the port and idle connections, gives requests in flight `grace_ms`, then cuts them.
   // Answers that come later are dropped. Idempotent.
   void Stop(std::int64_t grace_ms = 2'000);
   // The bound port. Requires: Start was ok.

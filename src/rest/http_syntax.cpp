@@ -19,8 +19,8 @@ constexpr std::array<bool, 256> TableOf(std::string_view marks) {
 }
 
 constexpr std::array<bool, 256> kTokenChars = TableOf("!#$%&'*+-.^_`|~");
-// Of a host. The grammar has more marks, which no host has; one of them, the comma, is how two
-// lines look once somebody has joined them.
+// The characters of a host. The grammar allows more marks, but no host has them. One of them is the
+// comma: it shows that somebody has joined two Host lines into one.
 constexpr std::array<bool, 256> kNameChars = TableOf("-._~%");
 constexpr std::array<bool, 256> kAddressChars = TableOf("-._~%:");
 

@@ -6,13 +6,13 @@
 
 namespace podmirror::rest {
 
-// What methods and names of fields are made of.
+// True for a token, as methods and names of fields are.
 bool IsToken(std::string_view text);
 
-// Printable ASCII, anything above it, and, where asked for, blanks.
+// True when `text` is made of printable ASCII, bytes above ASCII and, if `blanks`, spaces and tabs.
 bool IsText(std::string_view text, bool blanks);
 
-// "name", "name:port", "[v6]:port": what Host says, and a target that names its server.
+// True for "name", "name:port", "[v6]:port", as in Host and in a target that names its server.
 bool IsAuthority(std::string_view text);
 
 // Splits "name: value"; false when it is not a field line.

@@ -18,11 +18,11 @@ constexpr std::size_t kScratchBytes = 64 * 1024;
 constexpr SteadyMs kRoundMs = 10;
 // How often deadlines are looked at.
 constexpr SteadyMs kSweepMs = 250;
-// Surplus connections that a worker keeps; beyond it the oldest of them make room.
+// How many surplus connections a worker keeps; the oldest one makes room for the next.
 constexpr std::size_t kMaxSurplus = 32;
 constexpr int kAcceptsPerEvent = 16;
 
-// Marks of what is not a connection in an epoll event.
+// In an epoll event, their addresses stand for the listener and the inbox instead of a connection.
 char listener_mark;
 char inbox_mark;
 
@@ -124,7 +124,7 @@ void Worker::Accept() {
     if (fd >= 0) {
       Admit(fd);
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
-      Listen(false);  // else it would be reported without end; the next sweep tries again
+      Listen(false);  // else epoll would report it without end; the next sweep listens again
       return;
     } else if (errno != ECONNABORTED && errno != EINTR) {
       return;
@@ -168,8 +168,8 @@ void Worker::LimitSurplus(const ConnectionRef& connection) {
 
 void Worker::Register(const ConnectionRef& connection) {
   epoll_event event{};
-  // Edge-triggered and never changed: waiting for an answer or for the client to read costs no
-  // call.
+  // Edge-triggered and never changed: while we wait for an answer, or for the client to read, no
+  // system call is needed.
   event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET;
   event.data.ptr = connection.get();
   connections_.emplace(connection.get(), connection);
@@ -182,7 +182,7 @@ void Worker::Close(const ConnectionRef& connection) {
   state_->open.fetch_sub(1, std::memory_order_relaxed);
   handler_.Connections(-1);
   if (!connection->surplus()) inbox_->connections.fetch_sub(1, std::memory_order_relaxed);
-  // The descriptor may live on for a moment in the hands of others.
+  // The descriptor may stay open for a moment, while an answering thread holds the connection.
   epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, connection->fd(), nullptr);
   shutdown(connection->fd(), SHUT_RDWR);
 }
@@ -253,7 +253,7 @@ void Worker::Serve(const ConnectionRef& connection) {
   } else if (auto response = handler_.Handle(request, connection)) {
     connection->Answer(std::move(*response));
   }
-  // What is pipelined behind waits for its turn in the queue, urgent or not.
+  // A request that is pipelined behind this one waits for its turn in the queue, urgent or not.
   if (connection->End(now_)) Settle(connection, connection->Advance(scratch_, now_, handler_));
 }
 
@@ -268,7 +268,7 @@ void Worker::Sweep() {
     const bool due = connection->deadline() <= now_;
     if (due) connection->Expire(handler_);
     connection->ChargeReplaced(handler_);
-    // kNever: answered from another thread since, so that the next deadline is still to be set.
+    // kNever: another thread has answered since End, and Advance has yet to set the next deadline.
     if (due || connection->broken() || connection->deadline() == Connection::kNever ||
         stop_at_ != 0) {
       Settle(connection, connection->Advance(scratch_, now_, handler_));

@@ -1,8 +1,8 @@
 // Worker is one thread's epoll loop and the connections that belong to it.
 //
-// Its rounds: look at all events, reading and framing; answer urgent requests at once and queue the
-// others; then answer what is queued, but look for events again after a short while. So no number
-// of slow requests keeps an urgent one waiting for longer than one of them takes.
+// In each round it looks at all events, reads and frames. It answers urgent requests at once and
+// queues the others. Then it answers queued requests, but looks for events again after a short
+// while. So an urgent request waits for one slow request at most, however many are queued.
 //
 // Thread safety: Run on one thread; the inbox is the way in for others.
 #pragma once

@@ -26,7 +26,8 @@ class JsonWriter {
   // Names the next value. Requires: an open object.
   void Key(std::string_view name) { writer_.Key(name.data(), Size(name)); }
 
-  // Bytes that are not UTF-8 come out as U+FFFD: the document is always valid.
+  // If `text` is not UTF-8, each of its bytes above ASCII comes out as U+FFFD: the document is
+  // always valid.
   void Value(std::string_view text);
   void Value(const char* text) { Value(std::string_view(text)); }
   void Value(bool flag) { writer_.Bool(flag); }
@@ -41,7 +42,7 @@ class JsonWriter {
   }
 
  private:
-  // As RapidJSON has its output streams.
+  // An output stream, as RapidJSON wants it.
   struct Stream {
     using Ch = char;
     void Put(char c) { out.push_back(c); }

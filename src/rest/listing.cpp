@@ -32,7 +32,8 @@ class Page {
   bool full() const { return listed_ >= query_.limit || text_.size() >= kPageBytes; }
   bool over() const { return full() || looked_at_ >= kMaxLookedAt; }
 
-  // Lists the entries of `bucket` behind `after`. Returns where the page was full within it.
+  // Lists the entries of `bucket` whose key hash is above `after`. When the page is full within the
+  // bucket, returns the key hash of the last entry that was listed.
   std::optional<std::uint64_t> AddBucket(std::vector<EntryRef> bucket,
                                          std::optional<std::uint64_t> after) {
     // A visited bucket costs something even when it is empty.

@@ -9,10 +9,10 @@
 
 namespace podmirror::rest {
 
-// {"entries":[{"key","value" or "value_base64","version","ttl_ms"}],"cursor":"…"}; without cursor
-// it was the last page. Entries come in the order of buckets, within one by key hash, so an entry
-// that exists throughout a scan comes exactly once, whatever changes meanwhile. A page ends at the
-// query's limit, at about 1 MiB of text, or after many entries looked at in vain.
+// {"entries":[{"key","value" or "value_base64","version","ttl_ms"}],"cursor":"…"}; the last page
+// has no cursor. Entries come in the order of buckets, within a bucket in the order of key hashes.
+// So an entry that exists throughout a scan comes exactly once, whatever changes meanwhile. A page
+// ends at the query's limit, at about 1 MiB of text, or when many entries have been looked at.
 std::string ListDocument(const Cache& cache, std::int32_t type, const ListQuery& query, WallMs now);
 
 }  // namespace podmirror::rest

@@ -10,7 +10,7 @@
 
 namespace podmirror::rest {
 
-// The codes of the contract; kRequestTimeout is an invalid-request with its own status.
+// The errors of the REST API. kRequestTimeout has the type invalid-request, but its own status.
 enum class Problem : std::uint8_t {
   kNotFound,
   kNoSuchRoute,
@@ -39,7 +39,7 @@ struct Refusal {
   std::string detail;  // for people
 };
 
-// The answer for `problem`; those that pass by themselves carry Retry-After.
+// The answer for `problem`. An error that passes by itself (status 503) carries Retry-After.
 Response ProblemResponse(Problem problem, std::string_view detail);
 inline Response ProblemResponse(const Refusal& refusal) {
   return ProblemResponse(refusal.problem, refusal.detail);

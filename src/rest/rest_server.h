@@ -24,7 +24,7 @@ struct RestOptions {
   int max_connections = 1024;
   std::int64_t request_timeout_ms = 10'000;  // from the first byte of a request to its last
   int workers = 2;
-  // Where a write does not say.
+  // For a write that does not say which acknowledgements it waits for, or how long.
   sync::AckLevel ack = sync::AckLevel::kAll;
   std::int64_t ack_timeout_ms = 1000;
   // What /v1/status says of this daemon.
@@ -53,7 +53,7 @@ struct RestContext {
   telemetry::Metrics& metrics;
   Env& env;
   std::function<DiscoveryView()> discovery;  // called from any thread
-  // Why /healthz fails; empty: it does not. Called from any thread.
+  // Returns why /healthz must fail, or an empty text when it must not. Called from any thread.
   std::function<std::string()> illness = [] { return std::string(); };
 };
 
@@ -64,10 +64,10 @@ class RestServer {
 
   // Listens and serves. kUnavailable with the reason when the port is taken.
   Status Start();
-  // From now on clients are asked to connect anew; all else goes on as before. Requires: Start was
-  // ok.
+  // From now on each answer closes its connection, so that the client connects again (see
+  // HttpServer). Everything else goes on as before. Requires: Start was ok.
   void Leave();
-  // Closes the port, gives requests in flight so long, then cuts them. Idempotent.
+  // Closes the port, gives requests in flight `grace_ms`, then cuts them. Idempotent.
   void Stop(std::int64_t grace_ms = 2'000);
   // The bound port. Requires: Start was ok.
   std::uint16_t port() const;

@@ -15,7 +15,7 @@ namespace {
 
 struct RouteRow {
   Route route;
-  std::string_view path;  // empty: found by its shape
+  std::string_view path;  // empty: MatchRoute finds the row by the shape of a path
   std::string_view name;  // for metrics
   std::string_view allow;
 };
@@ -68,7 +68,7 @@ bool HasUnsupportedCondition(const Request& request, bool reads_entry) {
          has("if-match") || has("if-unmodified-since");
 }
 
-// True when If-None-Match names `etag` (with quotes) or anything at all; weak tags count.
+// True when If-None-Match is "*" or names `etag` (with its quotes); weak tags count, too.
 bool NoneMatches(const Request& request, std::string_view etag) {
   return std::any_of(request.fields.begin(), request.fields.end(), [&](const Field& field) {
     return Request::IsNamed(field, "if-none-match") &&
@@ -219,7 +219,7 @@ Response Routes::Healthz() const {
 Response Routes::Readyz() const {
   const sync::NodeStatus status = context_.driver.Status();
   if (status.ready) {
-    // Who is ready stays it, whatever becomes of discovery, and tells.
+    // A pod that is ready stays ready, whatever happens to discovery; the answer names the error.
     const std::string error = context_.discovery().error;
     return Text(error.empty() ? "ready\n" : "ready\ndiscovery: " + error + "\n");
   }
@@ -316,7 +316,8 @@ Response Routes::Get(const Call& call) const {
 std::optional<Refusal> Routes::ParseWrite(const Call& call, WriteQuery& out) const {
   out.options = {options_.ack, options_.ack_timeout_ms};
   if (auto refusal = ParseWriteQuery(call.query, out)) return refusal;
-  // A part of an upload that somebody resumes: stored, it would pass for the whole.
+  // Content-Range marks a part of an upload that is resumed. If the part were stored, readers would
+  // take it for the whole value.
   if (call.request.Find("content-range") != nullptr) {
     return Refusal{Problem::kInvalidRequest, "a value is sent whole, without Content-Range"};
   }

@@ -1,5 +1,5 @@
-// Routes answers requests: one table of paths and methods, and for each row the checks of the
-// contract before anything is read or changed.
+// Routes answers requests: one table of paths and methods, and for each row all checks of the
+// request before anything is read or changed.
 // Thread safety: all calls from any thread.
 #pragma once
 
@@ -68,7 +68,7 @@ class Routes final : public Handler {
   std::optional<Response> WriteEntry(const Call& call);
   std::optional<Response> WriteBatch(const Call& call);
 
-  // Why data may not be read now.
+  // Why data may not be read now; nothing when it may.
   std::optional<Refusal> RefuseRead() const;
   // Type and key of an entry's path, checked.
   std::optional<Refusal> ParseEntryPath(const RouteMatch& match, std::int32_t& type,

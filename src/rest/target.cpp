@@ -27,7 +27,7 @@ bool ParseNumber(std::string_view text, T& out, int base = 10) {
 
 Refusal BadQuery(std::string detail) { return {Problem::kInvalidQuery, std::move(detail)}; }
 
-// Calls `take(name, value)` for each parameter, decoded; it answers std::nullopt or a refusal.
+// Calls `take(name, value)` for each parameter, decoded, until one call returns a refusal.
 template <typename Take>
 std::optional<Refusal> ForEachParameter(std::string_view query, Take take) {
   std::string name;

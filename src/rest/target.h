@@ -35,7 +35,8 @@ struct WriteQuery {
   std::int64_t ttl_ms = 0;  // 0 = none given
   sync::WriteOptions options;
 };
-// Reads ttl, ack and timeout over what `out` holds as defaults. On a refusal `out` is unspecified.
+// Reads ttl, ack and timeout into `out`, which holds their defaults. On a refusal `out` is
+// unspecified.
 std::optional<Refusal> ParseWriteQuery(std::string_view query, WriteQuery& out);
 
 // A place in a listing: all of the buckets before `bucket`, and of that bucket the entries whose

@@ -36,8 +36,9 @@ void PutEntry(const Entry& entry, WallMs now, v1::Entry* to) {
   }
 }
 
-// A write that is being waited for. Its own owner until OnDone; the driver's WriteDone is another.
-// Whoever is first, the outcome or the client's going away, finishes the call.
+// The call of a write whose outcome is awaited. It owns itself until OnDone; the driver's WriteDone
+// owns it too. Either the outcome or the client's cancellation finishes the call: the one that
+// comes first.
 class WriteCall final : public grpc::ServerUnaryReactor,
                         public std::enable_shared_from_this<WriteCall> {
  public:
@@ -160,7 +161,7 @@ void PutBytes(const google::protobuf::MessageLite& message, grpc::ByteBuffer* to
   *to = grpc::ByteBuffer(&slice, 1);
 }
 
-// Set alone reads its request itself: see ReadSet.
+// Only Set is a raw method, which gets its request as bytes: see ReadSet.
 using CacheMethods = v1::Cache::WithCallbackMethod_Get<
     v1::Cache::WithRawCallbackMethod_Set<v1::Cache::WithCallbackMethod_Delete<
         v1::Cache::WithCallbackMethod_GetAll<v1::Cache::Service>>>>;
@@ -179,7 +180,7 @@ class CacheService final : public CacheMethods {
   grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context,
                                 const grpc::ByteBuffer* request,
                                 grpc::ByteBuffer* response) override {
-    // Looked at before it is copied.
+    // The size is checked before the request is copied.
     if (const Status status = CheckSize(request->Length(), 0, options_); !status.ok()) {
       return FinishNow(context, status);
     }
@@ -252,7 +253,7 @@ class CacheService final : public CacheMethods {
   sync::Driver& driver_;
   const podmirror::Cache& cache_;
   const Env& env_;
-  ByteBudget answers_{sync::kMaxMessageBytes};  // of Get, made and not sent yet
+  ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
 };
 
 }  // namespace

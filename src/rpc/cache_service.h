@@ -15,8 +15,8 @@
 
 namespace podmirror::rpc {
 
-// All that is passed must outlive the server that the service is registered with; `driver` also
-// every write that was begun, that is, until it drops their WriteDone.
+// All that is passed must outlive the server that the service is registered with. `driver` must
+// also outlive each write that was begun, until it has dropped the write's WriteDone.
 std::unique_ptr<grpc::Service> NewCacheService(const RequestOptions& options, sync::Driver& driver,
                                                const Cache& cache, const Env& env);
 

@@ -13,10 +13,11 @@ static_assert(sync::kMaxMessageBytes == net::kMaxGrpcMessageBytes);
 
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& target) {
   grpc::ChannelArguments args = net::GrpcChannelArguments(2000, 1000);
-  // Retries are the sync core's, and gRPC's would keep copies of what is being sent.
+  // The sync core retries. gRPC's own retries would keep copies of what is being sent.
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
-  // The probe's timers and pings would cost an idle daemon more than its heartbeats. It widens
-  // windows for long transfers; ours widen by themselves, for they are few large messages.
+  // gRPC's probe of the bandwidth widens the windows of long transfers, but its timers and pings
+  // would cost an idle daemon more than its heartbeats. Our transfers are few large messages, for
+  // which the windows widen without it.
   args.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), args);
 }

@@ -45,7 +45,7 @@ void PutAll(const std::vector<T>& values, Repeated* field) {
   field->Add(values.begin(), values.end());
 }
 
-// Rising order bounds the count, and no message can name one thing often.
+// Strictly rising order bounds the count, since no number can come twice.
 template <typename T>
 Status TakeRising(const google::protobuf::RepeatedField<T>& field, T largest, std::string_view what,
                   std::vector<T>* values) {

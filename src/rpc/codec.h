@@ -18,8 +18,7 @@ inline constexpr std::size_t kMaxNameBytes = 1024;  // names and UIDs of pods
 inline constexpr std::size_t kMaxClusterBytes = 4096;
 inline constexpr std::size_t kMaxDetailBytes = 4096;
 
-// Replaces what `frame` held. Texts over their bound are cut: a peer would refuse the
-// frame.
+// Replaces what `frame` held. Texts over their bound are cut, or a peer would refuse the frame.
 void Encode(const sync::Message& message, v1::Frame* frame);
 
 // kInvalid, naming what is wrong, when a bound or rule is broken; no value (but ok) when the frame

@@ -17,7 +17,7 @@ void Put(const sync::Fragment& from, v1::Frame* frame);
 void Put(const sync::FragmentReply& from, v1::Frame* frame);
 
 Status Take(const v1::FragmentRequest& from, sync::FragmentRequest* to);
-// kInvalid for a fragment that is too long, or not within an entry of a size that may be.
+// kInvalid for a fragment that is too long, not within its entry, or of an entry that is too large.
 Status Take(const v1::Fragment& from, sync::Fragment* to);
 Status Take(const v1::FragmentReply& from, sync::FragmentReply* to);
 

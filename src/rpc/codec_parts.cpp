@@ -16,7 +16,7 @@ Status CheckText(const std::string& text, std::size_t limit, std::string_view wh
   return Invalid(std::string(what) + " of " + std::to_string(text.size()) + " bytes");
 }
 
-// Both enums have the same numbers; one that a later version added is a refusal all the same.
+// Both enums have the same numbers. A reason that a later version added is still a refusal.
 static_assert(v1::Refusal_MAX == static_cast<int>(sync::RefusalReason::kSelf));
 
 v1::Refusal ToWire(sync::RefusalReason reason) { return static_cast<v1::Refusal>(reason); }

@@ -3,7 +3,8 @@
 // the next read starts when the driver has taken the last message, the next message is pulled when
 // the last write is done.
 // Thread safety: reactions come from gRPC's threads, Wake and Close from any; see write_gate.h.
-// Invariants: (1) one read and one write in flight; out_ is untouched while one is written.
+// Invariants: (1) at most one read and one write are in flight; out_ is untouched while it is
+//                 written.
 //             (2) End is called once; no write is started after it.
 //             (3) Driver::Closed is called once, by OnDone, the last of all.
 #pragma once
@@ -89,7 +90,7 @@ class ExchangeStream : public Reactor, public Stream {
     Do(next);
   }
 
-  // The last thing that OnDone does: this may be destroyed.
+  // The last thing that OnDone does: it may destroy this object.
   void Done(const Status& status) {
     if (!gate_.closing()) std::abort();  // gRPC ended what we still use
     driver_.Closed(conn_, status);

@@ -14,9 +14,9 @@ namespace podmirror::rpc {
 // Answers a unary call from within its handler, which returns what this returns.
 grpc::ServerUnaryReactor* FinishNow(grpc::CallbackServerContext* context, const Status& status);
 
-// The same with an answer that a small request can make large: it counts in `answers` until it has
-// been sent, which takes as long as the client likes. kUnavailable "overloaded" instead where there
-// is no room. `answers` must outlive the call.
+// Like FinishNow, for an answer that may be large though its request is small. The answer counts in
+// `answers` until it has been sent, which takes as long as the client likes. When `answers` has no
+// room for it, the call ends with kUnavailable "overloaded". `answers` must outlive the call.
 grpc::ServerUnaryReactor* FinishRead(grpc::CallbackServerContext* context, const Status& status,
                                      google::protobuf::MessageLite* response, ByteBudget& answers);
 

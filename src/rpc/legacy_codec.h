@@ -15,8 +15,8 @@
 namespace podmirror::rpc {
 
 struct LegacyRequests {
-  // Each holds at most sync::kLegacyRequestBytes, or one larger entry. The newest value of each
-  // key.
+  // Each request holds at most sync::kLegacyRequestBytes, or one larger entry. Of each key only the
+  // newest value is in them.
   std::deque<hellorpc::SyncRequest> requests;
   std::uint64_t skipped = 0;  // values that are not UTF-8; deletes cannot be told and do not count
 };

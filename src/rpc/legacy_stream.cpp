@@ -19,7 +19,8 @@ constexpr std::int64_t kProbeMs = 2000;
 constexpr std::int64_t kSetMs = 5000;
 constexpr std::int64_t kGetAllMs = 10'000;
 
-// Such a peer tells nothing of its runs: one incarnation for ever, the same on all daemons.
+// A legacy peer does not tell one run of it from the next: it gets one incarnation for ever, made
+// from its id, and so the same on all daemons.
 sync::Incarnation IncarnationOf(const PodRecord& peer) {
   const std::string id = peer.id();
   return std::max<sync::Incarnation>(1, XXH3_64bits(id.data(), id.size()));
@@ -172,11 +173,13 @@ void LegacyStream::Start(const std::shared_ptr<Call>& call) {
 
 void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Status& status) {
   const Status outcome = net::FromGrpc(status);
-  // A value that such a service cannot take, even alone, must not hold up all others for ever.
+  // A value that the service does not take even alone is skipped: it must not hold up all other
+  // values for ever.
   const bool too_large = outcome.code() == Code::kExhausted && HoldsOne(call->request) &&
                          call->request.ByteSizeLong() > sync::kLegacyRequestBytes;
   if (too_large) metrics_.LegacyValueSkipped(1);
-  // Nor must one that holds more than fits into a message lose its stream again and again.
+  // A service whose data do not fit into one message keeps its stream: else it would lose the
+  // stream again and again.
   const bool too_much = outcome.code() == Code::kExhausted && call->kind == Task::Kind::kGetAll;
   const bool succeeded = outcome.ok() || too_large || too_much;
   if (succeeded) {
@@ -188,11 +191,11 @@ void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Stat
   }
   bool ended = false;
   {
-    // Not earlier: while a call is in flight the stream cannot be done.
+    // Only now, since the stream cannot be done while call_ is set.
     absl::MutexLock lock(&mu_);
     call_.reset();
-    // Another thread may be closing and not have come so far: what is left of a task that failed
-    // must not be sent and then acknowledged as a whole.
+    // Set here too, because another thread may be closing the stream and not have set it yet. The
+    // rest of a task that failed must not be sent: then the whole task would be acknowledged.
     if (!succeeded) stopped_ = true;
     ended = ended_;
   }

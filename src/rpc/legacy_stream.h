@@ -5,8 +5,9 @@
 //   Batch -> Set ...      -> Ack             Push  -> Set ... -> PushReply
 //   Heartbeat -> Heartbeat, while connected
 //
-// A call that fails ends the stream; the node dials again. One call is in flight; heartbeats are
-// answered meanwhile, so a long GetAll does not look like silence.
+// A call that fails ends the stream, and the node dials again; but not a call that would fail at
+// any time, as for a value that is too large. One call is in flight; heartbeats are answered
+// meanwhile, so a long GetAll does not look like silence.
 // Thread safety: Wake and Close from any thread; calls complete on gRPC's threads.
 // Invariants: (1) Driver::Receive calls do not overlap.
 //             (2) the end is told to the driver once, when no call is in flight any more.
@@ -52,8 +53,8 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
   struct Task {
     enum class Kind { kProbe, kSet, kGetAll };
     Kind kind = Kind::kProbe;
-    std::deque<hellorpc::SyncRequest> requests;  // kSet: those not made yet
-    sync::Message reply;                         // kProbe, kSet: when all is done
+    std::deque<hellorpc::SyncRequest> requests;  // kSet: those that have not been sent yet
+    sync::Message reply;                         // kProbe, kSet: for the node, after all calls
   };
   struct Call {
     Task::Kind kind = Task::Kind::kProbe;
@@ -72,10 +73,10 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
   void Advance();
   void Start(const std::shared_ptr<Call>& call);
   void Completed(const std::shared_ptr<Call>& call, const grpc::Status& status);
-  // What the call's end means for the task at the front. outcome: not OK where the peer cannot do
-  // it, and lives.
+  // Takes the task at the front further after its call. outcome: OK, or why the peer cannot do what
+  // the call asks for, though it is alive.
   void Succeeded(const Call& call, const Status& outcome);
-  // Gives replies to the driver one after the other, whoever brings them.
+  // Gives replies to the driver one after the other, though several threads may bring them.
   void Deliver(sync::Message reply);
   // No call may be started any more; the one in flight is cancelled.
   void StopCalls();

@@ -45,7 +45,8 @@ class Checker {
     return std::move(items_);
   }
 
-  // As Take; a key that comes twice is wrong, too. Looked for when their number is known.
+  // As Take, but a key that comes twice is wrong, too. Keys are compared only here, when their
+  // number is known.
   Result<std::vector<sync::WriteItem>> TakeDistinct(std::string_view field) {
     absl::flat_hash_set<std::pair<std::int32_t, std::string_view>> seen;
     seen.reserve(items_.size());
@@ -69,14 +70,14 @@ class Checker {
   Status status_;
 };
 
-// Field numbers and kinds in one, as they stand in front of each value.
+// The tag that stands in front of each value: its field number and its wire type in one.
 constexpr std::uint32_t TagOf(int field, WireFormatLite::WireType type) {
   return GOOGLE_PROTOBUF_WIRE_FORMAT_MAKE_TAG(field, type);
 }
 constexpr auto kVarint = WireFormatLite::WIRETYPE_VARINT;
 constexpr auto kBytes = WireFormatLite::WIRETYPE_LENGTH_DELIMITED;
 
-// A view into what `in` reads, which is one piece.
+// Reads a length, and then makes a view of so many bytes. Requires: `in` reads one piece of memory.
 bool ReadBytes(CodedInputStream& in, std::string_view* bytes) {
   std::uint32_t size = 0;
   const void* data = nullptr;

@@ -1,5 +1,5 @@
-// What applications' requests must keep, checked before anything is applied, and what their
-// outcome is called in gRPC's words. The limits are those of the REST interface.
+// The rules for requests of applications, checked before anything is applied, and how the outcome
+// is told over gRPC. The limits are those of the REST interface.
 // Thread safety: plain values and pure functions.
 #pragma once
 
@@ -23,8 +23,8 @@ struct RequestOptions {
   sync::WriteOptions write;  // where a request does not say
 };
 
-// The items of a request, pointing into it; kInvalid names the first bad one. One key may come once
-// only, except in a SyncRequest, where the last one counts.
+// The items of a request, with views into the request. kInvalid names the first bad item. A key may
+// come only once, except in a SyncRequest, where its last item counts.
 Result<std::vector<sync::WriteItem>> ItemsOf(const v1::DeleteRequest& request,
                                              const RequestOptions& options);
 Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& request,
@@ -35,8 +35,8 @@ struct SetCall {
   v1::WriteOptions options;
 };
 
-// The same from the bytes of a v1::SetRequest, without building one: its hundreds of small strings
-// would cost more than all the rest of the call.
+// Reads the bytes of a v1::SetRequest, checked as by ItemsOf, without building the message: its
+// hundreds of small strings would cost more than all the rest of the call.
 Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options);
 
 Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
@@ -46,8 +46,8 @@ void PutOutcome(const sync::WriteOutcome& outcome, v1::AckResult* result);
 // kInvalid when a request of that size and number of items is over the limits.
 Status CheckSize(std::size_t bytes, std::size_t items, const RequestOptions& options);
 
-// kUnavailable or kExhausted, the message is the code of the REST twin ("not-ready", ...).
-// Requires: not kNone.
+// kUnavailable or kExhausted; the message is the code that REST answers with ("not-ready", ...).
+// Requires: `refusal` is not kNone.
 Status RefusalStatus(sync::WriteRefusal refusal);
 // kUnavailable "not-ready" while the data are not there yet; reads go on while draining.
 Status CheckReadable(const sync::Driver& driver);

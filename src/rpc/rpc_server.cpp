@@ -22,8 +22,8 @@ namespace podmirror::rpc {
 namespace {
 
 constexpr int kMaxCallsPerConnection = 1024;
-// What all connections together may hold of messages that are being received. Beyond it calls are
-// ended with RESOURCE_EXHAUSTED until it fits.
+// How many bytes of messages that are being received all connections together may hold. Beyond it,
+// calls are ended with RESOURCE_EXHAUSTED until there is room again.
 constexpr std::size_t kMaxReceivedBytes = 2 * sync::kMaxMessageBytes;
 // Threads that gRPC may use for reflection, the only service that blocks one for each call.
 constexpr int kMaxBlockingThreads = 8;
@@ -39,8 +39,8 @@ bool HasIpv6() {
   return fd >= 0 || errno != EAFNOSUPPORT;
 }
 
-// gRPC only says that it could not listen, and listens on IPv4 alone where IPv6 is taken: a socket
-// of our own tells whether the port can be had, and if not, why.
+// Tries the port with a socket of our own, which tells why the port cannot be had. gRPC only says
+// that it could not listen; and when the port is taken for IPv6 only, it listens on IPv4 alone.
 Status TryToListen(const std::string& host, std::uint16_t port) {
   addrinfo hints{};
   hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
@@ -89,8 +89,8 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std
   // Clients ping every 10 s, with and without calls, as gRPC's guides have it. By default pings
   // within 5 minutes would be taken for an attack (too_many_pings), and the connection closed.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
-  // gRPC unpacks a message before it looks at its size, and 1 MiB may become 1 GiB: whoever sends
-  // one compressed is told what is accepted (UNIMPLEMENTED) before that.
+  // gRPC unpacks a compressed message before it checks the size, and 1 MiB may become 1 GiB. So a
+  // compressed message is refused before that (UNIMPLEMENTED, with the encodings that we accept).
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
   builder.SetResourceQuota(

@@ -50,7 +50,7 @@ bool StreamSet::Stop(absl::Duration timeout) {
   for (const auto& stream : streams) stream->Close({Code::kUnavailable, "shutting down"});
   streams.clear();
   absl::MutexLock lock(&mu_);
-  // Woken once, when it is true, or by the timeout.
+  // Signalled once, when no stream is left; else the timeout ends the wait.
   while (alive_ != 0) {
     if (none_alive_.WaitWithTimeout(&mu_, timeout)) break;
   }

@@ -21,7 +21,8 @@ class StreamSet;
 class Stream {
  public:
   explicit Stream(StreamSet& streams);
-  // A thread that found the stream may outlast its end for a moment; the set counts it until here.
+  // A thread that has found the stream may hold it for a moment after the stream's end. So the set
+  // counts a stream until its destructor.
   virtual ~Stream();
   Stream(const Stream&) = delete;
   Stream& operator=(const Stream&) = delete;
@@ -40,12 +41,12 @@ class Stream {
 
 class StreamSet {
  public:
-  // More than any set of pods that links everybody with everybody; a flood of inbound streams ends
-  // there and leaves room for as many of our own.
+  // More streams than any set of pods needs in which each pod links with each. A flood of inbound
+  // streams ends at the first limit, which leaves room for as many streams that we dial.
   static constexpr std::size_t kMaxWithAccepted = 8192;
   static constexpr std::size_t kMaxWithDialled = 2 * kMaxWithAccepted;
 
-  // kUnavailable after Stop, kExhausted when there are `most` streams; it is then not kept.
+  // kUnavailable after Stop, kExhausted when there are `most` streams; then `stream` is not kept.
   Status Add(sync::ConnId conn, std::shared_ptr<Stream> stream, std::size_t most);
   // Null when there is none.
   std::shared_ptr<Stream> Find(sync::ConnId conn) const;

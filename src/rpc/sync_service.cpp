@@ -20,7 +20,7 @@ namespace {
 
 // Tags and lengths of one map element at most.
 constexpr std::size_t kElementBytes = 16;
-// Each may hold 64 MiB in memory until its client has read it.
+// Calls of GetAll at one time: each may hold 64 MiB in memory until its client has read them.
 constexpr int kMaxGetAlls = 4;
 
 // Adds entries to a response as long as they fit and can be carried.
@@ -48,7 +48,7 @@ class Answer {
   bool fits() const { return bytes_ <= sync::kMaxMessageBytes; }
   std::uint64_t skipped() const { return skipped_; }
 
-  // Of the whole call; what was gathered is dropped when it does not fit.
+  // How the call ends: when the answer does not fit, nothing of it is sent.
   Status Outcome() {
     if (fits()) return {};
     response_->Clear();
@@ -195,7 +195,7 @@ class SyncService final : public hellorpc::Sync::CallbackService {
   const Env& env_;
   telemetry::Metrics& metrics_;
   std::atomic<int> get_alls_{0};
-  ByteBudget answers_{sync::kMaxMessageBytes};  // of Get, made and not sent yet
+  ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
 };
 
 }  // namespace

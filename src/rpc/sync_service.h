@@ -1,5 +1,5 @@
 // hellorpc.Sync, as services that speak it expect: proto/hellorpc/hellorpc.proto tells what each
-// call does. What such a caller sets is stored here only: it tells the other pods itself.
+// call does. What a caller sets is stored here only: the caller tells the other pods itself.
 // Thread safety: calls come on gRPC's threads, all at once.
 #pragma once
 

@@ -26,7 +26,8 @@ class WriteGate {
     kEnd,     // the caller ends the stream
   };
 
-  // A gate begins with its creator as the owner, so that nothing happens before it is set up.
+  // A gate begins with its creator as the owner, so that no other thread writes before the creator
+  // has set up the stream.
   WriteGate() = default;
 
   // Something may be there to be sent: kPump or kNothing.
@@ -53,8 +54,9 @@ class WriteGate {
     return LeaveLocked();
   }
 
-  // Before the owner starts a write, the end of which comes on another thread: what it has done is
-  // seen there. gRPC orders the two as well, but by means that ThreadSanitizer does not know.
+  // The owner calls it before it starts a write. The write may end on another thread, and the lock
+  // makes sure that what the owner has done is seen there. gRPC orders the two threads as well, but
+  // by means that ThreadSanitizer does not know.
   void HandOn() { absl::MutexLock lock(&mu_); }
 
   // The owner's write failed, or it must not go on: kEnd or kNothing.
@@ -65,8 +67,8 @@ class WriteGate {
     return LeaveLocked();
   }
 
-  // The stream is to be ended: kCancel while there is an owner, whose write may be stuck; kEnd; or
-  // kNothing when that is under way already.
+  // The stream is to be ended: kCancel while there is an owner, whose write may be stuck; kEnd when
+  // there is none; kNothing when the stream is being ended already.
   Next Close() {
     absl::MutexLock lock(&mu_);
     if (closing_) return Next::kNothing;
@@ -97,7 +99,7 @@ class WriteGate {
   bool owned_ ABSL_GUARDED_BY(mu_) = true;
   bool woken_ ABSL_GUARDED_BY(mu_) = false;
   bool closing_ ABSL_GUARDED_BY(mu_) = false;
-  int users_ ABSL_GUARDED_BY(mu_) = 1;  // the owner and a canceller
+  int users_ ABSL_GUARDED_BY(mu_) = 1;  // how many there are of owner and canceller
 };
 
 }  // namespace podmirror::rpc

@@ -102,7 +102,7 @@ std::string CheckText(const std::string& text) {
   return printable ? "" : "holds control characters";
 }
 
-// "http://host:port", or nothing.
+// The URL without a slash at its end, if it is http://host:port or https://host:port; else nothing.
 std::optional<std::string> ParseUrl(std::string url) {
   for (const std::string_view scheme : {"http://", "https://"}) {
     if (!url.starts_with(scheme)) continue;

@@ -13,7 +13,8 @@
 
 namespace podmirror::settings {
 
-// Returns what is wrong, for people ("is not a size: ..."), or an empty string; stores only then.
+// Returns what is wrong, for people ("is not a size: ..."). When nothing is wrong, it stores the
+// value and returns an empty string.
 using Parser = std::function<std::string(const std::string& text, Settings& settings)>;
 
 // Printable text of at most 1 KiB; may be empty.
@@ -38,7 +39,7 @@ Parser HostPorts(std::vector<std::string> Settings::*target);
 Parser Url(std::string Settings::*target);
 // A comma list of http://host:port or https://host:port, at least one.
 Parser Urls(std::vector<std::string> Settings::*target);
-// A path in etcd: begins with a slash; one at the end is dropped.
+// A path in etcd: it begins with a slash; a slash at its end is dropped.
 Parser Prefix(std::string Settings::*target);
 // A file that can be read, or empty.
 Parser File(std::string Settings::*target);

@@ -32,7 +32,7 @@ Status Invalid(const std::string& setting, const std::string& wrong) {
   return {Code::kInvalid, setting + ": " + wrong};
 }
 
-// A value as it may stand in a message of one line.
+// Makes a value safe for a message of one line: in quotes, cut, without control characters.
 std::string Quoted(std::string text) {
   if (text.size() > kMaxShown) text = text.substr(0, kMaxShown) + "...";
   for (char& c : text) {
@@ -69,7 +69,7 @@ Result<Flags> ParseFlags(std::span<const char* const> arguments) {
       "first, then the environment.");
   std::vector<std::string> words;
   for (const std::string argument : arguments) {
-    // CLI11 would take the next argument for the missing value.
+    // After "--name=" CLI11 would take the next argument for the value: give it an empty word.
     const bool empty_value = argument.starts_with("--") && argument.ends_with('=');
     words.push_back(empty_value ? argument.substr(0, argument.size() - 1) : argument);
     if (empty_value) words.emplace_back();
@@ -92,7 +92,8 @@ Result<Flags> ParseFlags(std::span<const char* const> arguments) {
   return flags;
 }
 
-// The text of a value in the file, as a flag would have it; nothing when it has another shape.
+// The text of a value in the file, as a flag would give it; nothing when the value is of another
+// kind, such as a table.
 std::optional<std::string> TextOf(const toml::node& node, Setting::Kind kind) {
   if (const auto* text = node.as_string()) return text->get();
   if (const auto* number = node.as_integer()) return std::to_string(number->get());
@@ -182,7 +183,8 @@ Status Apply(const GivenByName& given, Settings& settings) {
   return {};
 }
 
-// Where Kubernetes tells a pod of its API, and puts what it takes to speak with it.
+// Fills in what Kubernetes gives every pod: the address of its API in environment variables, the
+// token and the certificate for it in a folder.
 void DeriveKubeApi(Settings& settings, const Surroundings& surroundings) {
   const std::string folder = "/var/run/secrets/kubernetes.io/serviceaccount/";
   if (settings.kube_api_url.empty()) {
@@ -192,7 +194,7 @@ void DeriveKubeApi(Settings& settings, const Surroundings& surroundings) {
     const bool v6 = host->find(':') != std::string::npos;
     settings.kube_api_url = "https://" + (v6 ? "[" + *host + "]" : *host) + ":" + *port;
   }
-  // Without TLS nobody gets the token who was not named.
+  // Without TLS the pod's own token is not sent, only one that kube-token-file names.
   if (!settings.kube_api_url.starts_with("https://")) return;
   if (settings.kube_token_file.empty()) settings.kube_token_file = folder + "token";
   if (settings.kube_ca.empty()) settings.kube_ca = folder + "ca.crt";

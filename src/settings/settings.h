@@ -35,7 +35,7 @@ struct Settings {
 
   HostPort rest_listen;
   HostPort grpc_listen;
-  // 1..65535; 0 only where grpc-listen has port 0 and nobody is listed.
+  // 1..65535; 0 only where grpc-listen has port 0 and discovery, static or none, does not need it.
   std::uint64_t peer_port = 0;
 
   std::string discovery;  // "etcd", "etcd-v2", "kube-api", "registry", "static", "none"
@@ -46,7 +46,7 @@ struct Settings {
   std::string etcd_key;
   std::string etcd_user;
   std::string etcd_password_file;
-  // Of kube-api: empty files are none.
+  // For kube-api. An empty file name means: no file.
   std::string kube_api_url;  // "https://host:port"
   std::string kube_token_file;
   std::string kube_ca;
@@ -67,7 +67,7 @@ struct Settings {
   std::uint64_t max_batch_bytes = 0;
   std::uint64_t max_connections = 0;
   Ms request_timeout{};
-  std::uint64_t max_memory = 0;  // 0 = none
+  std::uint64_t max_memory = 0;  // 0 = no limit
   std::uint64_t backlog_bytes = 0;
   Ms tombstone_ttl{};
   Ms repair_interval{};
@@ -80,12 +80,12 @@ struct Settings {
   std::string log_format;  // "json", "text"
 };
 
-// What a start finds around it.
+// What the process finds around it when it starts.
 struct Surroundings {
   std::function<std::optional<std::string>(const std::string& name)> environment;
   std::string hostname;   // Kubernetes sets it to the pod's name
-  std::string uid;        // made up for this run, for where nobody else says who this pod is
-  bool terminal = false;  // stdout is one
+  std::string uid;        // made up for this run; used with registry when pod-uid is not set
+  bool terminal = false;  // whether stdout is a terminal
 
   static Surroundings Real();
 };

@@ -32,14 +32,14 @@ constexpr std::array<std::string_view, 5> kMethods = {"GET", "PUT", "DELETE", "H
 constexpr std::array<std::string_view, 5> kPeerStates = {"connecting", "streaming", "repairing",
                                                          "legacy", "refused"};
 
-// Clients invent methods; each would be a time series of its own.
+// Clients invent methods, and each would be a time series of its own: the unknown ones share one.
 std::string_view KnownMethod(std::string_view method) {
   const auto* found = std::find(kMethods.begin(), kMethods.end(), method);
   return found == kMethods.end() ? "other" : *found;
 }
 
-// A label value out of a pod record. The serializer writes a newline as it is, and bytes that are
-// not UTF-8 make a scrape fail as a whole.
+// Makes a text from a pod record safe as a label value. The serializer would write a newline as it
+// is, and bytes that are not UTF-8 would make the whole scrape fail.
 std::string LabelValue(std::string_view text) {
   std::string value(text);
   std::replace_if(
@@ -68,7 +68,7 @@ MetricFamily OneGauge(std::string name, std::string help, double value) {
   return Gauges(std::move(name), std::move(help), {Sample({}, value)});
 }
 
-// Families of the peers in the set at this moment, so that those who left vanish.
+// Appends the families of the peers that are in the set now: a peer that has left vanishes.
 void AppendPeers(const std::vector<Snapshot::Peer>& peers, std::vector<MetricFamily>& out) {
   std::map<std::string_view, int> states;
   for (const std::string_view state : kPeerStates) states[state] = 0;
@@ -179,7 +179,8 @@ struct Metrics::Impl {
       Counter("podmirror_legacy_values_skipped_total", "Values that hellorpc cannot carry").Add({});
 
   absl::Mutex mu;
-  // So that an observation builds no label map. The views are of `route_names` and of kMethods.
+  // Finds a histogram without building a map of its labels for each observation. The views in the
+  // keys point into `route_names`, kMethods and literals.
   absl::flat_hash_map<RequestKey, prometheus::Histogram*> requests ABSL_GUARDED_BY(mu);
   absl::node_hash_set<std::string> route_names ABSL_GUARDED_BY(mu);
 

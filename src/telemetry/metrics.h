@@ -1,6 +1,7 @@
 // All metrics of the daemon: name, unit and meaning in one place; no globals.
-// Thread safety: all calls from any thread. A family or label value that is not known beforehand is
-// only ever one of a bounded set (routes, codes, peers of the set).
+// Thread safety: all calls from any thread.
+// Invariants: the number of time series is bounded. A label value that is not fixed in the code is
+//             one of a bounded set (routes, status codes, the peers in the set now).
 #pragma once
 
 #include <cstdint>
@@ -12,20 +13,20 @@
 
 namespace podmirror::telemetry {
 
-// What a scrape reads at its moment instead of having it counted all the time.
+// Values that are read at each scrape, instead of being counted all the time.
 struct Snapshot {
   struct Peer {
     std::string name;
     std::string state;  // as in /v1/peers
     std::uint64_t behind_bytes = 0;
     double replication_lag_seconds = 0;  // age of the oldest write it has not acknowledged
-    double clock_ahead_seconds = 0;      // of ours
+    double clock_ahead_seconds = 0;      // the peer's wall clock minus ours
   };
   std::uint64_t entries = 0;
   std::uint64_t tombstones = 0;
   std::uint64_t bytes = 0;
   std::uint64_t memory_bytes = 0;
-  std::uint64_t expired = 0;  // entries, since the start
+  std::uint64_t expired = 0;  // entries that expired here since the start
   bool ready = false;
   std::vector<Peer> peers;
   bool discovery_healthy = false;
@@ -40,12 +41,12 @@ class Metrics {
   Metrics();
   ~Metrics();
 
-  // Asked at each scrape. Set before the first Render.
+  // `source` is called at each scrape. Call this before the first Render.
   void SetSnapshotSource(std::function<Snapshot()> source);
 
   // route: the route's name, never the raw target ("cache_entry", "healthz", ...).
   void RestRequest(std::string_view method, std::string_view route, int code, double seconds);
-  void RestConnections(int change);            // so many more are open, or less
+  void RestConnections(int change);            // so many more are open; negative: fewer
   void DiscoveryEvent(std::string_view type);  // list, watch_event, relist, error, unreadable, ...
   void Repair(std::string_view reason, std::uint64_t entries);
   void PeerEvent(std::string_view type);  // connected, lost, refused
