@@ -284,6 +284,8 @@ void Pool::Probed(Probe& probe, const grpc::Status& status) {
     endpoint.connection = std::make_shared<Connection>(endpoint.target);
   }
   if (verdict.outcome == Outcome::kAnswered && verdict.status.ok()) {
+    // A daemon that has said since that it drains still answers reads.
+    if (endpoint.state == DaemonState::kDraining) return;
     SetState(endpoint, DaemonState::kReady, "");
     return;
   }

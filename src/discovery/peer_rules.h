@@ -19,7 +19,7 @@ namespace podmirror::discovery {
 
 enum class Verdict {
   kPeer,
-  kSelf,                 // this pod's own record, whatever its state
+  kSelf,                 // this pod's own record, in any phase, if it is one of our service
   kOtherNamespace,       // the record names another namespace than ours
   kNotSelected,          // neither the name nor the labels are those of our service
   kTerminating,          // the pod is being deleted

@@ -55,7 +55,7 @@ struct KubeApiOptions {
 
 // How a daemon registers itself where there are no pod records.
 struct RegistryOptions {
-  Identity self;           // all but the namespace are needed
+  Identity self;           // uid and ip are needed, and the name is shown
   std::uint16_t port = 0;  // where the others reach this daemon, at self.ip
   std::string schema = "podmirror";
   std::string service;

@@ -54,7 +54,7 @@ class RegistryLease {
   void NextEndpoint();
   std::string endpoint_name() const { return checked_.endpoints[endpoint_].ToString(); }
 
-  // Ends the call under way; all later ones fail at once.
+  // Ends the call under way; later ones fail at once, until Revoke.
   void Cancel();
 
  private:

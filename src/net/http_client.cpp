@@ -144,7 +144,9 @@ class HttplibClient final : public HttpClient {
     if (server.is_ip || !address_.empty()) return Status();
     std::vector<Result<Resolver::Addresses>> found =
         resolver_.Resolve({server.host}, kResolveTimeout);
-    if (!found[0].ok()) return found[0].status();
+    // Not the resolver's code: callers take kNotFound for an answer of the server, and kDeadline
+    // for its silence.
+    if (!found[0].ok()) return {Code::kUnavailable, found[0].status().message()};
     const Resolver::Addresses& addresses = *found[0];
     address_ = addresses[attempt_++ % addresses.size()];
     client_->set_hostname_addr_map({{server.host, address_}});

@@ -46,7 +46,7 @@ Result<Resolver::Addresses> AskSystem(const std::string& name, int family) {
   std::sort(addresses.begin(), addresses.end());
   addresses.erase(std::unique(addresses.begin(), addresses.end()), addresses.end());
   if (addresses.empty()) return Status(Code::kNotFound, "no address");
-  // A part of them would be another part each time.
+  // Not a part of them: which part, the next answer of DNS might say differently.
   if (addresses.size() > kMaxAddresses) {
     return Status(Code::kExhausted, "more than " + std::to_string(kMaxAddresses) + " addresses");
   }
