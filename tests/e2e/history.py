@@ -203,6 +203,7 @@ class Recorder:
         except OSError:
             answer = None
         end = time.monotonic()
+        assert answer is None or answer.status in (200, 202, 503, 507), answer
         with self._mu:
             self.answers[answer.status if answer else "none"] += 1
             for write in writes:
@@ -225,6 +226,7 @@ class Recorder:
         begin = time.monotonic()
         run = f"{node.name}, process {node.process.pid}"
         answer = rest.request("GET", entry_path(type_, key))
+        assert answer.status in (200, 404, 503), answer
         if answer.status in (200, 404):
             version = answer.headers["ETag"].strip('"') if answer.status == 200 else ""
             with self._mu:

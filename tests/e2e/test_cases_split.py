@@ -16,7 +16,7 @@ SPLITS = 20
 REPAIR_SECONDS = 5
 # Shorter than the 3 to 5 s after which a peer is known to be out of reach, and longer.
 SPLIT_SECONDS = (0.5, 1, 2, 6)
-VALUE_BYTES = 3000      # so that the backlog overflows in the longest
+VALUE_BYTES = 20_000    # so that the backlog overflows in the longest
 SETTINGS = (f"--repair-interval={REPAIR_SECONDS}s", "--tombstone-ttl=15s", "--backlog-bytes=1MiB")
 
 

@@ -17,8 +17,8 @@ def put_v2(etcd, key, value):
 
 def check_unready_in_time(node):
     """Peers that nobody can reach must not make the daemon ready, nor hang what it says."""
-    equal(node.get("/healthz").status, 200)
-    equal(node.get("/readyz").status, 503)
+    equal(node.get("/healthz", timeout=1).status, 200)
+    equal(node.get("/readyz", timeout=1).status, 503)
 
 
 @test

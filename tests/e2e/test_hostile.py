@@ -259,6 +259,8 @@ def more_connections_than_allowed(cluster):
             links.append(connect(one))
         for _ in range(5):
             equal(one.get("/healthz", timeout=1).status, 200, "/healthz at the limit")
+        answer = one.get("/v1/cache")
+        equal((answer.status, answer.code), (503, "overloaded"))
     finally:
         for link in links:
             link.close()

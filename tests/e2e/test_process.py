@@ -4,6 +4,7 @@
 import datetime
 import os
 import signal
+import socket
 import subprocess
 
 import harness
@@ -159,9 +160,13 @@ def another_cluster_on_the_same_network_is_refused(cluster):
 
 @test
 def nothing_is_opened_before_the_settings_are_good(cluster):
-    code, stdout, _ = run("--service", "podmirror", "--rest-listen", "127.0.0.1:1",
-                          "--max-key-bytes", "0")
-    equal((code, stdout), (2, ""))
+    ip = f"{cluster.net}.98"
+    # Ports in use would end it with 1.
+    with socket.create_server((ip, 8080)), socket.create_server((ip, 7070)):
+        for bad in (("--service", "podmirror", "--max-key-bytes", "0"), ("--selector", "a in (")):
+            code, stdout, _ = run("--rest-listen", f"{ip}:8080", "--grpc-listen", f"{ip}:7070",
+                                  *bad)
+            equal((code, stdout), (2, ""), bad)
 
 
 if __name__ == "__main__":

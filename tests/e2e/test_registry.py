@@ -4,10 +4,11 @@
 import json
 import shutil
 import signal
+import socket
 import time
 
 import harness
-from harness import GRPC_PORT, BareNode, equal, test, wait_for
+from harness import GRPC_PORT, REST_PORT, BareNode, equal, test, wait_for
 
 TTL = 3
 
@@ -112,6 +113,17 @@ def a_daemon_killed_and_started_again(cluster):
     equal(len(held), 1, held)
 
 
+def refuses(node):
+    """Whether nobody listens at its REST port."""
+    try:
+        socket.create_connection((node.ip, REST_PORT), timeout=1).close()
+    except ConnectionRefusedError:
+        return True
+    except OSError:
+        pass
+    return False
+
+
 @test
 def a_daemon_that_stops_is_gone_before_its_ports_are(cluster):
     one, two, three = fleet(cluster)
@@ -119,11 +131,15 @@ def a_daemon_that_stops_is_gone_before_its_ports_are(cluster):
         three.put(1, f"last-{number}", b"x", ack="local")
     three.signal(signal.SIGTERM)
     ended = None
+    closed = False
     gone = {}
     while len(gone) < 2 or ended is None:
         for node in (one, two):
             if node.name not in gone and node.peer(three.name) is None:
                 gone[node.name] = time.monotonic()
+        if not closed and refuses(three):
+            closed = True
+            equal(three.entry(), None, "it is still listed, and its port is closed")
         if ended is None and three.process.poll() is not None:
             ended = time.monotonic()
         assert ended is None or time.monotonic() < ended + 2, gone

@@ -43,7 +43,7 @@ def drain_delay_changes_nothing_but_readiness(cluster):
                                options=[("grpc.enable_http_proxy", 0)]) as channel, \
             Rest(one.ip) as kept:
         equal(kept.request("PUT", "/v1/cache/1/k", b"v").headers["Connection"], None)
-        equal(health(channel), SERVING)
+        wait_for(lambda: health(channel) == SERVING, 1, "gRPC says that it is ready")
         begin = time.monotonic()
         one.signal(signal.SIGTERM)
         wait_for(lambda: one.get("/readyz").status == 503, 1, "not ready at once")
@@ -82,9 +82,11 @@ def delay_leaves_time_to_hand_over(cluster):
     one, two = cluster.start(2, "--drain-delay=2s", "--drain-timeout=2s")
     two.signal(signal.SIGSTOP)
     one.put(1, "k", b"v", ack="local")
-    two.signal(signal.SIGCONT)
     begin = time.monotonic()
-    equal(one.terminate(), 0)
+    one.signal(signal.SIGTERM)
+    wait_for(lambda: one.put(1, "late", b"v", ack="local").status == 503, 5, "the delay is over")
+    two.signal(signal.SIGCONT)
+    equal(one.process.wait(10), 0)
     assert time.monotonic() - begin < 3, "longer than drain-timeout"
     equal((len(one.events("draining")), two.value(1, "k")), (1, b"v"))
 

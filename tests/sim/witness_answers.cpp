@@ -118,8 +118,7 @@ void Witness::CheckPending(const Process& at, const sync::WriteItem& item, Stead
     // One that joins takes part in no pass, and only a pass brings what the backlog has lost.
     const auto& synced_at = Of(*peer).synced_at;
     const bool synced = synced_at && world_.now() - *synced_at >= kCredited;
-    if (held && synced && stable >= waited + kSettled &&
-        InContact(at, *peer, waited + kSettled) &&
+    if (held && synced && stable >= waited + kSettled && InContact(at, *peer, waited + kSettled) &&
         !world_.network().SlowWithin(at.address, peer->address, waited + kSettled)) {
       Fail(NameOf(at) + " does not count " + name + ", which has held " +
            Text(item.key, outcome.version) + " for " + std::to_string(kCredited / 1000) + " s");

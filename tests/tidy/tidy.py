@@ -30,6 +30,7 @@ DETACHERS = {"src/net/resolver.cpp"}        # a name look-up that nothing can en
 
 # Tests that sleep for longer than a poll of a condition, and why.
 SLEEPY_TESTS = {
+    "tests/e2e/test_signals.py": "so long a stall would be told, if it were one",
     "tests/integration/rest/hostile_test.cpp": "plays a slow client",
     "tests/integration/rest/http_server_test.cpp": "plays a slow handler",
     "tests/integration/rpc/legacy_peer_test.cpp": "a silence that must not be punished",
@@ -214,14 +215,14 @@ def tests_do_not_wait_by_sleeping(files):
 
 
 def slept_ms(code):
-    """How long the line sleeps; 0 when it does not, or for a time that has a name."""
+    """How long the line sleeps; 0 when it does not, a second for a name of SECONDS."""
     if not re.search(r"sleep_for\(|sleep_until\(|SleepFor\(|time\.sleep\(", code):
         return 0
     for pattern, unit in ((r"(\d+)ms|milliseconds\((\d+)", 1),
                           (r"\b(\d+)s\b|\bseconds\((\d+)|time\.sleep\(([\d.]+)\)", 1000)):
-        if match := re.search(pattern, code):
+        if match := re.search(pattern, code, re.IGNORECASE):
             return float(next(group for group in match.groups() if group)) * unit
-    return 0
+    return 1000 if re.search(r"time\.sleep\([^)]*SECONDS", code) else 0
 
 
 def no_path_of_a_machine(files):

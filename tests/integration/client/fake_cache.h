@@ -67,6 +67,7 @@ class FakeCache final : private v1::Cache::Service {
   // GetAll: so many messages of so many entries of so many bytes; then it breaks off, if told so.
   int messages = 0, entries_per_message = 0, entry_bytes = 1;
   std::atomic<bool> break_off{false};
+  std::atomic<bool> hang_after_first{false};  // of these messages
 
   std::string Value(std::int32_t type, const std::string& key) {
     absl::MutexLock lock(&mu_);
@@ -162,6 +163,9 @@ class FakeCache final : private v1::Cache::Service {
       }
       if (!writer->Write(response)) return {grpc::StatusCode::CANCELLED, "gone"};
       ++messages_sent;
+      while (hang_after_first && !context->IsCancelled()) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(2));
+      }
     }
     if (break_off) return {grpc::StatusCode::UNAVAILABLE, "broke off"};
     return grpc::Status::OK;

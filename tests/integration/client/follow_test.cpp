@@ -2,6 +2,7 @@
 #include <absl/synchronization/notification.h>
 
 #include <array>
+#include <future>
 #include <thread>
 
 #include "integration/client/client_testing.h"
@@ -224,12 +225,14 @@ TEST_CASE("the end of a client waits for its callback, and none follows") {
     code = status.code();
   });
   inside.WaitForNotification();
-  std::thread ender([ending, &ended] {
+  auto ender = std::async(std::launch::async, [ending, &ended] {
     delete ending;
     ended = true;
   });
+  // It waits for the callback.
+  CHECK(ender.wait_for(milliseconds(200)) == std::future_status::timeout);
   go_on.Notify();
-  ender.join();
+  ender.get();
   reader.join();
   CHECK(code == Code::kUnavailable);
   CHECK_FALSE(after);

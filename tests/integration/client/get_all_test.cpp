@@ -105,9 +105,13 @@ TEST_CASE("a daemon that hangs between messages is given up") {
   FakeCache a;
   Tested client({a.port()}, {.deadline = milliseconds(300)});
   REQUIRE(client.WaitReady(1));
-  a.mode = Mode::kHang;
+  a.messages = 2;
+  a.entries_per_message = 1;
+  a.hang_after_first = true;
   const Stopwatch watch;
-  CHECK(client->GetAll({}, [](const Entry&) { return true; }).code() == Code::kDeadline);
+  const Status status = client->GetAll({}, [](const Entry&) { return true; });
+  CHECK(status.code() == Code::kDeadline);
+  CHECK(status.message().find("after 1 entries") != std::string::npos);
   CHECK(watch.elapsed() < milliseconds(1500));
 }
 

@@ -174,8 +174,11 @@ TEST_CASE("registry: the data stays through a restart of etcd, and so do the pee
   REQUIRE(one->WaitFor([](const Seen& seen) { return !seen.errors.empty(); }));
   etcd.Start();
   REQUIRE(one->WaitFor([&](const Seen& seen) { return seen.answers > answers; }));
-  CHECK(one->seen().names() == Names{"n2"});
   CHECK(WaitListed(*one.operator->(), etcd, KeyOf("n1")));
+  // And then the leases are kept alive as before.
+  CHECK_FALSE(one->WaitFor(
+      [&](const Seen& seen) { return !Read(etcd, KeyOf("n1")) || seen.names() != Names{"n2"}; },
+      3 * kTtl));
 }
 
 TEST_CASE("registry: a member of etcd that is not there is passed over") {
@@ -250,6 +253,8 @@ TEST_CASE("registry: etcd that hangs is told, Stop does not wait for it") {
   Daemon one(etcd, "n1");
   REQUIRE(one->WaitForNames({}));
   etcd.Pause();
+  one.source().Refresh();
+  REQUIRE(one->WaitFor([](const Seen& seen) { return !seen.errors.empty(); }, seconds(25)));
   one.source().Refresh();
   CHECK(one->TimeStop() < milliseconds(1500));
   etcd.Resume();

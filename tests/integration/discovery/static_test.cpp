@@ -1,4 +1,7 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
+#include <string>
+#include <vector>
 
 #include "net/resolver.h"
 #include "recorder.h"
@@ -78,8 +81,12 @@ TEST_CASE("a source that was never started can be stopped and destroyed") {
 TEST_CASE("resolver: cancel ends it, rearm lets it work again") {
   net::Resolver resolver(Env::Real());
   resolver.Cancel();
-  const auto cancelled = resolver.Resolve({"localhost"}, std::chrono::seconds(10));
-  REQUIRE(cancelled.size() == 1);
+  // Each look-up has a thread of its own: not all of them can be done at once.
+  std::vector<std::string> names;
+  for (int i = 0; i < 64; ++i) names.push_back("no..name" + std::to_string(i));
+  const auto cancelled = resolver.Resolve(names, std::chrono::seconds(10));
+  CHECK(std::any_of(cancelled.begin(), cancelled.end(),
+                    [](const auto& result) { return result.status().code() == Code::kDeadline; }));
   resolver.Rearm();
   const auto found = resolver.Resolve({"localhost", "127.0.0.9"}, std::chrono::seconds(10));
   REQUIRE(found[0].ok());

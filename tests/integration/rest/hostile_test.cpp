@@ -82,12 +82,12 @@ TEST_CASE("hostile: endless request lines, headers and bodies are refused early"
     while (!client.HasInput() && sent < (256u << 20) && client.Send(floods[i].second)) {
       sent += floods[i].second.size();
     }
-    CHECK(sent < (256u << 20));
+    CHECK(sent < (16u << 20));
     const auto answer = client.Read();
     REQUIRE(answer);
     CHECK(answer->status == statuses[i]);
     while (client.Send(floods[i].second) && sent < (256u << 20)) sent += floods[i].second.size();
-    CHECK(sent < (256u << 20));
+    CHECK(sent < (96u << 20));
     CheckHealthy(node);
   }
   CHECK(ResidentBytes() - before < kMaxGrowth);
@@ -173,7 +173,7 @@ TEST_CASE("hostile: a request that dawdles is cut after the request timeout") {
     CHECK(answer->status == 408);
     CHECK(answer->problem() == "invalid-request");
     CHECK(Clock::now() - begin >= 400ms);
-    CHECK(Clock::now() - begin < 5s);
+    CHECK(Clock::now() - begin < 1500ms);
     CHECK(client.Closed());
   }
   // A connection that lives longer than that is no crime.

@@ -66,6 +66,7 @@ TEST_CASE("under many wakes and one close there is one owner and one end") {
             return;
           case Next::kPump:
             if (owners.fetch_add(1) != 0) overlap = true;
+            std::this_thread::yield();  // so that another one can come meanwhile
             owners.fetch_sub(1);
             next = gate.Idle();
             continue;
