@@ -1,5 +1,5 @@
 # The Debian packages that podmirror needs, and a function that installs what is missing of them.
-# Sourced by deploy/local/up, tests/run, .ci/run and the build of the image.
+# Sourced by deploy/local/up, tests/run, tests/fuzz/run, tests/bench/run and the build of the image.
 
 # What compiling the daemon takes; the image is built with these.
 # shellcheck disable=SC2034  # read by those who source this

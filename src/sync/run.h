@@ -1,8 +1,9 @@
 // A Run carries our writes to one peer: the cursor in our backlog, the one batch in flight, and
 // what the peer is known to hold. Without a break it goes on over many streams; it restarts at the
 // head of the backlog for a new incarnation of the peer, or when the cursor has fallen out of it. A
-// pass brings what a restart leaves out. Thread safety: none; belongs to its Link. Invariants: (1)
-// the peer's present incarnation holds a write m if start() <= m <= acked(), and m
+// pass brings what a restart leaves out.
+// Thread safety: none; belongs to its Link.
+// Invariants: (1) the peer's present incarnation holds a write m if start() <= m <= acked(), and m
 //                 is not one of missing(), the large ones that are still on their way; or if
 //                 m <= covered(): a completed pass began when m was in our cache.
 //             (2) at most one batch is in flight, and its number is answered before the run

@@ -5,14 +5,12 @@
 //                             nothing deleted or expired is live again at the same or an older
 //                             version; what it wrote it holds, and nothing that nobody wrote
 //                             (checked with every write and message)
-//   acknowledgements          each peer that an answer counts held the write, when it was given;
-//   its
+//   acknowledgements          each peer that an answer counts held the write when it was given; its
 //                             numbers fit together; it waits for whom it is to wait, and for nobody
 //                             else; who has held the write for long is counted
 //   status                    what a daemon says that a peer has acknowledged, that peer holds
-//   ready                     a pod that becomes ready holds what all that served when it began
-//   did,
-//                             and what each that it has to have checked with held for some time
+//   ready                     a pod that becomes ready holds what all held that served when it
+//                             began, and what each that it has to have checked with held for long
 //   expiry                    nothing is called dead that lives by the clock of anybody in contact
 //   bounds                    backlog, size of a message, one batch at a time, tombstones, joiners
 //                             of one donor
