@@ -9,14 +9,15 @@ namespace podmirror::sim {
 namespace {
 
 // Of twenty seeds, so many tell each story; the others that of faults.
-constexpr std::array<std::pair<Story, std::uint64_t>, 8> kShares = {{{Story::kClocks, 2},
+constexpr std::array<std::pair<Story, std::uint64_t>, 9> kShares = {{{Story::kClocks, 2},
                                                                      {Story::kLone, 1},
                                                                      {Story::kSlowWays, 1},
                                                                      {Story::kDrain, 1},
                                                                      {Story::kForeign, 1},
                                                                      {Story::kStatic, 1},
                                                                      {Story::kOld, 1},
-                                                                     {Story::kCold, 1}}};
+                                                                     {Story::kCold, 1},
+                                                                     {Story::kAway, 1}}};
 
 Story DrawStory(SimTime& chance, const RunOptions& options) {
   std::uint64_t drawn = chance.Below(20);
@@ -86,6 +87,17 @@ void DrawStatic(Plan& plan, SimTime& chance) {
   plan.faults_ms *= 2;
 }
 
+void DrawAway(Plan& plan, SimTime& chance) {
+  ShortTtl(plan, chance);
+  plan.nodes = static_cast<int>(chance.Between(2, 5));
+  plan.faults = {Fault::kAway};
+  Some(plan, chance, {Fault::kRoll, Fault::kReset});
+  plan.fault_every_ms = plan.world.tombstone_ttl_ms / 2;
+  plan.faults_ms = plan.world.tombstone_ttl_ms * 6;
+  plan.write_every_ms = chance.Between(100, 800);
+  plan.moving = true;
+}
+
 void DrawSlowWays(Plan& plan, SimTime& chance) {
   plan.nodes = static_cast<int>(chance.Between(2, 3));
   plan.way_delay = chance.Between(10, 300);
@@ -115,6 +127,9 @@ Plan DrawStoryOf(Plan plan, SimTime& chance) {
       break;
     case Story::kSlowWays:
       DrawSlowWays(plan, chance);
+      break;
+    case Story::kAway:
+      DrawAway(plan, chance);
       break;
     case Story::kDrain:
       plan.nodes = static_cast<int>(chance.Between(2, 4));

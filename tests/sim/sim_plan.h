@@ -54,10 +54,11 @@ enum class Story : std::uint8_t {
   kOld,       // services that speak only hellorpc
   kForeign,   // pods of another cluster are in the set, and Ready
   kCold,      // all start at once, one of them without an answer from discovery
+  kAway,      // pods are away for about as long as tombstones are kept, and come back
 };
 inline constexpr std::array kStoryNames = {"faults", "clocks", "lone",    "static", "slow-ways",
-                                           "drain",  "old",    "foreign", "cold"};
-static_assert(kStoryNames.size() == static_cast<std::size_t>(Story::kCold) + 1);
+                                           "drain",  "old",    "foreign", "cold",   "away"};
+static_assert(kStoryNames.size() == static_cast<std::size_t>(Story::kAway) + 1);
 
 inline constexpr WallMs kHour = 3'600'000;
 

@@ -73,6 +73,7 @@ class Run {
       case Story::kFaults:
       case Story::kStatic:
       case Story::kDrain:
+      case Story::kAway:
         StartAll(plan_.nodes, 0);
     }
   }

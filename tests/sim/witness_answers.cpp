@@ -144,6 +144,8 @@ void Witness::CheckAcknowledged(const Process& at, const Process& peer, std::uin
   const auto& [type, name] = keys_[key];
   const EntryRef held = at.cache->Peek(type, name);
   if (!held || held->version() != version) return;  // written over, or dropped as dead here, too
+  // The peer has found it dead, and the next pass drops it here, too.
+  if (MayDrop(key, Of(at).seen[key])) return;
   Fail(NameOf(at) + " says that " + NameOf(peer) + " has acknowledged " + Text(name, version) +
        ", which it does not hold");
 }
@@ -164,6 +166,7 @@ void Witness::CheckStatus(int pod) {
       Fail(NameOf(at) + " says that of " + std::to_string(writes) + " writes " + said.record.name +
            " acknowledged " + std::to_string(said.acked_seq) + " and lacks " +
            std::to_string(said.behind_entries));
+      continue;
     }
     const Process* const peer = Named(said.record.name);
     const bool open =
