@@ -141,6 +141,10 @@ void Faults::DoAround(Fault fault, int a, int b, SteadyMs soon) {
 void Faults::Away(int pod) {
   const SteadyMs ttl = plan_.world.tombstone_ttl_ms;
   const SteadyMs away = time_.Between(ttl / 2, 2 * ttl + ttl / 2);
+  // Two that take each other for gone are told apart by nothing: each drops what the other
+  // accepted.
+  if (plan_.story == Story::kAway && world_.now() < all_back_at_) return;
+  all_back_at_ = world_.now() + away + ttl / 2;
   const bool slowly = time_.OneIn(2);
   world_.DropRecord(pod);
   Hide(pod, away);

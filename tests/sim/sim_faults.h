@@ -52,6 +52,7 @@ class Faults {
   bool faulting_ = true;
   int next_pod_ = 1;
   int next_address_ = 1;
+  SteadyMs all_back_at_ = 0;  // nobody is away, and all have met
 };
 
 }  // namespace podmirror::sim

@@ -93,7 +93,7 @@ void DrawAway(Plan& plan, SimTime& chance) {
   plan.faults = {Fault::kAway};
   Some(plan, chance, {Fault::kRoll, Fault::kReset});
   plan.fault_every_ms = plan.world.tombstone_ttl_ms / 2;
-  plan.faults_ms = plan.world.tombstone_ttl_ms * 6;
+  plan.faults_ms = plan.world.tombstone_ttl_ms * 8;
   plan.write_every_ms = chance.Between(100, 800);
   plan.moving = true;
 }

@@ -54,7 +54,7 @@ enum class Story : std::uint8_t {
   kOld,       // services that speak only hellorpc
   kForeign,   // pods of another cluster are in the set, and Ready
   kCold,      // all start at once, one of them without an answer from discovery
-  kAway,      // pods are away for about as long as tombstones are kept, and come back
+  kAway,      // one pod after the other is away for about as long as tombstones are kept
 };
 inline constexpr std::array kStoryNames = {"faults", "clocks", "lone",    "static", "slow-ways",
                                            "drain",  "old",    "foreign", "cold",   "away"};

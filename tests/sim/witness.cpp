@@ -141,7 +141,7 @@ bool Witness::MayDrop(std::uint64_t key_hash, const Seen& seen) {
   const Write& write = written_.at(seen.write);
   Record& writer = records_[write.by];
   // Clocks apart, what it accepted last may bear an older time than what the others accepted first.
-  const bool recent = world_.now() - write.at < options_.tombstone_ttl_ms;
+  const bool recent = world_.now() - write.at < options_.tombstone_ttl_ms - kAgreeing;
   if (recent && world_.widest_skew() < kAgreeing) return false;
   // Nor does it know the others' time at all, if it began without them.
   if (began_anew_ && world_.widest_skew() >= options_.tombstone_ttl_ms) return true;
@@ -245,7 +245,7 @@ void Witness::Ended(Process& process, bool clean) {
     if (other->gone_at && world_.now() - *other->gone_at <= kUnnoticed) add(*other);
   }
   for (const auto& [key, seen] : Of(process).seen) {
-    if (!Mortal(seen) && others[key].version < seen.version) {
+    if (others[key].version < seen.version && !MayDrop(key, seen)) {
       Fail(NameOf(process) + " ended without handing over " + seen.version.ToString());
       return;
     }
