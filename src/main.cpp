@@ -22,5 +22,5 @@ int main(int argc, char** argv) {
     std::cout << loaded->print;
     return 0;
   }
-  return app::Run(loaded->settings, loaded->check_only);
+  return app::Run(*loaded);
 }

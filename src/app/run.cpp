@@ -67,7 +67,8 @@ SteadyMs Drain(Daemon& daemon, const settings::Settings& settings, Env& env) {
 
 }  // namespace
 
-int Run(const settings::Settings& settings, bool check_only) {
+int Run(const settings::Loaded& loaded) {
+  const settings::Settings& settings = loaded.settings;
   // gRPC would write lines of its own among ours; its failures reach the log as statuses.
   setenv("GRPC_VERBOSITY", "NONE", 0);
   std::signal(SIGPIPE, SIG_IGN);
@@ -80,9 +81,12 @@ int Run(const settings::Settings& settings, bool check_only) {
     std::cerr << "podmirrord: " << daemon.status().message() << "\n";
     return 2;
   }
-  if (check_only) {
+  if (loaded.check_only) {
     std::cout << "settings are fine\n";
     return 0;
+  }
+  for (const std::string& warning : loaded.warnings) {
+    log.Event(LogLevel::kWarn, "setting_ignored", warning);
   }
   SteadyMs close_ms = kLeastCloseMs;
   const Status started = (*daemon)->Start();

@@ -7,8 +7,8 @@ namespace podmirror::app {
 
 // Runs a daemon until SIGTERM or SIGINT, then drains and stops it (see stop_signal.h for a second
 // signal). Returns the exit code: 0 clean stop, 1 failure, 2 bad settings. With
-// `check_only` nothing is started. Requires: called once, from the main thread, before any other
-// thread exists.
-int Run(const settings::Settings& settings, bool check_only);
+// `loaded.check_only` nothing is started. Requires: called once, from the main thread, before any
+// other thread exists.
+int Run(const settings::Loaded& loaded);
 
 }  // namespace podmirror::app

@@ -148,12 +148,24 @@ Result<GivenByName> ParseFile(const std::string& path) {
   return given;
 }
 
-GivenByName FromEnvironment(const Surroundings& surroundings) {
+// Kubernetes tells each pod of the Services in its namespace: a Service called podmirror-peer is
+// PODMIRROR_PEER_PORT=tcp://10.0.0.1:7070, which has the name of a setting.
+bool IsServiceLink(const std::string& variable, const std::string& text) {
+  return variable.ends_with("_PORT") && (text.starts_with("tcp://") || text.starts_with("udp://"));
+}
+
+GivenByName FromEnvironment(const Surroundings& surroundings, std::vector<std::string>& warnings) {
   GivenByName given;
   for (const Setting& setting : Table()) {
-    if (auto text = surroundings.environment(setting.variable())) {
-      given[setting.name] = {*std::move(text), "environment " + setting.variable()};
+    const std::string variable = setting.variable();
+    auto text = surroundings.environment(variable);
+    if (!text) continue;
+    if (IsServiceLink(variable, *text)) {
+      warnings.push_back(setting.name + ": " + Quoted(*text) + " is ignored, since it tells of a " +
+                         "Kubernetes Service (environment " + variable + ")");
+      continue;
     }
+    given[setting.name] = {*std::move(text), "environment " + variable};
   }
   return given;
 }
@@ -317,7 +329,7 @@ Result<Loaded> Load(std::span<const char* const> arguments, const Surroundings& 
     if (!file.ok()) return file.status();
     layers.push_back(std::move(*file));
   }
-  layers.push_back(FromEnvironment(surroundings));
+  layers.push_back(FromEnvironment(surroundings, loaded.warnings));
   layers.push_back(std::move(flags->given));
   for (const GivenByName& layer : layers) {
     Status status = Apply(layer, loaded.settings);

@@ -93,13 +93,16 @@ struct Surroundings {
 struct Loaded {
   Settings settings;
   bool check_only = false;  // --check-config was given
-  std::string print;        // what --help or --version ask for; then `settings` is not filled
+  // What was ignored and might be missed, one line for each that names the setting.
+  std::vector<std::string> warnings;
+  std::string print;  // what --help or --version ask for; then `settings` is not filled
 };
 
 // Reads flags, environment and the file that --config names, and checks all of it. `arguments` are
 // those after the program's name. Fails with kInvalid and one line that names the setting.
 // Unknown PODMIRROR_* variables are ignored: Kubernetes injects some for a Service called
-// podmirror.
+// podmirror. A service link that has a setting's name (PODMIRROR_PEER_PORT=tcp://10.0.0.1:7070, for
+// a Service called podmirror-peer) is ignored with a warning.
 Result<Loaded> Load(std::span<const char* const> arguments, const Surroundings& surroundings);
 
 // "0.1.0"

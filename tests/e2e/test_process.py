@@ -64,6 +64,17 @@ def files_and_their_precedence(cluster):
 
 
 @test
+def a_service_link_with_a_settings_name_is_told_once(cluster):
+    node = cluster.node()
+    node.prefix = ["env", "PODMIRROR_PEER_PORT=tcp://10.0.0.1:7070"]
+    node.start("--discovery=none", "--service=")
+    wait_for(lambda: node.get("/readyz").status == 200, 10, "ready")
+    warning, = node.events("setting_ignored")
+    equal(warning["level"], "warn")
+    assert "PODMIRROR_PEER_PORT" in warning["msg"], warning
+
+
+@test
 def second_daemon_on_a_port_is_refused(cluster):
     one, = cluster.start(1)
     for taken, free in (("--rest-listen", "--grpc-listen"), ("--grpc-listen", "--rest-listen")):

@@ -332,6 +332,26 @@ TEST_CASE("what Kubernetes injects for a Service called podmirror is ignored") {
   }
 }
 
+TEST_CASE("a service link that has a setting's name is ignored, with one warning") {
+  for (const std::string link : {"tcp://10.0.0.1:7070", "udp://[fd00::1]:7070"}) {
+    const Environment environment = {{"PODMIRROR_PEER_PORT", link}, {"PODMIRROR_PORT", link}};
+    const auto loaded = LoadWith({"--discovery=none"}, environment);
+    INFO(loaded.status().ToString());
+    REQUIRE(loaded.ok());
+    CHECK(loaded->settings.peer_port == 7070);
+    REQUIRE(loaded->warnings.size() == 1);
+    CHECK(loaded->warnings[0].starts_with("peer-port: "));
+    CHECK(Contains(loaded->warnings[0], "PODMIRROR_PEER_PORT"));
+    const TemporaryFile file("peer-port = 7171\n");
+    CHECK(MustLoad({"--config", file.path()}, environment).peer_port == 7171);
+  }
+  CHECK(LoadWith({"--discovery=none"}, {{"PODMIRROR_PEER_PORT", "7171"}})->warnings.empty());
+  CHECK(LoadWith({"--discovery=none"}, {{"PODMIRROR_PORT", "tcp://a:1"}})->warnings.empty());
+  // Only names that end in _PORT are service links, only values of these two schemes.
+  CHECK(MustLoad({}, {{"PODMIRROR_CLUSTER", "tcp://a:1"}}).cluster == "tcp://a:1");
+  CHECK(Contains(Refusal({}, {{"PODMIRROR_PEER_PORT", "http://a:1"}}), "peer-port: "));
+}
+
 TEST_CASE("unknown flags, keys and shapes are refused by name") {
   CHECK(Contains(Refusal({"--colour=red"}), "--colour"));
   CHECK(Contains(Refusal({"stray"}), "stray"));
