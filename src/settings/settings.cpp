@@ -61,7 +61,8 @@ Result<Flags> ParseFlags(std::span<const char* const> arguments) {
     if (!setting.fallback.empty()) help += " [" + setting.fallback + "]";
     CLI::Option* option = app.add_option("--" + setting.name, texts[setting.name], help);
     option->type_name("");
-    if (setting.kind == Setting::Kind::kBool) option->expected(0, 1);
+    // Without a value it is true; an empty value, as in "--bootstrap-alone=", is a bad one.
+    if (setting.kind == Setting::Kind::kBool) option->expected(0, 1)->default_str("true");
     options[setting.name] = option;
   }
   app.footer(
@@ -85,9 +86,7 @@ Result<Flags> ParseFlags(std::span<const char* const> arguments) {
     return Status(Code::kInvalid, error.what());
   }
   for (const auto& [name, option] : options) {
-    if (option->count() == 0) continue;
-    const bool bare = option->get_expected_min() == 0 && texts[name].empty();
-    flags.given[name] = {bare ? "true" : texts[name], "flag --" + name};
+    if (option->count() != 0) flags.given[name] = {texts[name], "flag --" + name};
   }
   return flags;
 }

@@ -318,6 +318,7 @@ TEST_CASE("a boolean flag needs no value") {
   CHECK(MustLoad({"--bootstrap-alone", "true"}).bootstrap_alone);
   CHECK_FALSE(MustLoad({"--bootstrap-alone=false"}, {{"PODMIRROR_BOOTSTRAP_ALONE", "true"}})
                   .bootstrap_alone);
+  CHECK(MustLoad({"--bootstrap-alone", "--service=s"}).bootstrap_alone);
 }
 
 TEST_CASE("what Kubernetes injects for a Service called podmirror is ignored") {
@@ -330,6 +331,13 @@ TEST_CASE("what Kubernetes injects for a Service called podmirror is ignored") {
     CHECK(setting.name != "port");
     CHECK_FALSE(setting.name.starts_with("service-"));
   }
+}
+
+TEST_CASE("an empty value is no boolean") {
+  for (const Arguments& empty : {Arguments{"--bootstrap-alone="}, {"--bootstrap-alone", ""}}) {
+    CHECK(Refusal(empty).starts_with("bootstrap-alone: \"\" is neither true nor false"));
+  }
+  CHECK(Contains(Refusal({}, {{"PODMIRROR_BOOTSTRAP_ALONE", ""}}), "bootstrap-alone: "));
 }
 
 TEST_CASE("a service link that has a setting's name is ignored, with one warning") {
