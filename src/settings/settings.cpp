@@ -71,7 +71,8 @@ Result<Flags> ParseFlags(std::span<const char* const> arguments) {
   std::vector<std::string> words;
   for (const std::string argument : arguments) {
     // After "--name=" CLI11 would take the next argument for the value: give it an empty word.
-    const bool empty_value = argument.starts_with("--") && argument.ends_with('=');
+    const bool empty_value =
+        argument.starts_with("--") && argument.find('=') == argument.size() - 1;
     words.push_back(empty_value ? argument.substr(0, argument.size() - 1) : argument);
     if (empty_value) words.emplace_back();
   }

@@ -340,6 +340,12 @@ TEST_CASE("an empty value is no boolean") {
   CHECK(Contains(Refusal({}, {{"PODMIRROR_BOOTSTRAP_ALONE", ""}}), "bootstrap-alone: "));
 }
 
+TEST_CASE("the value of a flag may end in an equals sign") {
+  CHECK(MustLoad({"--selector=app="}).selector == "app=");
+  CHECK(MustLoad({"--selector", "app="}).selector == "app=");
+  CHECK(MustLoad({"--cluster=="}).cluster == "=");
+}
+
 TEST_CASE("a service link that has a setting's name is ignored, with one warning") {
   for (const std::string link : {"tcp://10.0.0.1:7070", "udp://[fd00::1]:7070"}) {
     const Environment environment = {{"PODMIRROR_PEER_PORT", link}, {"PODMIRROR_PORT", link}};
