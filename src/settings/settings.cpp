@@ -52,7 +52,8 @@ Result<Flags> ParseFlags(std::span<const char* const> arguments) {
   CLI::App app("Mirrors a cache between the pods of a service.", "podmirrord");
   app.set_version_flag("--version", std::string(Version()), "Print the version");
   Flags flags;
-  app.add_option("--config", flags.config, "TOML file with settings")->type_name("FILE");
+  CLI::Option* const config = app.add_option("--config", flags.config, "TOML file with settings");
+  config->type_name("FILE");
   app.add_flag("--check-config", flags.check_only, "Check all settings, then exit");
   std::map<std::string, std::string> texts;
   std::map<std::string, CLI::Option*> options;
@@ -86,6 +87,7 @@ Result<Flags> ParseFlags(std::span<const char* const> arguments) {
   } catch (const CLI::ParseError& error) {
     return Status(Code::kInvalid, error.what());
   }
+  if (config->count() != 0 && flags.config.empty()) return Invalid("config", "\"\" is no file");
   for (const auto& [name, option] : options) {
     if (option->count() != 0) flags.given[name] = {texts[name], "flag --" + name};
   }

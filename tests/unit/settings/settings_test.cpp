@@ -346,6 +346,11 @@ TEST_CASE("the value of a flag may end in an equals sign") {
   CHECK(MustLoad({"--cluster=="}).cluster == "=");
 }
 
+TEST_CASE("the file of settings needs a name") {
+  CHECK(Refusal({"--config=", "--discovery=none"}) == "config: \"\" is no file");
+  CHECK(Refusal({"--config", "", "--discovery=none"}) == "config: \"\" is no file");
+}
+
 TEST_CASE("a service link that has a setting's name is ignored, with one warning") {
   for (const std::string link : {"tcp://10.0.0.1:7070", "udp://[fd00::1]:7070"}) {
     const Environment environment = {{"PODMIRROR_PEER_PORT", link}, {"PODMIRROR_PORT", link}};
