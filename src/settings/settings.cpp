@@ -260,7 +260,14 @@ Status CheckRegistry(const Settings& s) {
   return CheckEtcdCredentials(s);
 }
 
+// Blanks alone would be the selector of every pod, and a part of no pod's name.
+bool IsBlank(const std::string& text) {
+  return !text.empty() && text.find_first_not_of(' ') == std::string::npos;
+}
+
 Status CheckDiscovery(const Settings& s) {
+  if (IsBlank(s.service)) return Invalid("service", "holds only blanks");
+  if (IsBlank(s.selector)) return Invalid("selector", "holds only blanks");
   if (s.discovery == "static" && s.peers.empty()) {
     return Invalid("peers", "required with discovery static: host:port,host:port");
   }

@@ -423,6 +423,10 @@ TEST_CASE("settings that do not fit together are refused") {
             .starts_with("selector: "));
   CHECK(Refusal({"--discovery=registry", "--service=a", "--pod-ip=::1", "--etcd-user=u"})
             .starts_with("etcd-password-file: "));
+  CHECK(Refusal({"--service= "}) == "service: holds only blanks");
+  CHECK(Refusal({"--selector=  "}) == "selector: holds only blanks");
+  CHECK(Refusal({"--discovery=kube-api", "--selector= "}) == "selector: holds only blanks");
+  CHECK(Refusal({"--discovery=registry", "--service= "}) == "service: holds only blanks");
   CHECK(Refusal({"--service=a", "--grpc-listen=[::]:0"}).starts_with("peer-port: "));
   CHECK(Refusal({"--service=a", "--etcd-cert=/dev/null"}).starts_with("etcd-key: "));
   CHECK(Refusal({"--service=a", "--etcd-user=u"}).starts_with("etcd-password-file: "));
