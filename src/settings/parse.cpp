@@ -11,6 +11,8 @@
 #include <optional>
 #include <utility>
 
+#include "base/utf8.h"
+
 namespace podmirror::settings {
 namespace {
 
@@ -94,12 +96,19 @@ std::vector<std::string> Split(const std::string& list) {
   return items;
 }
 
-std::string CheckText(const std::string& text) {
+std::string CheckPrintable(const std::string& text) {
   if (text.size() > kMaxText) return "is longer than 1024 bytes";
   const bool printable = std::none_of(text.begin(), text.end(), [](char c) {
     return std::iscntrl(static_cast<unsigned char>(c)) != 0;
   });
   return printable ? "" : "holds control characters";
+}
+
+// Texts go to the peers in strings of protobuf, which takes nothing but UTF-8.
+std::string CheckText(const std::string& text) {
+  std::string wrong = CheckPrintable(text);
+  if (wrong.empty() && !IsUtf8(text)) wrong = "is not UTF-8";
+  return wrong;
 }
 
 // The URL without a slash at its end, if it is http://host:port or https://host:port; else nothing.
@@ -249,7 +258,7 @@ Parser Prefix(std::string Settings::*target) {
 
 Parser File(std::string Settings::*target) {
   return [target](const std::string& text, Settings& settings) -> std::string {
-    std::string wrong = CheckText(text);
+    std::string wrong = CheckPrintable(text);
     if (!wrong.empty()) return wrong;
     // Peeking, since a directory opens but cannot be read. An empty file can.
     std::ifstream file(text, std::ios::binary);

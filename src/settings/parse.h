@@ -17,7 +17,7 @@ namespace podmirror::settings {
 // value and returns an empty string.
 using Parser = std::function<std::string(const std::string& text, Settings& settings)>;
 
-// Printable text of at most 1 KiB; may be empty.
+// Printable UTF-8 of at most 1 KiB; may be empty.
 Parser Text(std::string Settings::*target);
 Parser Text(std::string Identity::*target);
 // An IP address, or empty.

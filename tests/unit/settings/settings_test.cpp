@@ -407,6 +407,17 @@ TEST_CASE("a message stays one line of bounded length whatever the value holds")
   CHECK(message.find('\r') == std::string::npos);
 }
 
+TEST_CASE("texts have to be UTF-8, since peers take them in no other form") {
+  for (const Setting& setting : Table()) {
+    INFO(setting.name);
+    if (Samples().at(setting.name).bad != "\x01") continue;  // no text
+    CHECK(Contains(Refusal({"--" + setting.name, "a\xff"}), setting.name + ": "));
+    CHECK(Contains(Refusal({"--" + setting.name, "a\xff"}), "is not UTF-8"));
+  }
+  CHECK(Contains(Refusal({}, {{"POD_NAME", "\xc3"}}), "is not UTF-8"));
+  CHECK(MustLoad({"--pod-name=\xc3\xa4"}).pod.name == "\xc3\xa4");
+}
+
 TEST_CASE("settings that do not fit together are refused") {
   CHECK(Refusal({}).starts_with("service: required"));
   CHECK(Refusal({"--discovery=etcd-v2"}).starts_with("service: required"));
