@@ -17,6 +17,7 @@ namespace podmirror::settings {
 namespace {
 
 constexpr std::size_t kMaxText = 1024;
+constexpr std::size_t kMaxShown = 100;
 
 struct Unit {
   std::string_view name;
@@ -123,6 +124,16 @@ std::optional<std::string> ParseUrl(std::string url) {
 
 }  // namespace
 
+std::string OneLine(std::string text, std::size_t longest) {
+  if (text.size() > longest) text = text.substr(0, longest) + "...";
+  for (char& c : text) {
+    if (std::iscntrl(static_cast<unsigned char>(c))) c = '?';
+  }
+  return text;
+}
+
+std::string Quoted(std::string text) { return "\"" + OneLine(std::move(text), kMaxShown) + "\""; }
+
 Parser Text(std::string Settings::*target) {
   return [target](const std::string& text, Settings& settings) {
     std::string wrong = CheckText(text);
@@ -215,7 +226,7 @@ Parser HostPorts(std::vector<std::string> Settings::*target) {
     std::vector<std::string> items;
     if (!text.empty()) items = Split(text);
     for (const std::string& item : items) {
-      if (!ParseHostPort(item, 1)) return "holds \"" + item + "\", which is not host:port";
+      if (!ParseHostPort(item, 1)) return "holds " + Quoted(item) + ", which is not host:port";
     }
     settings.*target = std::move(items);
     return "";
@@ -237,7 +248,7 @@ Parser Urls(std::vector<std::string> Settings::*target) {
     for (std::string& item : Split(text)) {
       auto url = ParseUrl(item);
       if (!url) {
-        return "holds \"" + item + "\", which is not http://host:port or https://host:port";
+        return "holds " + Quoted(item) + ", which is not http://host:port or https://host:port";
       }
       urls.push_back(*std::move(url));
     }

@@ -1,5 +1,6 @@
-// How the text of a setting becomes a value. Each function returns a parser that stores into one
-// member of Settings and says what is wrong with the text, or nothing when it is fine.
+// How the text of a setting becomes a value, and how messages show it. Each function that returns a
+// Parser makes one that stores into one member of Settings and says what is wrong with the text, or
+// nothing when it is fine.
 // Thread safety: pure functions.
 #pragma once
 
@@ -16,6 +17,12 @@ namespace podmirror::settings {
 // Returns what is wrong, for people ("is not a size: ..."). When nothing is wrong, it stores the
 // value and returns an empty string.
 using Parser = std::function<std::string(const std::string& text, Settings& settings)>;
+
+// Makes a text safe for a message of one line: without control characters, and cut when it has more
+// than `longest` bytes.
+std::string OneLine(std::string text, std::size_t longest);
+// The same for a value: in quotes, cut at 100 bytes.
+std::string Quoted(std::string text);
 
 // Printable UTF-8 of at most 1 KiB; may be empty.
 Parser Text(std::string Settings::*target);

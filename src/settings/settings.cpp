@@ -20,7 +20,7 @@ namespace podmirror::settings {
 namespace {
 
 constexpr std::size_t kMaxFileBytes = 1u << 20;
-constexpr std::size_t kMaxShown = 100;
+constexpr std::size_t kMaxFlagError = 200;
 
 struct Given {
   std::string text;
@@ -30,15 +30,6 @@ using GivenByName = std::map<std::string, Given>;
 
 Status Invalid(const std::string& setting, const std::string& wrong) {
   return {Code::kInvalid, setting + ": " + wrong};
-}
-
-// Makes a value safe for a message of one line: in quotes, cut, without control characters.
-std::string Quoted(std::string text) {
-  if (text.size() > kMaxShown) text = text.substr(0, kMaxShown) + "...";
-  for (char& c : text) {
-    if (std::iscntrl(static_cast<unsigned char>(c))) c = '?';
-  }
-  return "\"" + text + "\"";
 }
 
 struct Flags {
@@ -85,7 +76,7 @@ Result<Flags> ParseFlags(std::span<const char* const> arguments) {
   } catch (const CLI::CallForVersion&) {
     flags.print = std::string(Version()) + "\n";
   } catch (const CLI::ParseError& error) {
-    return Status(Code::kInvalid, error.what());
+    return Status(Code::kInvalid, OneLine(error.what(), kMaxFlagError));
   }
   if (config->count() != 0 && flags.config.empty()) return Invalid("config", "\"\" is no file");
   for (const auto& [name, option] : options) {

@@ -407,6 +407,14 @@ TEST_CASE("a message stays one line of bounded length whatever the value holds")
   CHECK(message.find('\r') == std::string::npos);
 }
 
+TEST_CASE("a message about flags or the items of a list is one line of bounded length, too") {
+  CHECK(Contains(Refusal({"--nonsense=a\nb"}), "--nonsense=a?b"));
+  CHECK(Refusal({"stray\n" + std::string(100'000, 'x')}).size() < 300);
+  CHECK(Contains(Refusal({"--peers=a\nb"}), "a?b"));
+  CHECK(Contains(Refusal({"--etcd-endpoints=a\nb"}), "a?b"));
+  CHECK(Refusal({"--peers=" + std::string(100'000, 'x')}).size() < 300);
+}
+
 TEST_CASE("texts have to be UTF-8, since peers take them in no other form") {
   for (const Setting& setting : Table()) {
     INFO(setting.name);
