@@ -56,12 +56,6 @@ std::string OutOfRange(std::uint64_t min, std::uint64_t max, std::span<const Uni
   return "must be " + Shown(min, units) + " to " + Shown(max, units);
 }
 
-bool IsIpAddress(const std::string& text) {
-  in6_addr unused;
-  return inet_pton(AF_INET, text.c_str(), &unused) == 1 ||
-         inet_pton(AF_INET6, text.c_str(), &unused) == 1;
-}
-
 bool IsHost(const std::string& text) {
   if (IsIpAddress(text)) return true;
   return !text.empty() && text.size() <= 253 && std::all_of(text.begin(), text.end(), [](char c) {
@@ -123,6 +117,12 @@ std::optional<std::string> ParseUrl(std::string url) {
 }
 
 }  // namespace
+
+bool IsIpAddress(const std::string& text) {
+  in6_addr unused;
+  return inet_pton(AF_INET, text.c_str(), &unused) == 1 ||
+         inet_pton(AF_INET6, text.c_str(), &unused) == 1;
+}
 
 std::string OneLine(std::string text, std::size_t longest) {
   if (text.size() > longest) text = text.substr(0, longest) + "...";

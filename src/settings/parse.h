@@ -18,6 +18,9 @@ namespace podmirror::settings {
 // value and returns an empty string.
 using Parser = std::function<std::string(const std::string& text, Settings& settings)>;
 
+// Whether a text is an IPv4 or IPv6 address, without brackets.
+bool IsIpAddress(const std::string& text);
+
 // Makes a text safe for a message of one line: without control characters, and cut when it has more
 // than `longest` bytes.
 std::string OneLine(std::string text, std::size_t longest);

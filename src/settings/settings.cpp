@@ -205,16 +205,21 @@ void DeriveKubeApi(Settings& settings, const Surroundings& surroundings) {
   if (settings.kube_ca.empty()) settings.kube_ca = folder + "ca.crt";
 }
 
+// Where no record gives this daemon's address, the one that it listens on is it.
+void DeriveIp(Settings& settings) {
+  const std::string& host = settings.grpc_listen.host;
+  const bool one_address = IsIpAddress(host) && host != "::" && host != "0.0.0.0";
+  if (settings.pod.ip.empty() && one_address) settings.pod.ip = host;
+}
+
 // Defaults that come from other settings or from the surroundings.
 void Derive(Settings& settings, const Surroundings& surroundings) {
   if (settings.ns.empty()) settings.ns = settings.pod.ns.empty() ? "default" : settings.pod.ns;
   if (settings.pod.ns.empty()) settings.pod.ns = settings.ns;
   if (settings.pod.name.empty()) settings.pod.name = surroundings.hostname;
-  if (settings.discovery == "registry") {
-    if (settings.pod.uid.empty()) settings.pod.uid = surroundings.uid;
-    const std::string& host = settings.grpc_listen.host;
-    if (settings.pod.ip.empty() && host != "::" && host != "0.0.0.0") settings.pod.ip = host;
-  }
+  const bool registry = settings.discovery == "registry";
+  if (registry && settings.pod.uid.empty()) settings.pod.uid = surroundings.uid;
+  if (registry || settings.discovery == "static") DeriveIp(settings);
   if (settings.peer_port == 0) settings.peer_port = settings.grpc_listen.port;
   if (settings.cluster.empty()) {
     settings.cluster =

@@ -42,6 +42,9 @@ def bad_settings_are_refused(cluster):
     check_refused("service", "--namespace", "default")
     check_refused("selector", "--selector", "a in (", "--namespace", "default")
     check_refused("config", *service, "--config", "/no/such/file")
+    check_refused("config", *service, "--config=")
+    check_refused("bootstrap-alone", *service, "--bootstrap-alone=")
+    check_refused("nonsense", *service, "--nonsense=a\nb")
     check_refused("log-level", *service, PODMIRROR_LOG_LEVEL="chatty")
 
 
@@ -153,6 +156,16 @@ def static_peers_need_no_etcd(cluster):
                  f"two peers of {node.name}")
     equal(nodes[0].put(1, "k", b"v").status, 200)
     equal([node.value(1, "k") for node in nodes], [b"v"] * 3)
+
+
+@test
+def a_static_daemon_knows_its_own_address(cluster):
+    node = cluster.node()
+    node.prefix = ["env", "--unset=POD_IP"]
+    node.start("--discovery=static", f"--peers={node.ip}:{harness.GRPC_PORT}", "--service=",
+               "--cluster=test")
+    wait_for(lambda: node.get("/readyz").status == 200, 10, "ready")
+    equal(node.events("peer_added"), [])
 
 
 @test

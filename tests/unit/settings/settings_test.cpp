@@ -273,9 +273,28 @@ TEST_CASE("who this daemon is where no record says it") {
   REQUIRE(given.ok());
   CHECK(given->settings.pod.uid == "u-1");
   CHECK(given->settings.pod.ip == "10.0.0.9");
+  CHECK(Refusal({"--discovery=registry", "--service=web", "--grpc-listen=localhost:1"})
+            .starts_with("pod-ip: required"));
   CHECK(MustLoad({}).pod.uid.empty());
   CHECK(Surroundings::Real().uid.size() == 32);
   CHECK(Surroundings::Real().uid != Surroundings::Real().uid);
+}
+
+TEST_CASE("with static peers the address of grpc-listen is that of this daemon") {
+  const auto own_ip = [](const std::string& listen, const Environment& environment = {}) {
+    const auto loaded = LoadWith(
+        {"--discovery=static", "--peers=127.0.0.1:1", "--grpc-listen=" + listen}, environment);
+    INFO(loaded.status().ToString());
+    REQUIRE(loaded.ok());
+    return loaded->settings.pod.ip;
+  };
+  CHECK(own_ip("127.0.0.1:1") == "127.0.0.1");
+  CHECK(own_ip("[fd00::1]:1") == "fd00::1");
+  CHECK(own_ip("127.0.0.1:1", {{"POD_IP", "10.0.0.9"}}) == "10.0.0.9");
+  CHECK(own_ip("0.0.0.0:1").empty());
+  CHECK(own_ip("[::]:1").empty());
+  CHECK(own_ip("localhost:1").empty());
+  CHECK(MustLoad({"--grpc-listen=127.0.0.1:1"}).pod.ip.empty());
 }
 
 TEST_CASE("sizes, durations, numbers, booleans and lists have their natural forms in a file") {
