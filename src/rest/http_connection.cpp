@@ -137,6 +137,7 @@ Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler
     }
     ReleaseOutput();
     if (close_) return linger_ ? Discard(scratch, now) : Turn::kClosed;
+    const bool had_input = !in_.empty();
     switch (reader_.Read(in_)) {
       case FrameState::kComplete:
         return Turn::kRequest;
@@ -144,6 +145,8 @@ Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler
         Refuse(reader_.refusal(), handler);
         continue;
       case FrameState::kIncomplete:
+        // Blank lines begin no request: the connection is idle again.
+        if (had_input && in_.empty() && !surplus_) deadline_ = kNever;
         break;
     }
     if (reader_.TakeContinue()) {
@@ -293,6 +296,7 @@ void Connection::ReleaseOutput() {
   out_value_ = {};
   out_sent_ = 0;
   state_->budget.Give(std::exchange(out_charged_, 0));
+  deadline_ = kNever;  // the one for output does not count any more
 }
 
 void Connection::Refuse(const Refusal& refusal, Handler& handler) {

@@ -383,6 +383,47 @@ TEST_CASE("http: an idle connection outlives those that proxies keep for a minut
   CHECK(silent.Closed());
 }
 
+// Waits until the server has looked for connections whose time is over, at the present time.
+void AwaitSweep(const TestServer& test, ShiftedEnv& env, std::int64_t ahead_ms) {
+  RawClient partial(test.port());
+  partial.Send("GET");
+  CHECK(RawClient(test.port()).Ask(Get("/x"))->status == 200);
+  env.ahead_ms += ahead_ms;
+  CHECK(partial.Read()->status == 408);
+  CHECK(partial.Closed());
+}
+
+TEST_CASE("http: a connection is idle once a large answer is complete") {
+  ShiftedEnv env;
+  TestServer test({.workers = 1}, env);
+  const std::string target = GENERATE("/size/20000000", "/entry/20000000");
+  RawClient client(test.port());
+  client.FixReceiveBuffer();
+  CHECK(client.Ask(Get(target))->body.size() == 20'000'000);
+  AwaitSweep(test, env, 75'000);
+  CHECK(client.Ask(Get("/x")).has_value());
+}
+
+TEST_CASE("http: a connection is idle when only a blank line came, in two parts") {
+  ShiftedEnv env;
+  TestServer test({.workers = 1}, env);
+  RawClient fresh(test.port());
+  fresh.Send("\r");
+  RawClient used(test.port());
+  CHECK(used.Ask(Get("/x") + "\r").has_value());
+  // The only worker has seen the first part when it answers another client.
+  CHECK(RawClient(test.port()).Ask(Get("/x")).has_value());
+  fresh.Send("\n");
+  used.Send("\n");
+  CHECK(RawClient(test.port()).Ask(Get("/x")).has_value());
+  AwaitSweep(test, env, 75'000);
+  for (RawClient* client : {&fresh, &used}) {
+    const auto answer = client->Ask(Get("/x"));
+    REQUIRE(answer);
+    CHECK(answer->status == 200);
+  }
+}
+
 TEST_CASE("http: every answer tells its time, and that it is not to be kept") {
   ShiftedEnv env;
   TestServer test({.max_connections = 2}, env);
