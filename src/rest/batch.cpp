@@ -191,7 +191,9 @@ bool BatchReader::SetValue(std::string_view value) {
 
 bool BatchReader::SetBase64(std::string_view text) {
   std::string decoded;
-  if (base64_done_ || !absl::Base64Unescape({text.data(), text.size()}, &decoded)) {
+  // The decoder lets spaces, other padding and bits left over pass: none of these comes back.
+  if (base64_done_ || !absl::Base64Unescape({text.data(), text.size()}, &decoded) ||
+      absl::Base64Escape(decoded) != absl::string_view(text.data(), text.size())) {
     return Fail(Problem::kInvalidJson, absl::StrCat(Where(), ": not one base64 text"));
   }
   base64_done_ = true;

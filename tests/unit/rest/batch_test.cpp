@@ -116,6 +116,22 @@ TEST_CASE("batch: whatever is wrong is named, and nothing is left of the rest") 
             .starts_with("invalid-ttl: data[0]: ttl must be"));
 }
 
+TEST_CASE("batch: base64 is read strictly") {
+  const auto put = [](const std::string& text) {
+    return Parsed(R"({"data":[{"type":1,"data":{"k":{"base64":")" + text + R"("}}}]})");
+  };
+  CHECK(put("") == "1/k=\n");
+  CHECK(put("YQ==") == "1/k=a\n");
+  CHECK(put("YWE=") == "1/k=aa\n");
+  CHECK(put("YWFh") == "1/k=aaa\n");
+  // Without padding, with other padding, with bits left over, with spaces, of the URL's alphabet.
+  for (const char* text : {"YQ", "YQ=", "YQ=.", "YQ..", "YQ===", "YR==", "YWF=", "Y Q==", " YQ==",
+                           "YQ==\\n", "YQ==YQ==", "_w==", "Y"}) {
+    CAPTURE(text);
+    CHECK(put(text) == "invalid-json: data[0], key \"k\": not one base64 text");
+  }
+}
+
 TEST_CASE("batch: only UTF-8 without holes is JSON") {
   CHECK(Parsed("{\"data\":[{\"type\":1,\"data\":{\"\xff\":\"\"}}]}") ==
         "invalid-json: data[0].data: a text that is not UTF-8");
