@@ -230,10 +230,7 @@ class CacheService final : public CacheMethods {
  private:
   Status Read(const v1::GetRequest& request, v1::GetResponse* response) const {
     if (Status status = CheckReadable(driver_); !status.ok()) return status;
-    const auto count = static_cast<std::size_t>(request.keys_size());
-    if (Status status = CheckSize(request.ByteSizeLong(), count, options_); !status.ok()) {
-      return status;
-    }
+    if (Status status = Check(request, options_); !status.ok()) return status;
     const WallMs now = env_.now().wall;
     std::size_t bytes = 0;
     for (const v1::Key& key : request.keys()) {

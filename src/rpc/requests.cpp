@@ -22,6 +22,11 @@ struct Place {
   std::size_t index;
 };
 
+Status Invalid(Place where, const std::string& what) {
+  return {Code::kInvalid,
+          std::string(where.field) + "[" + std::to_string(where.index) + "]: " + what};
+}
+
 // Checks items one by one and remembers the first that is wrong.
 class Checker {
  public:
@@ -60,8 +65,7 @@ class Checker {
 
  private:
   bool Fail(Place where, const std::string& what) {
-    status_ = {Code::kInvalid,
-               std::string(where.field) + "[" + std::to_string(where.index) + "]: " + what};
+    status_ = Invalid(where, what);
     return false;
   }
 
@@ -219,6 +223,19 @@ Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& reques
     }
   }
   return checker.Take();
+}
+
+Status Check(const v1::GetRequest& request, const RequestOptions& options) {
+  const auto count = static_cast<std::size_t>(request.keys_size());
+  if (Status status = CheckSize(request.ByteSizeLong(), count, options); !status.ok()) {
+    return status;
+  }
+  for (std::size_t i = 0; i < count; ++i) {
+    const std::string& key = request.keys(static_cast<int>(i)).key();
+    const std::string fault = sync::KeyFault(key, options.items);
+    if (!fault.empty()) return Invalid({"keys", i}, fault);
+  }
+  return {};
 }
 
 Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,

@@ -29,6 +29,8 @@ Result<std::vector<sync::WriteItem>> ItemsOf(const v1::DeleteRequest& request,
                                              const RequestOptions& options);
 Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& request,
                                              const RequestOptions& options);
+// kInvalid when the request is over the limits; else it names the first bad key.
+Status Check(const v1::GetRequest& request, const RequestOptions& options);
 
 struct SetCall {
   std::vector<sync::WriteItem> items;

@@ -140,6 +140,30 @@ TEST_CASE("set, get and delete many entries") {
   CHECK_FALSE(a.Value("k"));
 }
 
+TEST_CASE("Cache.Get refuses keys that cannot be") {
+  const auto a = Ready({"a"});
+  REQUIRE(a->Put("k", "v"));
+  Client client(*a);
+  for (const std::string& key : {std::string(), std::string(513, 'k'), std::string("k\0", 2)}) {
+    v1::GetRequest get;
+    for (const std::string& wanted : {std::string("k"), key}) {
+      v1::Key* const asked = get.add_keys();
+      asked->set_type(1);
+      asked->set_key(wanted);
+    }
+    v1::GetResponse found;
+    const grpc::Status status = client.Get(get, &found);
+    CHECK(status.error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+    CHECK(status.error_message() == "keys[1]: a key is 1 to 512 bytes of UTF-8 without NUL");
+    // A key of the largest size may be asked for, and none at all.
+    get.mutable_keys(1)->set_key(std::string(512, 'k'));
+    CHECK(client.Get(get, &found).ok());
+    CHECK(found.entries_size() == 1);
+  }
+  v1::GetResponse found;
+  CHECK(client.Get({}, &found).ok());
+}
+
 // Makes calls of which it never reads the answer.
 template <typename Request, typename Response>
 class NeverReads {
