@@ -1,5 +1,6 @@
 #include "rest/batch.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <limits>
 #include <utility>
@@ -19,6 +20,13 @@ namespace {
 
 // The parser looks at whole blocks of this size, the last of which may begin at the text's end.
 constexpr std::size_t kPaddingBytes = 16;
+
+// The front of a name, whole characters only, so that a refusal stays small. Requires: UTF-8.
+std::string Shown(std::string_view name) {
+  std::size_t size = std::min<std::size_t>(name.size(), 64);
+  while (size < name.size() && (name[size] & 0xC0) == 0x80) --size;
+  return std::string(name.substr(0, size));
+}
 
 // Follows the document's fixed shape; whatever does not fit ends the parse. So depth is bounded and
 // no tree is built.
@@ -152,7 +160,7 @@ bool BatchReader::TakeFieldName(std::string_view name) {
     return true;
   }
   return Fail(Problem::kInvalidJson,
-              absl::StrCat(Where(), ": unknown field \"", std::string(name), "\""));
+              absl::StrCat(Where(), ": unknown field \"", Shown(name), "\""));
 }
 
 // The parser does not check that a text is UTF-8.
@@ -169,9 +177,8 @@ bool BatchReader::Key(const char* name, unsigned size, bool) {
 
 bool BatchReader::AddKey(std::string_view key, bool remove) {
   if (const std::string fault = sync::KeyFault(key, limits_); !fault.empty()) {
-    return Fail(Problem::kInvalidKey,
-                absl::StrCat(remove ? "delete[" : "data[", index_, "], key \"",
-                             std::string(key.substr(0, 64)), "\": ", fault));
+    return Fail(Problem::kInvalidKey, absl::StrCat(remove ? "delete[" : "data[", index_,
+                                                   "], key \"", Shown(key), "\": ", fault));
   }
   if (items_.size() == sync::kMaxItems) {
     return Fail(Problem::kBatchTooLarge, absl::StrCat("over ", sync::kMaxItems, " items"));

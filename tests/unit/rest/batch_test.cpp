@@ -132,6 +132,21 @@ TEST_CASE("batch: base64 is read strictly") {
   }
 }
 
+TEST_CASE("batch: a refusal shows the front of a long name, whole characters only") {
+  const std::string x64(64, 'x');
+  std::string umlauts = "x";
+  for (int i = 0; i < 100; ++i) umlauts += "\xc3\xa4";
+  CHECK(Parsed(R"({")" + x64 + R"(":1})") ==
+        "invalid-json: the document: unknown field \"" + x64 + "\"");
+  CHECK(Parsed(R"({")" + std::string(1'000'000, 'x') + R"(":1})") ==
+        "invalid-json: the document: unknown field \"" + x64 + "\"");
+  CHECK(Parsed(R"({")" + umlauts + R"(":1})") ==
+        "invalid-json: the document: unknown field \"" + umlauts.substr(0, 63) + "\"");
+  CHECK(Parsed(R"({"delete":[{"type":1,"keys":[")" + umlauts + R"("]}]})") ==
+        "invalid-key: delete[0], key \"" + umlauts.substr(0, 63) +
+            "\": a key is 1 to 8 bytes of UTF-8 without NUL");
+}
+
 TEST_CASE("batch: only UTF-8 without holes is JSON") {
   CHECK(Parsed("{\"data\":[{\"type\":1,\"data\":{\"\xff\":\"\"}}]}") ==
         "invalid-json: data[0].data: a text that is not UTF-8");
