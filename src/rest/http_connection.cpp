@@ -303,7 +303,7 @@ void Connection::Refuse(const Refusal& refusal, Handler& handler) {
   Response response = ProblemResponse(refusal);
   handler.Refused(response.status);
   linger_ = true;
-  head_only_ = false;
+  head_only_ = RequestReader::is_head(in_);
   deadline_ = kNever;
   Queue(std::move(response), true);
 }

@@ -47,6 +47,8 @@ class RequestReader {
   std::string_view target(const std::string& buffer) const {
     return std::string_view(buffer).substr(target_.begin, target_.size);
   }
+  // True when the current request is HEAD, complete or not: its answer has no body.
+  static bool is_head(std::string_view buffer) { return buffer.starts_with("HEAD "); }
   // Requires: Read said kRefused.
   const Refusal& refusal() const { return refusal_; }
 

@@ -348,6 +348,26 @@ TEST_CASE("http: 100 Continue is said before the body, not after a refusal") {
   CHECK(refused->status == 413);
 }
 
+TEST_CASE("http: a refused HEAD gets no body") {
+  TestServer test({.request_timeout_ms = 500});
+  for (const auto& [bytes, status] : std::vector<std::pair<std::string, int>>{
+           {"HEAD /x HTTP/1.1\r\n\r\n", 400},
+           {"\r\nHEAD x HTTP/1.1\r\nHost: h\r\n\r\n", 400},
+           {"HEAD /x HTTP/1.1\r\nHost: h\r\nContent-Length: 99999999999\r\n\r\n", 413},
+           {"HEAD /" + std::string(kMaxHeadBytes, 'a'), 431},
+           {"HEAD /x HTTP/1.1\r\n", 408},
+       }) {
+    CAPTURE(status);
+    RawClient client(test.port());
+    client.Send(bytes);
+    const auto answer = client.Read(false);
+    REQUIRE(answer);
+    CHECK(answer->status == status);
+    CHECK(answer->fields.at("content-length") != "0");
+    CHECK(client.Closed());
+  }
+}
+
 TEST_CASE("http: connections stay open or end as the client asks") {
   TestServer test;
   RawClient old(test.port());

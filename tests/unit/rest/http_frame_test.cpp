@@ -213,6 +213,14 @@ TEST_CASE("framing: chunk framing is not kept in memory") {
   }
 }
 
+TEST_CASE("framing: a request is HEAD as soon as its method is there") {
+  CHECK(RequestReader::is_head("HEAD "));
+  CHECK(RequestReader::is_head("HEAD / HTTP/1.1\r\n"));
+  for (const char* other : {"", "HEAD", "HEADS / HTTP/1.1\r\n", "head / HTTP/1.1\r\n", "GET "}) {
+    CHECK_FALSE(RequestReader::is_head(other));
+  }
+}
+
 TEST_CASE("framing: a client that waits for 100 Continue is told once, before its body") {
   const std::string head =
       "PUT / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
