@@ -1,6 +1,8 @@
 #include "rest/http_connection.h"
 
+#include <linux/sockios.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -24,7 +26,7 @@ constexpr SteadyMs kSurplusMs = 1'000;
 constexpr SteadyMs kLingerMs = 2'000;
 constexpr std::size_t kMaxDiscardBytes = 64 * 1024 * 1024;
 // A client must take this much of an answer within each request timeout; else its connection ends.
-constexpr std::size_t kWriteProgressBytes = 64 * 1024;
+constexpr std::int64_t kWriteProgressBytes = 64 * 1024;
 // Input buffers up to this size are kept between requests and not charged.
 constexpr std::size_t kKeptBytes = kMaxHeadBytes;
 // Bodies up to this size are copied behind the head, and not charged.
@@ -126,13 +128,9 @@ void Connection::SetReadable(bool hang_up) {
 
 Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler) {
   for (int reads = 0;;) {
-    const std::size_t sent_before = out_sent_;
     if (!Flush()) return Turn::kClosed;
     if (output_pending()) {
-      if (deadline_ == kNever ||
-          out_sent_ / kWriteProgressBytes > sent_before / kWriteProgressBytes) {
-        deadline_ = now + state_->options.request_timeout_ms;
-      }
+      if (deadline_ == kNever) AwaitProgress(now);
       return Turn::kIdle;
     }
     ReleaseOutput();
@@ -308,7 +306,24 @@ void Connection::Refuse(const Refusal& refusal, Handler& handler) {
   Queue(std::move(response), true);
 }
 
-void Connection::Expire(Handler& handler) {
+// The system reports room only once a third of the socket's buffer is free, which may be megabytes.
+// So what counts is how much the client's side has acknowledged.
+std::int64_t Connection::OutputTaken() const {
+  int left = 0;
+  ioctl(fd_, SIOCOUTQ, &left);
+  return static_cast<std::int64_t>(out_sent_) - left;
+}
+
+void Connection::AwaitProgress(SteadyMs now) {
+  out_taken_ = OutputTaken();
+  deadline_ = now + state_->options.request_timeout_ms;
+}
+
+void Connection::Expire(SteadyMs now, Handler& handler) {
+  if (output_pending() && OutputTaken() >= out_taken_ + kWriteProgressBytes) {
+    AwaitProgress(now);
+    return;
+  }
   const bool partial = !in_.empty();
   if (output_pending() || close_ || (!partial && !surplus_)) {
     broken_ = true;

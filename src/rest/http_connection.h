@@ -125,7 +125,7 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   bool End(SteadyMs now);
   // From this time on the worker calls Expire, then Advance. kNever from End until Advance.
   SteadyMs deadline() const { return deadline_; }
-  void Expire(Handler& handler);
+  void Expire(SteadyMs now, Handler& handler);
   // An entry may be replaced in the cache while it is being sent. Then only this connection holds
   // it, so its bytes are charged to the budget from now on; when the budget has no room, the
   // connection is broken. Requires: no answer is owed.
@@ -148,6 +148,8 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   void Queue(Response response, bool close);
   bool Flush();
   void ReleaseOutput();
+  std::int64_t OutputTaken() const;
+  void AwaitProgress(SteadyMs now);
   void Refuse(const Refusal& refusal, Handler& handler);
   bool Receive(std::span<char> scratch, SteadyMs now);
   bool Append(std::string_view bytes);
@@ -177,6 +179,9 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   std::string out_body_;
   EntryRef out_value_;
   std::size_t out_sent_ = 0;
+  // What the client had taken when deadline_ was set; valid while output is pending. Below 0 while
+  // bytes of earlier answers are on their way.
+  std::int64_t out_taken_ = 0;
   std::size_t out_charged_ = 0;
   bool head_only_ = false;  // the request was HEAD
   bool says_keep_ = false;  // HTTP/1.0: an answer that keeps the connection must say so

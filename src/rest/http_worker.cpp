@@ -266,7 +266,7 @@ void Worker::Sweep() {
   for (const ConnectionRef& connection : all) {
     if (connection->closed || connection->queued || connection->handoff().waiting()) continue;
     const bool due = connection->deadline() <= now_;
-    if (due) connection->Expire(handler_);
+    if (due) connection->Expire(now_, handler_);
     connection->ChargeReplaced(handler_);
     // kNever: another thread has answered since End, and Advance has yet to set the next deadline.
     if (due || connection->broken() || connection->deadline() == Connection::kNever ||

@@ -444,6 +444,26 @@ TEST_CASE("http: a connection is idle when only a blank line came, in two parts"
   }
 }
 
+TEST_CASE("http: a slow but steady reader gets all of a large answer") {
+  ShiftedEnv env;
+  TestServer test({.workers = 1}, env);
+  RawClient client(test.port());
+  client.FixReceiveBuffer();
+  // Of the first answer much is still in the socket when the second one begins.
+  client.Send(Get("/entry/1000000") + Get("/entry/20000000"));
+  // 256 KiB each 6 s, where 64 KiB each 10 s are asked for.
+  for (std::size_t i = 1; i <= 8; ++i) {
+    REQUIRE(client.Receive(i * 256 * 1024));
+    env.ahead_ms += 6'000;
+    std::this_thread::sleep_for(300ms);  // the server looks at its connections each 250 ms
+  }
+  for (const std::size_t size : {1'000'000u, 20'000'000u}) {
+    const auto answer = client.Read();
+    REQUIRE(answer);
+    CHECK(answer->body.size() == size);
+  }
+}
+
 TEST_CASE("http: every answer tells its time, and that it is not to be kept") {
   ShiftedEnv env;
   TestServer test({.max_connections = 2}, env);

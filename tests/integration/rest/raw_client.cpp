@@ -92,6 +92,13 @@ std::optional<RawAnswer> RawClient::Ask(std::string_view bytes) {
   return Read();
 }
 
+bool RawClient::Receive(std::size_t bytes) {
+  while (buffer_.size() < bytes) {
+    if (!Fill()) return false;
+  }
+  return true;
+}
+
 bool RawClient::Closed() {
   char byte;
   return buffer_.empty() && recv(fd_, &byte, 1, 0) == 0;

@@ -2,6 +2,7 @@
 // Every wait ends after 20 s. Thread safety: none.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -36,6 +37,9 @@ class RawClient {
   std::optional<RawAnswer> Read(bool has_body = true);
   // Send and Read.
   std::optional<RawAnswer> Ask(std::string_view bytes);
+  // Waits until `bytes` more than Read has taken have come, or some more. False when the connection
+  // ended or the time was over before.
+  bool Receive(std::size_t bytes);
   // Waits until the other side has closed, with nothing more to read.
   bool Closed();
   void FinishSending();
