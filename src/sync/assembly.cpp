@@ -25,6 +25,9 @@ Assembly::Taken Complete(const EntryId& id, std::string_view packed) {
 
 Assembly::Taken Assembly::Take(ConnId from, const Fragment& fragment, SteadyMs now) {
   if (fragment.bytes.size() == fragment.total) return Complete(fragment.id, fragment.bytes);
+  // What fits into one fragment comes in one: parts of it would be many, and cost more than they
+  // say.
+  if (fragment.total <= kFragmentBytes) return {.broken = true};
   std::string whole;
   {
     absl::MutexLock lock(&mu_);

@@ -17,8 +17,8 @@ void Drain::HandOver(Now now) {
 }
 
 bool Drain::Done() const {
-  // An unsynced node has accepted nothing that anybody would lack.
-  if (!self_.synced) return true;
+  // An unsynced node has accepted no write, but peers may have left theirs to it.
+  if (!self_.synced && !self_.took) return true;
   bool flushed = true;
   bool any_open = false;
   bool any_v1 = false;

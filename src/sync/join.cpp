@@ -87,7 +87,7 @@ JoinDecision Verify(const JoinView& view, const JoinLimits& limits) {
 }  // namespace
 
 JoinDecision DecideJoin(const JoinView& view, const JoinLimits& limits) {
-  if (!view.set_known) return Wait(view.unknown_reason);
+  if (!view.set_known) return Wait(view.discovery_error);
   const bool any_synced = std::any_of(view.peers.begin(), view.peers.end(),
                                       [](const JoinPeer& peer) { return peer.synced; });
   if (any_synced) {
@@ -110,6 +110,12 @@ JoinDecision DecideJoin(const JoinView& view, const JoinLimits& limits) {
   }
   if (slow_legacy && view.elapsed_ms < limits.bootstrap_timeout_ms) {
     return Wait("waiting for a donor");
+  }
+  // Records that we cannot read now may say by now that a peer has the data.
+  const bool recorded = std::any_of(view.peers.begin(), view.peers.end(),
+                                    [](const JoinPeer& peer) { return peer.recorded; });
+  if (recorded && !view.discovery_error.empty() && !limits.bootstrap_alone) {
+    return Wait(view.discovery_error);
   }
   return {Kind::kFirst, {}, {}, {}};
 }

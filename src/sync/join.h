@@ -32,7 +32,7 @@ struct JoinPeer {
 
 struct JoinView {
   bool set_known = false;       // there has been a good answer that lists ourselves
-  std::string unknown_reason;   // why not
+  std::string discovery_error;  // why the last answer is no good one; empty: it is
   std::int64_t elapsed_ms = 0;  // since the set is known
   bool copied = false;          // a copy from a donor is complete
   bool legacy_copied = false;   // a legacy donor's GetAll was merged

@@ -13,7 +13,7 @@ constexpr std::int64_t kLongestStepMs = 1000;
 JoinView Joiner::View(Now now) const {
   JoinView view;
   view.set_known = peers_.known();
-  view.unknown_reason = peers_.error();
+  view.discovery_error = peers_.error();
   view.elapsed_ms = waited_ms_;
   view.copied = copied_;
   view.legacy_copied = legacy_copied_;
@@ -68,7 +68,7 @@ bool Joiner::Step(Now now) {
       break;
     case JoinDecision::Kind::kFirst:
     case JoinDecision::Kind::kSynced:
-      BecomeSynced(now);
+      BecomeSynced(decision.kind == JoinDecision::Kind::kFirst, now);
       return true;
   }
   if (decision.reason != reason_) {
@@ -107,8 +107,13 @@ Fetch Joiner::Next(Now now) {
   return {position_};
 }
 
-bool Joiner::Admit(const Link& link, const FetchReply& reply) {
+bool Joiner::Admit(const Link& link, const FetchReply& reply, Now now) {
   if (!copy_ || copy_->donor != link.id() || !copy_->asked || reply.busy) return false;
+  if (!reply.done && reply.next <= position_) {  // it would hold us for ever
+    busy_until_[link.id()] = now.steady + kFetchStuckMs;
+    copy_.reset();
+    return false;
+  }
   position_ = reply.next;
   if (reply.done) {
     copy_->finishing = true;
@@ -156,8 +161,10 @@ void Joiner::SpoilChecks() {
 
 // --- the end of it ---
 
-void Joiner::BecomeSynced(Now now) {
+void Joiner::BecomeSynced(bool first, Now now) {
   self_.synced = true;
+  // The donor of a copy that came to no end: what we have of it is not its data.
+  if (first && !legacy_copied_) report_.donor.clear();
   reason_.clear();
   report_.ms = now.steady - since_;
   self_.Emit(EventKind::kBootstrapDone, report_.donor, report_.donor.empty() ? "first" : "copied",

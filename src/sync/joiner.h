@@ -31,7 +31,7 @@ class Joiner {
   void Lost(const Link& link);
 
   // A chunk has come, its entries not merged yet. False: it is not what we asked for.
-  bool Admit(const Link& link, const FetchReply& reply);
+  bool Admit(const Link& link, const FetchReply& reply, Now now);
   // It has been merged, or said that there is none now. False: no copy from there is under way.
   bool OnChunk(const Link& link, const FetchReply& reply, Now now);
   // An entry of the copy has come in fragments.
@@ -59,7 +59,7 @@ class Joiner {
   void BeginCopy(const std::string& donor);
   void EndCopy();
   void SpoilChecks();
-  void BecomeSynced(Now now);
+  void BecomeSynced(bool first, Now now);
 
   Self& self_;
   Peers& peers_;

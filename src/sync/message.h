@@ -188,7 +188,7 @@ struct PushReply {
 struct Position {
   std::uint32_t bucket = 0;
   std::uint64_t after_key_hash = 0;  // 0 = from the bucket's start
-  friend bool operator==(const Position&, const Position&) = default;
+  friend auto operator<=>(const Position&, const Position&) = default;
 };
 
 // Asks for the copy (GetAll), from a position on.

@@ -57,16 +57,25 @@ void Node::Opened(Now now, ConnId conn) {
 }
 
 void Node::Closed(Now now, ConnId conn, const podmirror::Status& status) {
-  if (const Session* session = sessions_.Find(conn)) {
-    const bool accepted = session->accepted;
-    const Link* back = accepted ? peers_.To(session->peer) : nullptr;
-    sessions_.End(conn);
-    // As in Drop, for one that we have no link to.
-    if (accepted && (back == nullptr || !back->open())) drain_.HandOver(now);
+  if (sessions_.Find(conn) != nullptr) {
+    EndSession(now, conn, false);
   } else if (Link* link = peers_.OfStream(conn)) {
     Drop(now, *link, status.code(), status.message());
   }
   Settle(now);
+}
+
+void Node::EndSession(Now now, ConnId conn, bool close) {
+  const Session& session = *sessions_.Find(conn);
+  const bool accepted = session.accepted;
+  const Link* back = accepted ? peers_.To(session.peer) : nullptr;
+  if (close) {
+    sessions_.Close(conn);
+  } else {
+    sessions_.End(conn);
+  }
+  // As in Drop, for one that we have no link to.
+  if (accepted && (back == nullptr || !back->open())) drain_.HandOver(now);
 }
 
 void Node::Drop(Now now, Link& link, Code code, const std::string& error) {
@@ -104,7 +113,7 @@ void Node::Tick(Now now) {
   joiner_.Waited(now.steady - ticked_at_);
   ticked_at_ = now.steady;
   clocks_.Step(sessions_.all(), now);
-  sessions_.Step(now);
+  for (const ConnId conn : sessions_.Silent(now)) EndSession(now, conn, true);
   writes_.Step(now);
   peers_.TouchAll();
   SettleJoin(now);

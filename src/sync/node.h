@@ -87,8 +87,10 @@ class Node {
   // It has the data, and is not about to end.
   bool ready() const { return self_.synced && !self_.leaving && !self_.draining; }
   // A moment that our clock and those of all peers have passed (clocks.h): what ended before it has
-  // expired for everybody. Never later than now.wall; up to one Tick old.
-  WallMs ExpiredBy(Now now) const { return clocks_.Agreed(now); }
+  // expired for everybody. Never later than now.wall; up to one Tick old. 0 while we are not
+  // synced: we have not heard the clocks of all peers yet, and serve nothing that would have to be
+  // hidden.
+  WallMs ExpiredBy(Now now) const { return self_.synced ? clocks_.Agreed(now) : 0; }
   NodeStatus Status(Now now) const;
   std::vector<PeerStatus> Peers(Now now) const;
 
@@ -96,6 +98,8 @@ class Node {
   // node.cpp: the table of peers, time, streams
   void Remove(Now now, Link& link);
   void Drop(Now now, Link& link, Code code, const std::string& error);
+  // The stream of a session is gone, or is closed now.
+  void EndSession(Now now, ConnId conn, bool close);
   void Refuse(Now now, Link& link, RefusalReason reason, const std::string& detail);
   void StepLink(Now now, Link& link);
   void Settle(Now now);

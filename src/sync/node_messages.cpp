@@ -49,14 +49,15 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
              sane ? "it broke the protocol" : "it sent a version more than 24 h ahead");
       Settle(now);
     } else {
-      sessions_.Close(conn);
+      EndSession(now, conn, true);
     }
     return {Admission::kRefused, {}};
   }
   self_.hlc.Observe(*hlc);
   if (const auto* chunk = std::get_if<FetchReply>(&message)) {
-    if (!joiner_.Admit(*link, *chunk)) return {Admission::kMessageOnly, {}};
+    if (!joiner_.Admit(*link, *chunk, now)) return {Admission::kMessageOnly, {}};
   }
+  self_.took = self_.took || session != nullptr;
   const Link* from = link != nullptr ? link : peers_.To(session->peer);
   return {Admission::kMerge, repair_.DeadFloor(message, from)};
 }
@@ -66,8 +67,7 @@ void Node::Received(Now now, ConnId conn, const Message& message,
   Link* link = peers_.OfStream(conn);
   Session* session = sessions_.Find(conn);
   if (link == nullptr && session == nullptr) return;
-  // One that drains as well leaves to us what it brings, maybe behind the pass that we hand over
-  // with.
+  // One that drains as well leaves to us what it brings, maybe behind the pass of our hand-over.
   const bool stays = link != nullptr ? !link->peer().draining : session->stays;
   const std::vector<EntryRef>* entries = EntriesOf(message);
   if (!stays && entries != nullptr && !entries->empty()) drain_.HandOver(now);
@@ -76,7 +76,7 @@ void Node::Received(Now now, ConnId conn, const Message& message,
   } else if (OnSessionMessage(now, *session, message, dead)) {
     self_.ready.wakes.push_back(conn);
   } else {
-    sessions_.Close(conn);
+    EndSession(now, conn, true);
   }
   Settle(now);
 }
@@ -86,7 +86,7 @@ void Node::FragmentTaken(Now now, ConnId conn, const Fragment& fragment,
   if (Session* session = sessions_.Find(conn)) {
     const FragmentReply reply{fragment.id, taken.next, taken.later, taken.dead};
     if (taken.broken || !sessions_.OnFragment(*session, reply)) {
-      sessions_.Close(conn);
+      EndSession(now, conn, true);
       return;
     }
     if (!session->stays && taken.entry) drain_.HandOver(now);

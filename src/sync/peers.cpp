@@ -13,6 +13,7 @@ bool Peers::Learn(const PeerSet& set) {
     return false;
   }
   set_ = set;
+  error_.clear();
   for (const PodRecord& record : set.peers) {
     if (Link* link = Find(record.id())) link->set_record(record);
   }

@@ -29,7 +29,7 @@ class Peers {
   bool known() const { return set_.has_value(); }
   // The last answer lists ourselves.
   bool listed() const { return listed_; }
-  // Why there is no good answer.
+  // Why the last answer is no good one; empty: it is.
   const std::string& error() const { return error_; }
   // When we were started, by our own record; 0 = it does not tell.
   WallMs self_started_at_ms() const { return set_ ? set_->self_started_at_ms : 0; }

@@ -8,6 +8,8 @@ namespace {
 
 // How old what others wrote may be here while we are leaving.
 constexpr std::int64_t kLeavingMs = 250;
+// After a pass that got stuck the other peers have their turn for this long.
+constexpr std::int64_t kTurnMs = 250;
 
 }  // namespace
 
@@ -23,13 +25,15 @@ void Repair::Step(Link& link, Now now) {
     End(link, now);
   } else if (done || passes.Stuck(now.steady)) {
     TellDropped(link);
-    passes.Abandon(now.steady);
+    // A peer that answers no pass must not keep all others from one, see MayBegin.
+    passes.Abandon(done ? now.steady : now.steady + kTurnMs);
   }
   if (!pass && Due(link, now)) Begin(link, now);
 }
 
 bool Repair::Due(const Link& link, Now now) const {
-  if (!self_.synced || !link.synced()) return false;
+  const bool has_data = self_.synced || (self_.draining && self_.took);
+  if (!has_data || !link.synced()) return false;
   // What batches are still to bring, a pass would bring twice: a drain may not have the time.
   const Run& run = link.run();
   if (self_.draining && !run.broken() && !run.Flushed(writes_.backlog())) return false;

@@ -69,6 +69,7 @@ struct Self {
   const Incarnation incarnation;
   Hlc hlc;
   bool synced = false;    // set by Joiner
+  bool took = false;      // set by Node: a peer has brought an entry, and may count us
   bool leaving = false;   // set by Drain: we still serve, and others may not know us any more
   bool draining = false;  // set by Drain
   Ready ready;

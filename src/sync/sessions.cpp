@@ -113,13 +113,14 @@ bool Sessions::Busy(const Session& session, Now now) const {
   return static_cast<std::size_t>(joiners) >= kMaxJoiners;
 }
 
-void Sessions::Step(Now now) {
-  for (auto it = sessions_.begin(); it != sessions_.end();) {
-    const auto& [conn, session] = *it++;
+std::vector<ConnId> Sessions::Silent(Now now) const {
+  std::vector<ConnId> silent;
+  for (const auto& [conn, session] : sessions_) {
     const bool alive = session.accepted ? now.steady - session.heard_at <= kSilenceMs
                                         : now.steady - session.opened_at <= kSessionHelloMs;
-    if (!alive) Close(conn);
+    if (!alive) silent.push_back(conn);
   }
+  return silent;
 }
 
 }  // namespace podmirror::sync

@@ -43,8 +43,8 @@ class Sessions {
 
   // beat: makes a heartbeat.
   Outgoing Next(Session& session, absl::FunctionRef<Heartbeat()> beat, Now now);
-  // Closes those that are silent.
-  void Step(Now now);
+  // Those that have been silent for too long.
+  std::vector<ConnId> Silent(Now now) const;
 
  private:
   void OnBatch(Session& session, const Batch& batch, const std::vector<std::uint32_t>& dead);

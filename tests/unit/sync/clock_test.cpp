@@ -47,6 +47,34 @@ TEST_CASE("what has expired is dropped when the clocks of all peers have passed 
   CHECK(f.node.driver.Status().expired == 1);
 }
 
+TEST_CASE("what a joiner's clock calls expired stays until it has heard the clocks of all") {
+  TestNode node(OptionsOf(3));
+  node.env.Set(kStartWall + 40 * 60'000);
+  node.driver.Tick();
+  FakePeer donor(1, node);  // on the same machine, by the same wrong clock
+  FakePeer right(2, node);
+  donor.intro.wall = kStartWall + 40 * 60'000;
+  right.intro.wall = kStartWall;
+  const EntryRef entry =
+      Entry::Make(1, "k", "v", {HlcOf(kStartWall - 90 * 60'000), 1}, kStartWall + 30 * 60'000);
+  donor.cache.Merge(entry, kStartWall);
+  right.cache.Merge(entry, kStartWall);
+  node.driver.SetPeers(SetOf({1, 2}));
+  const ConnId to_donor = donor.Open(node);
+  donor.Serve(node, to_donor);  // the whole copy
+  const ConnId to_right = right.Open(node);
+  for (int i = 0; i < 50 && !node.driver.ready(); ++i) {
+    right.Serve(node, to_right);
+    donor.Serve(node, to_donor);
+    node.Run(100);
+  }
+  REQUIRE(node.driver.ready());
+  CHECK_FALSE(node.Has("k"));  // hidden
+  CHECK(node.cache.Stats().entries == 1);
+  node.env.Set(kStartWall);
+  CHECK(node.Has("k"));
+}
+
 TEST_CASE("our own clock jumps ahead and back: nothing is lost") {
   Fixture f;
   f.Beat(0);

@@ -56,6 +56,61 @@ TEST_CASE("a daemon that is about to drain asks for what is not sent to it any m
   CHECK(f.node.Put("mine", "v") == WriteRefusal::kNone);
 }
 
+TEST_CASE("a joiner that is terminated hands over what peers have left to it") {
+  TestNode node(OptionsOf(3));
+  FakePeer lost(1, node);
+  FakePeer stays(2, node);
+  node.driver.SetPeers(SetOf({1, 2}));
+  ConnId inbound = 0;
+  lost.SayHello(node, &inbound);
+  const ConnId to_stays = stays.Open(node);
+  const EntryRef entry = Entry::Make(1, "k", "v", {HlcOf(kStartWall), 1});
+  node.driver.Receive(inbound, Batch{1, 1, {entry}});
+  REQUIRE(Find<Ack>(node.Pull(inbound)));
+  node.driver.Closed(inbound, {Code::kUnavailable, "reset"});
+  node.driver.BeginDrain();
+  CHECK_FALSE(node.driver.drained());
+  for (int i = 0; i < 20 && !node.driver.drained(); ++i) {
+    stays.Serve(node, to_stays);
+    node.Run(100);
+  }
+  CHECK(stays.cache.Find(1, "k", kStartWall));
+}
+
+TEST_CASE("what came on a stream that fell silent is handed over, too") {
+  Fixture f;
+  FakePeer slow(3, f.node);
+  const FakePeer unlisted(4, f.node);
+  f.node.driver.SetPeers(SetOf({2, 3}));
+  const ConnId conn = f.peer.Open(f.node);
+  const ConnId to_slow = slow.Open(f.node);
+  f.peer.Serve(f.node, conn);
+  slow.Serve(f.node, to_slow);
+  ConnId inbound = 0;
+  unlisted.SayHello(f.node, &inbound);
+  f.node.driver.Receive(inbound, Heartbeat{HlcOf(kStartWall)});
+  slow.acks = false;  // so that the drain goes on
+  f.node.Put("mine", "v");
+  f.node.driver.BeginDrain();
+  f.peer.Serve(f.node, conn);
+  slow.Serve(f.node, to_slow);
+  f.node.driver.Receive(inbound, Batch{1, 1, {Entry::Make(1, "k", "v", {HlcOf(kStartWall), 4})}});
+  for (int i = 0; i < 60; ++i) {
+    f.node.Run(100);
+    f.peer.Serve(f.node, conn);
+    slow.Serve(f.node, to_slow);
+  }
+  REQUIRE(f.node.transport.closed.contains(inbound));
+  f.node.driver.Closed(inbound, {Code::kUnavailable, "closed"});
+  f.node.driver.Receive(to_slow, Ack{1});
+  for (int i = 0; i < 50 && !f.node.driver.drained(); ++i) {
+    f.peer.Serve(f.node, conn);
+    f.node.Run(100);
+  }
+  REQUIRE(f.node.driver.drained());
+  CHECK(f.peer.cache.Find(1, "k", kStartWall));
+}
+
 TEST_CASE("without a reachable peer there is nobody to hand over to") {
   Fixture f;
   f.node.driver.BeginDrain();

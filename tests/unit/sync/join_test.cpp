@@ -2,6 +2,8 @@
 
 #include <catch2/catch.hpp>
 
+#include "sync/sync_testing.h"
+
 namespace podmirror::sync {
 namespace {
 
@@ -84,11 +86,39 @@ void Check(const Row& row) {
 
 TEST_CASE("without a good set a joiner waits, and says why") {
   JoinView view;
-  view.unknown_reason = "etcd: connection refused";
+  view.discovery_error = "etcd: connection refused";
   view.peers = {Synced("a")};
   const JoinDecision decision = DecideJoin(view, {});
   CHECK(decision.kind == Kind::kWait);
   CHECK(decision.reason == "etcd: connection refused");
+}
+
+TEST_CASE("nobody is first while the records cannot be read") {
+  JoinView view;
+  view.set_known = true;
+  view.elapsed_ms = 60'000;
+  view.discovery_error = "etcd: connection refused";
+  JoinPeer peer;
+  peer.name = "b";
+  view.peers = {peer};
+  const JoinDecision decision = DecideJoin(view, {});
+  CHECK(decision.kind == Kind::kWait);
+  CHECK(decision.reason == "etcd: connection refused");
+  CHECK(DecideJoin(view, {.bootstrap_alone = true}).kind == Kind::kFirst);
+  view.discovery_error.clear();
+  CHECK(DecideJoin(view, {}).kind == Kind::kFirst);
+}
+
+TEST_CASE("a copy that was broken off is no donor of the first one") {
+  TestNode node(OptionsOf(3));
+  FakePeer donor(1, node);
+  node.driver.SetPeers(SetOf({1}));
+  const ConnId conn = donor.Open(node);
+  (void)node.Pull(conn);
+  REQUIRE(node.driver.Status().bootstrap.donor == "pod-1");
+  node.driver.SetPeers(SetOf({}));
+  REQUIRE(node.driver.ready());
+  CHECK(node.driver.Status().bootstrap.donor.empty());
 }
 
 TEST_CASE("the donor is the oldest synced peer") {
