@@ -38,7 +38,7 @@ std::string EndOfPrefix(std::string prefix) {
 }
 
 Status FromEtcd(const grpc::Status& status) {
-  const Status told = net::FromGrpc(status);
+  Status told = net::FromGrpc(status);
   if (told.ok()) return told;
   if (told.code() == Code::kDeadline) return {Code::kDeadline, "no answer"};
   const bool compacted = status.error_code() == grpc::StatusCode::OUT_OF_RANGE;
