@@ -58,22 +58,23 @@ void Node::Opened(Now now, ConnId conn) {
 
 void Node::Closed(Now now, ConnId conn, const podmirror::Status& status) {
   if (sessions_.Find(conn) != nullptr) {
-    EndSession(now, conn, false);
+    EndSession(now, conn);
   } else if (Link* link = peers_.OfStream(conn)) {
     Drop(now, *link, status.code(), status.message());
   }
   Settle(now);
 }
 
-void Node::EndSession(Now now, ConnId conn, bool close) {
+void Node::CloseSession(Now now, ConnId conn) {
+  EndSession(now, conn);
+  self_.ready.closes.push_back(conn);
+}
+
+void Node::EndSession(Now now, ConnId conn) {
   const Session& session = *sessions_.Find(conn);
   const bool accepted = session.accepted;
   const Link* back = accepted ? peers_.To(session.peer) : nullptr;
-  if (close) {
-    sessions_.Close(conn);
-  } else {
-    sessions_.End(conn);
-  }
+  sessions_.End(conn);
   // As in Drop, for one that we have no link to.
   if (accepted && (back == nullptr || !back->open())) drain_.HandOver(now);
 }
@@ -113,7 +114,7 @@ void Node::Tick(Now now) {
   joiner_.Waited(now.steady - ticked_at_);
   ticked_at_ = now.steady;
   clocks_.Step(sessions_.all(), now);
-  for (const ConnId conn : sessions_.Silent(now)) EndSession(now, conn, true);
+  for (const ConnId conn : sessions_.Silent(now)) CloseSession(now, conn);
   writes_.Step(now);
   peers_.TouchAll();
   SettleJoin(now);

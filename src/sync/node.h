@@ -98,8 +98,11 @@ class Node {
   // node.cpp: the table of peers, time, streams
   void Remove(Now now, Link& link);
   void Drop(Now now, Link& link, Code code, const std::string& error);
-  // The stream of a session is gone, or is closed now.
-  void EndSession(Now now, ConnId conn, bool close);
+  // The stream of a session is gone.
+  void EndSession(Now now, ConnId conn);
+  // Its peer broke the protocol, or was silent for too long. The transport's Closed finds no
+  // session.
+  void CloseSession(Now now, ConnId conn);
   void Refuse(Now now, Link& link, RefusalReason reason, const std::string& detail);
   void StepLink(Now now, Link& link);
   void Settle(Now now);

@@ -49,7 +49,7 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
              sane ? "it broke the protocol" : "it sent a version more than 24 h ahead");
       Settle(now);
     } else {
-      EndSession(now, conn, true);
+      CloseSession(now, conn);
     }
     return {Admission::kRefused, {}};
   }
@@ -76,7 +76,7 @@ void Node::Received(Now now, ConnId conn, const Message& message,
   } else if (OnSessionMessage(now, *session, message, dead)) {
     self_.ready.wakes.push_back(conn);
   } else {
-    EndSession(now, conn, true);
+    CloseSession(now, conn);
   }
   Settle(now);
 }
@@ -86,7 +86,7 @@ void Node::FragmentTaken(Now now, ConnId conn, const Fragment& fragment,
   if (Session* session = sessions_.Find(conn)) {
     const FragmentReply reply{fragment.id, taken.next, taken.later, taken.dead};
     if (taken.broken || !sessions_.OnFragment(*session, reply)) {
-      EndSession(now, conn, true);
+      CloseSession(now, conn);
       return;
     }
     if (!session->stays && taken.entry) drain_.HandOver(now);

@@ -25,11 +25,6 @@ void Sessions::End(ConnId conn) {
   if (link != nullptr) link->passes().SpoilCheck();
 }
 
-void Sessions::Close(ConnId conn) {
-  End(conn);
-  self_.ready.closes.push_back(conn);
-}
-
 // --- what arrives ---
 
 bool Sessions::OnMessage(Session& session, const Message& message,

@@ -32,8 +32,6 @@ class Sessions {
   const SessionMap& all() const { return sessions_; }
   // The stream is gone. What the peer wrote meanwhile may be missing here until a pass with it.
   void End(ConnId conn);
-  // The peer broke the protocol, or was silent for too long.
-  void Close(ConnId conn);
 
   // A message other than Hello and Heartbeat, its entries merged. dead: as Node::Received.
   // False: it broke the protocol.
