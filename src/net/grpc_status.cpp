@@ -6,61 +6,40 @@
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace podmirror::net {
 namespace {
 
 constexpr std::size_t kMaxTextBytes = 200;
 
+// For each code of ours gRPC's own comes first; further ones of gRPC mean the same to us.
+constexpr std::pair<Code, grpc::StatusCode> kCodes[] = {
+    {Code::kOk, grpc::StatusCode::OK},
+    {Code::kInvalid, grpc::StatusCode::INVALID_ARGUMENT},
+    {Code::kInvalid, grpc::StatusCode::OUT_OF_RANGE},
+    {Code::kNotFound, grpc::StatusCode::NOT_FOUND},
+    {Code::kRefused, grpc::StatusCode::PERMISSION_DENIED},
+    {Code::kRefused, grpc::StatusCode::UNAUTHENTICATED},
+    {Code::kRefused, grpc::StatusCode::FAILED_PRECONDITION},
+    {Code::kUnavailable, grpc::StatusCode::UNAVAILABLE},
+    {Code::kUnavailable, grpc::StatusCode::CANCELLED},
+    {Code::kUnavailable, grpc::StatusCode::ABORTED},
+    {Code::kDeadline, grpc::StatusCode::DEADLINE_EXCEEDED},
+    {Code::kExhausted, grpc::StatusCode::RESOURCE_EXHAUSTED},
+    {Code::kUnimplemented, grpc::StatusCode::UNIMPLEMENTED},
+};
+
 Code FromGrpc(grpc::StatusCode code) {
-  switch (code) {
-    case grpc::StatusCode::OK:
-      return Code::kOk;
-    case grpc::StatusCode::INVALID_ARGUMENT:
-    case grpc::StatusCode::OUT_OF_RANGE:
-      return Code::kInvalid;
-    case grpc::StatusCode::NOT_FOUND:
-      return Code::kNotFound;
-    case grpc::StatusCode::PERMISSION_DENIED:
-    case grpc::StatusCode::UNAUTHENTICATED:
-    case grpc::StatusCode::FAILED_PRECONDITION:
-      return Code::kRefused;
-    case grpc::StatusCode::UNAVAILABLE:
-    case grpc::StatusCode::CANCELLED:
-    case grpc::StatusCode::ABORTED:
-      return Code::kUnavailable;
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-      return Code::kDeadline;
-    case grpc::StatusCode::RESOURCE_EXHAUSTED:
-      return Code::kExhausted;
-    case grpc::StatusCode::UNIMPLEMENTED:
-      return Code::kUnimplemented;
-    default:
-      return Code::kInternal;
+  for (const auto& [ours, theirs] : kCodes) {
+    if (theirs == code) return ours;
   }
+  return Code::kInternal;
 }
 
 grpc::StatusCode ToGrpc(Code code) {
-  switch (code) {
-    case Code::kOk:
-      return grpc::StatusCode::OK;
-    case Code::kInvalid:
-      return grpc::StatusCode::INVALID_ARGUMENT;
-    case Code::kNotFound:
-      return grpc::StatusCode::NOT_FOUND;
-    case Code::kRefused:
-      return grpc::StatusCode::PERMISSION_DENIED;
-    case Code::kUnavailable:
-      return grpc::StatusCode::UNAVAILABLE;
-    case Code::kDeadline:
-      return grpc::StatusCode::DEADLINE_EXCEEDED;
-    case Code::kExhausted:
-      return grpc::StatusCode::RESOURCE_EXHAUSTED;
-    case Code::kUnimplemented:
-      return grpc::StatusCode::UNIMPLEMENTED;
-    case Code::kInternal:
-    case Code::kUncertain:
-      break;
+  for (const auto& [ours, theirs] : kCodes) {
+    if (ours == code) return theirs;
   }
   return grpc::StatusCode::INTERNAL;
 }

@@ -9,10 +9,17 @@
 
 namespace podmirror::rpc {
 
+namespace {
+
+constexpr SteadyMs kConnectTimeoutMs = 2000;
+constexpr SteadyMs kMaxBackoffMs = 1000;
+
+}  // namespace
+
 static_assert(sync::kMaxMessageBytes == net::kMaxGrpcMessageBytes);
 
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& target) {
-  grpc::ChannelArguments args = net::GrpcChannelArguments(2000, 1000);
+  grpc::ChannelArguments args = net::GrpcChannelArguments(kConnectTimeoutMs, kMaxBackoffMs);
   // The sync core retries. gRPC's own retries would keep copies of what is being sent.
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
   // gRPC's probe of the bandwidth widens the windows of long transfers, but its timers and pings
