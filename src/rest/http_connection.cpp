@@ -133,7 +133,10 @@ Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler
       if (deadline_ == kNever) AwaitProgress(now);
       return Turn::kIdle;
     }
-    ReleaseOutput();
+    if (out_sent_ != 0) {
+      ReleaseOutput();
+      request_start_ = now;  // what came behind the last request had to wait for us
+    }
     if (close_) return linger_ ? Discard(scratch, now) : Turn::kClosed;
     const bool had_input = !in_.empty();
     switch (reader_.Read(in_)) {
@@ -288,7 +291,6 @@ bool Connection::Flush() {
 }
 
 void Connection::ReleaseOutput() {
-  if (out_sent_ == 0) return;
   out_head_.clear();
   std::string().swap(out_body_);
   out_value_ = {};

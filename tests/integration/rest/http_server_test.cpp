@@ -464,6 +464,26 @@ TEST_CASE("http: a slow but steady reader gets all of a large answer") {
   }
 }
 
+TEST_CASE("http: a request that comes behind a slow answer has its own time") {
+  ShiftedEnv env;
+  TestServer test({.workers = 1}, env);
+  RawClient client(test.port());
+  client.FixReceiveBuffer();
+  const std::string next = Get("/x");
+  client.Send(Get("/entry/20000000") + next.substr(0, 10));
+  for (std::size_t i = 1; i <= 3; ++i) {  // more than the 10 s that a request may take
+    REQUIRE(client.Receive(i * 256 * 1024));
+    env.ahead_ms += 6'000;
+    std::this_thread::sleep_for(300ms);  // the server looks at its connections each 250 ms
+  }
+  REQUIRE(client.Read());
+  std::this_thread::sleep_for(300ms);
+  client.Send(next.substr(10));
+  const auto answer = client.Read();
+  REQUIRE(answer);
+  CHECK(answer->status == 200);
+}
+
 TEST_CASE("http: every answer tells its time, and that it is not to be kept") {
   ShiftedEnv env;
   TestServer test({.max_connections = 2}, env);
