@@ -1,5 +1,6 @@
 // Which calls are tried again, and where; deadlines; errors.
 #include <atomic>
+#include <future>
 #include <thread>
 
 #include "client/channel.h"
@@ -194,6 +195,29 @@ TEST_CASE("a draining daemon is read from only where there is no other") {
   a.Start();
   CHECK(client.WaitReady(2));
   CHECK(Eventually([&] { return client->Set(kItem).ok() && a.sets > 1; }));
+}
+
+TEST_CASE("a probe from before does not call a daemon ready that has said since that it drains") {
+  FakeCache a;
+  Tested client({a.port()}, {.deadline = milliseconds(2000)});
+  REQUIRE(client.WaitReady(1));
+  std::atomic<bool> answer{false};
+  a.on_set = [&] {
+    while (!answer) std::this_thread::sleep_for(milliseconds(2));
+    return grpc::Status(grpc::StatusCode::UNAVAILABLE, "draining");
+  };
+  auto set = std::async(std::launch::async, [&] { return client->Set(kItem).status(); });
+  REQUIRE(Eventually([&] { return a.sets == 1; }));
+  a.mode = Mode::kNotReady;
+  CHECK(client->Get(1, "k").status().code() == Code::kUnavailable);
+  a.mode = Mode::kHang;  // the next probe is answered only later
+  REQUIRE(Eventually([&] { return a.hanging > 0; }));
+  answer = true;
+  CHECK(set.get().code() == Code::kUnavailable);
+  CHECK(client->GetDaemons().daemons[0].state == DaemonState::kDraining);
+  a.mode = Mode::kDraining;  // which answers reads, and so that probe
+  CHECK(client->Set(kItem).status().code() == Code::kUnavailable);
+  CHECK(a.sets == 1);  // nobody has asked it again
 }
 
 TEST_CASE("a daemon that hangs costs a read a part of its deadline, once") {
