@@ -403,7 +403,7 @@ TEST_CASE("http: an idle connection outlives those that proxies keep for a minut
   CHECK(silent.Closed());
 }
 
-// Waits until the server has looked for connections whose time is over, at the present time.
+// Time passes, and the server looks for connections whose time is over. Requires: one worker.
 void AwaitSweep(const TestServer& test, ShiftedEnv& env, std::int64_t ahead_ms) {
   RawClient partial(test.port());
   partial.Send("GET");
@@ -411,6 +411,7 @@ void AwaitSweep(const TestServer& test, ShiftedEnv& env, std::int64_t ahead_ms) 
   env.ahead_ms += ahead_ms;
   CHECK(partial.Read()->status == 408);
   CHECK(partial.Closed());
+  CHECK(RawClient(test.port()).Ask(Get("/x")).has_value());  // it has looked at all of them
 }
 
 TEST_CASE("http: a connection is idle once a large answer is complete") {
@@ -451,11 +452,12 @@ TEST_CASE("http: a slow but steady reader gets all of a large answer") {
   client.FixReceiveBuffer();
   // Of the first answer much is still in the socket when the second one begins.
   client.Send(Get("/entry/1000000") + Get("/entry/20000000"));
-  // 256 KiB each 6 s, where 64 KiB each 10 s are asked for.
+  REQUIRE(client.Receive(1'100'000));
+  CHECK(RawClient(test.port()).Ask(Get("/x")).has_value());  // the only worker waits for us now
+  // 512 KiB each 11 s, where 64 KiB each 10 s are asked for.
   for (std::size_t i = 1; i <= 8; ++i) {
-    REQUIRE(client.Receive(i * 256 * 1024));
-    env.ahead_ms += 6'000;
-    std::this_thread::sleep_for(300ms);  // the server looks at its connections each 250 ms
+    REQUIRE(client.Receive(1'100'000 + i * 512 * 1024));
+    AwaitSweep(test, env, 11'000);
   }
   for (const std::size_t size : {1'000'000u, 20'000'000u}) {
     const auto answer = client.Read();
@@ -471,13 +473,17 @@ TEST_CASE("http: a request that comes behind a slow answer has its own time") {
   client.FixReceiveBuffer();
   const std::string next = Get("/x");
   client.Send(Get("/entry/20000000") + next.substr(0, 10));
-  for (std::size_t i = 1; i <= 3; ++i) {  // more than the 10 s that a request may take
-    REQUIRE(client.Receive(i * 256 * 1024));
-    env.ahead_ms += 6'000;
-    std::this_thread::sleep_for(300ms);  // the server looks at its connections each 250 ms
-  }
+  REQUIRE(client.Receive(1));
+  CHECK(RawClient(test.port()).Ask(Get("/x")).has_value());  // the only worker waits for us now
+  REQUIRE(client.Receive(512 * 1024));
+  AwaitSweep(test, env, 11'000);  // a request may take 10 s
+  RawClient early(test.port());
+  early.Send("GET");
+  CHECK(RawClient(test.port()).Ask(Get("/x")).has_value());
+  env.ahead_ms += 6'000;
   REQUIRE(client.Read());
-  std::this_thread::sleep_for(300ms);
+  env.ahead_ms += 5'000;
+  CHECK(early.Read()->status == 408);
   client.Send(next.substr(10));
   const auto answer = client.Read();
   REQUIRE(answer);
