@@ -45,6 +45,9 @@ bool OlderThan(const PodRecord& a, const PodRecord& b);
 // One good answer of a discovery source: everybody but this pod.
 struct PeerSet {
   std::vector<PodRecord> peers;  // sorted by OlderThan
+  // Pods that are being deleted while their daemons still run: no peers any more, but one of them
+  // may be the only pod that holds the data when its successor starts. Sorted by OlderThan.
+  std::vector<PodRecord> terminating;
   // True when the answer holds this pod's own record, or when the source keeps no record of us
   // (static, none). False means that we look in the wrong place: the set may not be complete.
   bool self_listed = false;

@@ -3,6 +3,7 @@
 #include <absl/container/flat_hash_set.h>
 
 #include <algorithm>
+#include <functional>
 #include <tuple>
 
 #include "net/address.h"
@@ -135,9 +136,10 @@ Result<Judgement> PeerRules::Judge(const Pod& pod) const {
     if (!daemon.running()) return Verdict::kContainerNotRunning;
     return Verdict::kPeer;
   }();
-  if (judgement.verdict != Verdict::kPeer && judgement.verdict != Verdict::kSelf) {
-    judgement.record = PodRecord();
-  }
+  const bool runs = daemon.running() && MayRun(pod);
+  const bool kept = judgement.verdict == Verdict::kPeer || judgement.verdict == Verdict::kSelf ||
+                    (judgement.verdict == Verdict::kTerminating && runs);
+  if (!kept) judgement.record = PodRecord();
   return judgement;
 }
 
@@ -146,28 +148,34 @@ PeerSet PeerRules::MakeSet(const std::vector<const Judgement*>& judgements,
   PeerSet set;
   set.where = std::move(where);
   std::string own_ip = filter_.self.ip;
-  std::vector<const Judgement*> peers;
+  std::vector<const Judgement*> others;
   for (const Judgement* judgement : judgements) {
-    if (judgement->verdict == Verdict::kPeer) peers.push_back(judgement);
+    const Verdict verdict = judgement->verdict;
+    const bool runs = verdict == Verdict::kTerminating && !judgement->record.ip.empty();
+    if (verdict == Verdict::kPeer || runs) others.push_back(judgement);
     if (judgement->verdict != Verdict::kSelf) continue;
     set.self_listed = true;
     set.self_started_at_ms = judgement->record.started_at_ms;
     if (own_ip.empty()) own_ip = judgement->record.ip;
   }
-  std::sort(peers.begin(), peers.end(), [](const Judgement* a, const Judgement* b) {
-    return std::tie(a->record.started_at_ms, a->start_time_ms, a->record.uid) >
-           std::tie(b->record.started_at_ms, b->start_time_ms, b->record.uid);
-  });
+  // Peers first, then the one that was started last.
+  const auto rank = [](const Judgement& pod) {
+    return std::make_tuple(pod.verdict == Verdict::kPeer, pod.record.started_at_ms,
+                           pod.start_time_ms, std::cref(pod.record.uid));
+  };
+  std::sort(others.begin(), others.end(),
+            [&](const Judgement* a, const Judgement* b) { return rank(*a) > rank(*b); });
   absl::flat_hash_set<std::string> addresses = {own_ip};
   absl::flat_hash_set<std::string> ids;
-  for (const Judgement* peer : peers) {
-    const PodRecord& record = peer->record;
+  for (const Judgement* pod : others) {
+    const PodRecord& record = pod->record;
     if (!addresses.contains(record.ip) && ids.insert(record.id()).second) {
       addresses.insert(record.ip);
-      set.peers.push_back(record);
+      (pod->verdict == Verdict::kPeer ? set.peers : set.terminating).push_back(record);
     }
   }
   std::sort(set.peers.begin(), set.peers.end(), OlderThan);
+  std::sort(set.terminating.begin(), set.terminating.end(), OlderThan);
   return set;
 }
 

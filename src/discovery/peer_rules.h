@@ -31,8 +31,10 @@ enum class Verdict {
 // What is kept of one record.
 struct Judgement {
   Verdict verdict = Verdict::kNotSelected;
-  PodRecord record;          // of kPeer and kSelf; the address of kSelf may be empty
-  WallMs start_time_ms = 0;  // of kPeer: when the pod, not its container, was started
+  // Of kPeer, kSelf and kTerminating; empty in all others. The address of kSelf may be empty, that
+  // of kTerminating is empty when its daemon does not run any more.
+  PodRecord record;
+  WallMs start_time_ms = 0;  // when the pod, not its container, was started
 };
 
 class PeerRules {
@@ -44,9 +46,10 @@ class PeerRules {
   // not an address.
   Result<Judgement> Judge(const Pod& pod) const;
 
-  // The peers among `judgements`, oldest first. Of several with the same address or UID only the
-  // one that was started last counts: the others are records of pods that are gone. So is a record
-  // of another pod with our own address.
+  // The peers among `judgements`, and those that terminate, each oldest first. Of several peers
+  // with the same address or UID only the one that was started last counts: the others are records
+  // of pods that are gone. So is a record of another pod with our own address, and one that
+  // terminates where a peer is now.
   PeerSet MakeSet(const std::vector<const Judgement*>& judgements, std::string where) const;
 
   const std::string& ns() const { return filter_.ns; }

@@ -6,6 +6,7 @@ namespace podmirror::sync {
 namespace {
 
 using Kind = JoinDecision::Kind;
+using Record = JoinPeer::Record;
 
 JoinDecision Wait(std::string reason) { return {Kind::kWait, {}, {}, std::move(reason)}; }
 
@@ -30,7 +31,13 @@ bool Blocks(const JoinPeer& peer, const JoinView& view, const JoinLimits& limits
                                    [](const JoinPeer& other) { return other.foreign; });
     return alone && !limits.bootstrap_alone && view.elapsed_ms < limits.bootstrap_timeout_ms;
   }
-  const bool may_hold = peer.record_ready || (!peer.recorded && !ReachesMost(view));
+  if (peer.record == Record::kTerminating) {
+    // It may have ended since its record was written, and when its node is lost nothing tells so.
+    return view.elapsed_ms < (peer.met_synced ? limits.bootstrap_timeout_ms
+                                              : std::min(kAloneMs, limits.bootstrap_timeout_ms));
+  }
+  const bool may_hold =
+      peer.record == Record::kReady || (peer.record == Record::kNone && !ReachesMost(view));
   if (!may_hold) return view.elapsed_ms < limits.bootstrap_timeout_ms;
   if (!limits.bootstrap_alone) return true;
   return view.elapsed_ms < std::min(kAloneMs, limits.bootstrap_timeout_ms);
@@ -43,7 +50,9 @@ std::string Missing(const JoinView& view, const JoinLimits& limits) {
   for (const JoinPeer& peer : view.peers) {
     if (!Blocks(peer, view, limits)) continue;
     names += names.empty() ? "" : ", ";
-    names += peer.name + (peer.record_ready ? " (Ready, not reached" : " (not reached");
+    names += peer.name + (peer.record == Record::kTerminating ? " (terminating, not reached"
+                          : peer.record == Record::kReady     ? " (Ready, not reached"
+                                                              : " (not reached");
     names += (peer.error.empty() ? "" : ": " + peer.error) + ")";
   }
   return names.empty() ? "" : "waiting for " + names;
@@ -84,10 +93,23 @@ JoinDecision Verify(const JoinView& view, const JoinLimits& limits) {
   return {Kind::kSynced, {}, {}, {}};
 }
 
+// A pod that terminates counts while it may be the only one with the data: until a peer has it, and
+// not when it has none itself.
+void ForgetTerminating(JoinView& view) {
+  const bool stays = std::any_of(view.peers.begin(), view.peers.end(), [](const JoinPeer& peer) {
+    return peer.synced && peer.record != Record::kTerminating;
+  });
+  std::erase_if(view.peers, [&](const JoinPeer& peer) {
+    const bool empty = peer.reached && !peer.synced && !peer.legacy;
+    return peer.record == Record::kTerminating && (stays || empty);
+  });
+}
+
 }  // namespace
 
-JoinDecision DecideJoin(const JoinView& view, const JoinLimits& limits) {
+JoinDecision DecideJoin(JoinView view, const JoinLimits& limits) {
   if (!view.set_known) return Wait(view.discovery_error);
+  ForgetTerminating(view);
   const bool any_synced = std::any_of(view.peers.begin(), view.peers.end(),
                                       [](const JoinPeer& peer) { return peer.synced; });
   if (any_synced) {
@@ -112,8 +134,9 @@ JoinDecision DecideJoin(const JoinView& view, const JoinLimits& limits) {
     return Wait("waiting for a donor");
   }
   // Records that we cannot read now may say by now that a peer has the data.
-  const bool recorded = std::any_of(view.peers.begin(), view.peers.end(),
-                                    [](const JoinPeer& peer) { return peer.recorded; });
+  const bool recorded = std::any_of(view.peers.begin(), view.peers.end(), [](const JoinPeer& peer) {
+    return peer.record != Record::kNone;
+  });
   if (recorded && !view.discovery_error.empty() && !limits.bootstrap_alone) {
     return Wait(view.discovery_error);
   }

@@ -13,20 +13,27 @@ namespace podmirror::sync {
 
 // One peer of the set, as the joiner sees it now.
 struct JoinPeer {
+  // What its pod record says.
+  enum class Record {
+    kNone,  // there is none, as in a static list
+    kNotReady,
+    kReady,
+    kTerminating,  // the pod is being deleted
+  };
   std::string id;
   std::string name;
-  bool reached = false;       // there is a stream, the handshake succeeded
-  bool failed = false;        // at least one attempt was in vain
-  bool record_ready = false;  // its pod record says Ready=True
-  bool recorded = true;       // there is a record that would say so
-  bool foreign = false;       // of another cluster: it cannot hold our data
+  bool reached = false;  // there is a stream, the handshake succeeded
+  bool failed = false;   // at least one attempt was in vain
+  Record record = Record::kNotReady;
+  bool foreign = false;  // of another cluster: it cannot hold our data
   bool legacy = false;
   bool synced = false;
-  bool elder = false;      // its process is older than ours (ties: smaller UID)
-  bool lost = false;       // it waits for an answer from discovery, so it cannot be first
-  bool busy = false;       // said so a moment ago
-  bool link_open = false;  // says that its own link to us is open
-  bool checked = false;    // see Link::Checked
+  bool met_synced = false;  // it was so when we last had a stream to it
+  bool elder = false;       // its process is older than ours (ties: smaller UID)
+  bool lost = false;        // it waits for an answer from discovery, so it cannot be first
+  bool busy = false;        // said so a moment ago
+  bool link_open = false;   // says that its own link to us is open
+  bool checked = false;     // see Link::Checked
   std::string error;
 };
 
@@ -62,9 +69,10 @@ struct JoinDecision {
 inline constexpr std::int64_t kGatherMs = 1000;
 // A donor that has not answered for so long, or could not, is passed over for as long.
 inline constexpr std::int64_t kFetchStuckMs = 10'000;
-// With bootstrap_alone: for how long an unreachable Ready peer still holds up the start.
+// For how long a pod that terminates, and with bootstrap_alone a Ready peer, holds up the start
+// when it cannot be reached.
 inline constexpr std::int64_t kAloneMs = 5000;
 
-JoinDecision DecideJoin(const JoinView& view, const JoinLimits& limits);
+JoinDecision DecideJoin(JoinView view, const JoinLimits& limits);
 
 }  // namespace podmirror::sync

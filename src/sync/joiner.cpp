@@ -24,11 +24,14 @@ JoinView Joiner::View(Now now) const {
     peer.name = link->record().name;
     peer.reached = link->open();
     peer.failed = link->connection().failures() > 0;
-    peer.record_ready = link->record().ready;
-    peer.recorded = link->record().recorded();
+    peer.record = peers_.Terminating(*link)   ? JoinPeer::Record::kTerminating
+                  : link->record().ready      ? JoinPeer::Record::kReady
+                  : link->record().recorded() ? JoinPeer::Record::kNotReady
+                                              : JoinPeer::Record::kNone;
     peer.foreign = link->foreign();
     peer.legacy = link->legacy();
     peer.synced = link->synced();
+    peer.met_synced = link->peer().synced;
     peer.elder = peers_.Elder(*link);
     peer.lost = link->peer().lost;
     const auto busy = busy_until_.find(peer.id);

@@ -22,10 +22,10 @@ Node::Node(NodeOptions options, Cache& cache, const Assembly& assembly,
 void Node::SetPeers(Now now, const PeerSet& set) {
   if (!peers_.Learn(set)) return;
   for (Link* link : peers_.Unlisted()) Remove(now, *link);
-  for (const PodRecord& record : set.peers) {
-    if (peers_.Find(record.id()) != nullptr) continue;
-    peers_.Add(record, retention_.Listed(record.id()), now.steady);
-    self_.Emit(EventKind::kPeerAdded, record.name, record.ip);
+  for (const PodRecord* record : peers_.Listed()) {
+    if (peers_.Find(record->id()) != nullptr) continue;
+    peers_.Add(*record, retention_.Listed(record->id()), now.steady);
+    self_.Emit(EventKind::kPeerAdded, record->name, record->ip);
   }
   peers_.SortByAge();
   peers_.TouchAll();
@@ -157,7 +157,9 @@ void Node::SettleJoin(Now now) {
   do {
     while (Link* link = peers_.TakeTouched()) StepLink(now, *link);
     joined = joiner_.Step(now);
-    if (joined) BeatAll();  // joiners wait for somebody who is synced
+    if (!joined) continue;
+    for (Link* link : peers_.Unlisted()) Remove(now, *link);  // those that terminate
+    BeatAll();  // joiners wait for somebody who is synced
   } while (joined);
 }
 

@@ -14,15 +14,28 @@ bool Peers::Learn(const PeerSet& set) {
   }
   set_ = set;
   error_.clear();
-  for (const PodRecord& record : set.peers) {
-    if (Link* link = Find(record.id())) link->set_record(record);
+  for (const PodRecord* record : Listed()) {
+    if (Link* link = Find(record->id())) link->set_record(*record);
   }
   return true;
 }
 
+std::vector<const PodRecord*> Peers::Listed() const {
+  std::vector<const PodRecord*> listed;
+  for (const PodRecord& record : set_->peers) listed.push_back(&record);
+  if (self_.synced) return listed;
+  for (const PodRecord& record : set_->terminating) listed.push_back(&record);
+  return listed;
+}
+
+bool Peers::Terminating(const Link& link) const {
+  return std::any_of(set_->terminating.begin(), set_->terminating.end(),
+                     [&](const PodRecord& record) { return record.id() == link.id(); });
+}
+
 std::vector<Link*> Peers::Unlisted() {
   std::set<std::string> listed;
-  for (const PodRecord& record : set_->peers) listed.insert(record.id());
+  for (const PodRecord* record : Listed()) listed.insert(record->id());
   std::vector<Link*> unlisted;
   for (auto& [id, link] : links_) {
     if (!listed.contains(id)) unlisted.push_back(&link);

@@ -187,5 +187,23 @@ def reads_stay_fresh_while_a_terminating_pod_still_serves(cluster):
     equal(one.process.wait(20), 0)
 
 
+@test
+def successor_of_the_only_pod_is_ready_with_its_data(cluster):
+    """The pod of a single replica is deleted: the next one starts while it still terminates."""
+    (old,) = cluster.start(1, "--drain-delay=5s", "--drain-timeout=20s")
+    for number in range(100):
+        equal(old.put(1, f"k{number}", b"v").status, 200)
+    leave(old)
+    fresh = cluster.node()
+    fresh.write_record()
+    fresh.start()
+    fresh.wait_ready()
+    missing = [number for number in range(100) if fresh.value(1, f"k{number}") != b"v"]
+    equal(missing, [], "entries that it does not have")
+    equal(old.process.poll(), None, "the old one still serves")
+    wait_for(lambda: fresh.peer(old.name) is None, 5, "it is nobody's peer")
+    equal(old.process.wait(20), 0)
+
+
 if __name__ == "__main__":
     harness.main()

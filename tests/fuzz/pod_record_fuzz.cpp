@@ -277,10 +277,14 @@ PeerRules RulesOf(const std::string& selector, const std::string& container) {
 }
 
 void CheckSet(const PeerSet& set) {
-  Require(std::is_sorted(set.peers.begin(), set.peers.end(), OlderThan), "oldest first");
   std::set<std::string> ids;
   std::set<std::string> addresses;
-  for (const PodRecord& peer : set.peers) {
+  std::vector<PodRecord> all = set.peers;
+  all.insert(all.end(), set.terminating.begin(), set.terminating.end());
+  for (const auto* pods : {&set.peers, &set.terminating}) {
+    Require(std::is_sorted(pods->begin(), pods->end(), OlderThan), "oldest first");
+  }
+  for (const PodRecord& peer : all) {
     Require(!peer.name.empty() && IsPlain(peer.name) && IsPlain(peer.uid) && IsPlain(peer.phase),
             "texts of a record are plain");
     Require(!peer.ip.empty() && net::CanonicalIp(peer.ip) == peer.ip, "an address is canonical");
@@ -317,9 +321,9 @@ void CheckStore(std::string_view value, const PeerRules& rules) {
   if (!read.judgement.ok()) CheckReason(read.judgement.status());
   const PeerSet set = put("a", 5, value);
   CheckSet(set);
-  Require(set.peers.size() + (set.self_listed ? 1 : 0) <= 1, "one record is one pod at most");
-  Require(read.judgement.ok() || (set.peers.empty() && !set.self_listed),
-          "what cannot be read is nobody");
+  const std::size_t pods = set.peers.size() + set.terminating.size();
+  Require(pods + (set.self_listed ? 1 : 0) <= 1, "one record is one pod at most");
+  Require(read.judgement.ok() || (pods == 0 && !set.self_listed), "what cannot be read is nobody");
   Require((unreadable == 1) == !read.judgement.ok(), "what cannot be read is reported");
 
   unreadable = 0;
@@ -331,7 +335,8 @@ void CheckStore(std::string_view value, const PeerRules& rules) {
   Require(store.MakeSet("here") == set, "an older change erases nothing");
   store.EraseBelow("", 8);
   const PeerSet none = store.MakeSet("here");
-  Require(none.peers.empty() && !none.self_listed, "what is erased is gone");
+  Require(none.peers.empty() && none.terminating.empty() && !none.self_listed,
+          "what is erased is gone");
 }
 
 }  // namespace

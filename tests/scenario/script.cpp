@@ -73,6 +73,10 @@ void Script::AddPodVerbs() {
       {"pause", [this](const Words& words) { world_.PausePod(Running(words, 1), true); }},
       {"continue", [this](const Words& words) { world_.PausePod(Running(words, 1), false); }},
       {"drain", [this](const Words& words) { world_.DrainPod(Running(words, 1)); }},
+      {"terminate",
+       [this](const Words& words) {
+         world_.TerminatePod(Running(words, 1), Duration(words.At(2)));
+       }},
       {"skew", [this](const Words& words) { world_.SetSkew(words.Pod(1), Duration(words.At(2))); }},
       {"record",
        [this](const Words& words) {

@@ -9,6 +9,7 @@
 //   crash N | vanish N              killed; gone with its node (nobody answers)
 //   pause N | continue N            SIGSTOP, SIGCONT
 //   drain N                         SIGTERM; killed after 30 s
+//   terminate N 5s                  deleted: its record says so at once, drain comes 5 s later
 //   skew N 25h                      its wall clock differs that much from the true time
 // Records, and who hears of them
 //   record N                        of a pod whose daemon does not run yet

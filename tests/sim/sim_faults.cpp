@@ -20,8 +20,9 @@ int Faults::NewPod(int address) {
 // What a crash takes with it must be elsewhere: at least one more pod serves.
 bool Faults::Spare(int pod) const {
   const std::vector<int> serving = world_.Serving();
-  return std::any_of(serving.begin(), serving.end(),
-                     [&](int other) { return other != pod && !world_.process(other).draining; });
+  return std::any_of(serving.begin(), serving.end(), [&](int other) {
+    return other != pod && !world_.process(other).draining && !world_.terminating(other);
+  });
 }
 
 bool Faults::Mortal(int pod) const {
@@ -187,8 +188,7 @@ void Faults::LastWords(int pod) {
   time_.In(terminated, [this, pod] {
     if (!world_.running(pod) || !world_.process(pod).was_ready) return;
     write_(pod);
-    world_.DrainPod(pod);
-    AwaitEnd(pod);
+    End(pod);
     StartNew(next_address_++);
   });
   time_.In(back, [this, pod] {
@@ -209,7 +209,7 @@ bool Faults::Exists(int pod) const {
 }
 
 void Faults::Restart(int pod) {
-  if (Exists(pod) && !world_.running(pod)) world_.StartPod(pod);
+  if (Exists(pod) && !world_.running(pod) && !world_.terminating(pod)) world_.StartPod(pod);
 }
 
 void Faults::Relist(int pod) {
@@ -227,19 +227,32 @@ void Faults::Replace(int old) {
 
 void Faults::StartNew(int address) { world_.StartPod(NewPod(address)); }
 
-// As a Deployment does with maxSurge 1: the new one is Ready before the old one is terminated.
+// As a Deployment does with maxSurge 1: the new one is Ready before the old one is terminated. With
+// maxSurge 0, or when a pod is deleted by hand, the new one starts while the old one terminates.
 void Faults::Roll(int old) {
+  const bool surge = !time_.OneIn(3);
+  if (!surge) End(old);
   const int pod = NewPod(next_address_++);
   world_.StartPod(pod);
-  Await(pod, old, world_.now() + 60'000);
+  if (surge) Await(pod, old, world_.now() + 60'000);
+}
+
+// Terminated: as a rule because it was deleted. When a probe of its container failed, the record
+// says nothing.
+void Faults::End(int pod) {
+  if (world_.process(pod).draining || world_.terminating(pod)) return;
+  if (time_.OneIn(4)) {
+    world_.DrainPod(pod);
+  } else {
+    world_.TerminatePod(pod, time_.Between(0, 3000));
+  }
+  AwaitEnd(pod);
 }
 
 void Faults::Await(int pod, int old, SteadyMs until) {
   if (!world_.running(old) || !faulting_ || world_.now() > until) return;
   if (world_.running(pod) && world_.record_ready(pod)) {
-    if (world_.process(old).draining) return;
-    world_.DrainPod(old);
-    AwaitEnd(old);
+    End(old);
     return;
   }
   time_.In(200, [this, pod, old, until] { Await(pod, old, until); });

@@ -42,6 +42,7 @@ class Faults {
   void Replace(int old);
   void StartNew(int address);
   void Roll(int old);
+  void End(int pod);
   void Await(int pod, int old, SteadyMs until);
   void AwaitEnd(int old);
 

@@ -264,6 +264,15 @@ void SimWorld::DrainPod(int pod) {
   });
 }
 
+void SimWorld::TerminatePod(int pod, SteadyMs wait) {
+  Trace(pod, "deleted");
+  pods_.at(pod).terminating = true;
+  Publish();
+  time_.In(wait, [this, pod, &deleted = process(pod)] {
+    if (deleted.alive) DrainPod(pod);
+  });
+}
+
 void SimWorld::DropRecord(int pod) {
   pods_.at(pod).listed = false;
   Publish();
@@ -332,12 +341,16 @@ void SimWorld::PublishTo(Process& process) {
   for (const auto& [pod, known] : pods_) {
     if (pod == process.pod) {
       if (!options_.static_peers) set.self_started_at_ms = known.started_ms;
-    } else if (known.listed && !process.foreign && !feed.hidden.contains(pod) &&
-               !(known.stopped && options_.hides_stopped)) {
-      set.peers.push_back(RecordOf(pod));
+    } else if (known.listed && !process.foreign && !feed.hidden.contains(pod)) {
+      if (!known.terminating) {
+        if (!known.stopped || !options_.hides_stopped) set.peers.push_back(RecordOf(pod));
+      } else if (!known.stopped) {
+        set.terminating.push_back(RecordOf(pod));
+      }
     }
   }
   std::sort(set.peers.begin(), set.peers.end(), OlderThan);
+  std::sort(set.terminating.begin(), set.terminating.end(), OlderThan);
   feed.last_at = std::max(feed.last_at, now() + time_.Between(1, feed.lag));
   time_.At(feed.last_at, [this, &process, set = std::move(set)] {
     process.Tell([this, &process, set] {

@@ -95,7 +95,9 @@ class SimWorld {
   // silent: its node is gone, nobody answers there.
   void CrashPod(int pod, bool silent);
   void PausePod(int pod, bool paused);
-  void DrainPod(int pod);    // SIGTERM; ends by itself, at the latest after kGraceMs
+  void DrainPod(int pod);  // SIGTERM; ends by itself, at the latest after kGraceMs
+  // Deleted: its record says so at once, SIGTERM comes after `wait`.
+  void TerminatePod(int pod, SteadyMs wait);
   void DropRecord(int pod);  // may run on
   void RestoreRecord(int pod);
   void DeletePod(int pod);  // for good. Requires: !running(pod)
@@ -131,6 +133,7 @@ class SimWorld {
   Cache& cache(int pod) const { return *process(pod).cache; }
   int address(int pod) const { return pods_.at(pod).address; }
   bool listed(int pod) const { return pods_.contains(pod) && pods_.at(pod).listed; }
+  bool terminating(int pod) const { return pods_.contains(pod) && pods_.at(pod).terminating; }
   bool record_ready(int pod) const { return pods_.at(pod).ready; }
   bool silenced(int pod) const { return feeds_.contains(pod) && feeds_.at(pod).silent; }
   // What its record goes by in sets of peers, as PodRecord::id.
@@ -172,7 +175,8 @@ class SimWorld {
     bool ready = false;
     bool listed = true;
     enum Kind { kDaemon, kForeign, kOld } kind = kDaemon;
-    bool stopped = false;  // so says its record
+    bool stopped = false;      // so says its record
+    bool terminating = false;  // and this
   };
   struct Clock {
     WallMs skew = 0;

@@ -192,6 +192,8 @@ void Witness::Told(Process& observer, const PeerSet& set) {
     before.erase(peer.id());
     if (peer.ready) told.told_ready.insert(peer.id());
   }
+  told.told_terminating.clear();
+  for (const PodRecord& pod : set.terminating) told.told_terminating.insert(pod.id());
   if (!before.empty()) left_at_ = world_.now();
   for (const auto& process : world_.processes()) {
     if (!process->alive || process.get() == &observer) continue;

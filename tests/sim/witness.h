@@ -116,6 +116,7 @@ class Witness {
     std::vector<std::pair<SteadyMs, SteadyMs>> away;
     std::map<std::string, SteadyMs> told;  // in the set that it was last told, by id, since when
     std::set<std::string> told_ready;      // those of them that are Ready
+    std::set<std::string> told_terminating;
     std::vector<std::pair<std::uint64_t, Version>> own;  // its writes by number: key hash, version
     std::set<std::uint64_t> expiring;                    // keys that it holds live, and that expire
     std::optional<SteadyMs> synced_at;
@@ -142,6 +143,8 @@ class Witness {
   void Started(Process& process);
   void BecameReady(Process& process);
   void CheckHeard(Process& process);
+  void CheckSuccessor(Process& process);
+  bool CheckHolds(const Process& process, const Process& other);
   void CheckMost(const Process& process);
   void Ended(Process& process, bool clean);
   void CheckHandedToOld(const Process& process);

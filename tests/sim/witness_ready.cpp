@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "sim/witness.h"
+#include "sync/join.h"
 
 namespace podmirror::sim {
 namespace {
@@ -31,7 +32,7 @@ void Witness::TakeBase(Record& record, const Process& self) {
   const std::vector<int> serving = world_.Serving();
   for (const int pod : serving) {
     const Process& other = world_.process(pod);
-    if (&other == &self || other.draining) continue;
+    if (&other == &self || other.draining || world_.terminating(pod)) continue;
     // A pod that is not listed, or whose record does not say Ready yet, is not waited for.
     if (!world_.listed(pod) || !world_.record_ready(pod)) {
       record.base_valid = false;
@@ -69,6 +70,7 @@ void Witness::BecameReady(Process& process) {
   // Told to start without those that it misses.
   if (options_.bootstrap_alone) return;
   CheckHeard(process);
+  CheckSuccessor(process);
   Record& record = Of(process);
   if (!record.base_valid) return;
   // One that all others took for lost by its record may have been left behind.
@@ -104,19 +106,44 @@ void Witness::CheckHeard(Process& process) {
     if (!InContact(process, other, kInReach) && !record.told_ready.contains(id)) continue;
     // Over a slow way what was written during the join may still be coming.
     if (world_.network().SlowWithin(process.address, other.address, kSlowlyMs)) continue;
-    // The oldest that is missing: the order of a hash map is not that of the next run.
-    std::optional<std::pair<SteadyMs, std::uint64_t>> missing;
-    for (const auto& [key, seen] : Of(other).seen) {
-      if (world_.now() - seen.at < kHeardMs || seen.version == Version{} || Mortal(seen)) continue;
-      if (Stored(*process.cache, key) >= seen.version || MayDrop(key, seen)) continue;
-      if (!missing || std::pair(seen.at, key) < *missing) missing = {seen.at, key};
-    }
-    if (!missing) continue;
-    const auto [at, key] = *missing;
-    Fail(NameOf(process) + " is ready without " +
-         Text(keys_[key].second, Of(other).seen[key].version) + ", which " + NameOf(other) +
-         " has held for " + std::to_string((world_.now() - at) / 1000) + " s");
-    return;
+    if (!CheckHolds(process, other)) return;
+  }
+}
+
+// What the other accepted some time ago. False, and a failure, when something is missing.
+bool Witness::CheckHolds(const Process& process, const Process& other) {
+  // The oldest that is missing: the order of a hash map is not that of the next run.
+  std::optional<std::pair<SteadyMs, std::uint64_t>> missing;
+  for (const auto& [key, seen] : Of(other).seen) {
+    if (world_.now() - seen.at < kHeardMs || seen.version == Version{} || Mortal(seen)) continue;
+    if (Stored(*process.cache, key) >= seen.version || MayDrop(key, seen)) continue;
+    if (!missing || std::pair(seen.at, key) < *missing) missing = {seen.at, key};
+  }
+  if (!missing) return true;
+  const auto [at, key] = *missing;
+  Fail(NameOf(process) + " is ready without " +
+       Text(keys_[key].second, Of(other).seen[key].version) + ", which " + NameOf(other) +
+       " has held for " + std::to_string((world_.now() - at) / 1000) + " s");
+  return false;
+}
+
+// Nobody starts without a pod that terminates, unless a peer had the data: not within the first
+// seconds, and not while there is a stream to it.
+void Witness::CheckSuccessor(Process& process) {
+  const SteadyMs age = world_.now() - process.started_at;
+  const bool young = age < std::min(sync::kAloneMs, options_.bootstrap_timeout_ms);
+  const Record& record = Of(process);
+  for (const auto& peer : world_.processes()) {
+    const auto heard = record.heard.find(peer->serial);
+    const bool lately =
+        heard != record.heard.end() && world_.now() - heard->second.last <= kUnnoticed;
+    if (lately && Of(*peer).synced_at && record.told.contains(world_.IdOf(*peer))) return;
+  }
+  for (const auto& other : world_.processes()) {
+    const bool holds = other->alive && !other->paused && Of(*other).synced_at &&
+                       record.told_terminating.contains(world_.IdOf(*other));
+    const bool at_hand = world_.network().ConnectedFor(process, *other) >= kUnnoticed;
+    if (holds && (young || at_hand) && !CheckHolds(process, *other)) return;
   }
 }
 

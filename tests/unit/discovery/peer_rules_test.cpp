@@ -80,7 +80,7 @@ TEST_CASE("the stored records: who is a peer, and why not") {
       {"g-init-running", Verdict::kContainerNotRunning, "", false},
       {"h-succeeded", Verdict::kNotRunning, "", false},
       {"i-failed-evicted", Verdict::kNotRunning, "", false},
-      {"j-terminating", Verdict::kTerminating, "", false},
+      {"j-terminating", Verdict::kTerminating, "10.1.0.10", true},
       {"k-dualstack", Verdict::kPeer, "10.1.0.11", true},
       {"l-ipv6-only", Verdict::kPeer, "2001:db8::12", true},
       {"m-hostnetwork", Verdict::kPeer, "192.0.2.11", true},
@@ -370,6 +370,45 @@ TEST_CASE("of records with one address or UID the one started last stays") {
                          Named("relay-2", "u-1", "10.0.0.2", "2024-03-01T11:00:05Z")});
   REQUIRE(set.peers.size() == 1);
   CHECK(set.peers[0].name == "relay-1");
+}
+
+TEST_CASE("a pod that terminates is no peer, and is told while its daemon runs") {
+  const auto terminating = [](json pod) {
+    pod["metadata"]["deletionTimestamp"] = "2034-03-01T10:00:07Z";
+    return pod;
+  };
+  const json peer = Named("relay-1", "u-1", "10.0.0.1", "2024-03-01T10:00:05Z");
+  const json old = terminating(Named("relay-2", "u-2", "10.0.0.2", "2024-03-01T09:00:05Z"));
+  const json oldest = terminating(Named("relay-3", "u-3", "10.0.0.3", "2024-03-01T08:00:05Z"));
+  PeerSet set = SetOf(Filter(), {old, peer, oldest});
+  REQUIRE(set.peers.size() == 1);
+  CHECK(set.peers[0].name == "relay-1");
+  REQUIRE(set.terminating.size() == 2);
+  CHECK(set.terminating[0].name == "relay-3");
+  CHECK(set.terminating[1].ip == "10.0.0.2");
+
+  SECTION("not when its container has ended") {
+    json ended = old;
+    ended["status"]["containerStatuses"][1]["state"] = {{"terminated", {{"exitCode", 0}}}};
+    CHECK(SetOf(Filter(), {ended}).terminating.empty());
+    ended = old;
+    ended["status"]["phase"] = "Succeeded";
+    CHECK(SetOf(Filter(), {ended}).terminating.empty());
+  }
+  SECTION("not where a peer is now, however old") {
+    json moved = old;
+    moved["status"]["podIP"] = "10.0.0.1";
+    moved["status"]["containerStatuses"][1]["state"]["running"]["startedAt"] =
+        "2024-03-01T11:00:05Z";
+    set = SetOf(Filter(), {moved, peer});
+    CHECK(set.peers.size() == 1);
+    CHECK(set.terminating.empty());
+  }
+  SECTION("not where we are") {
+    json ours = old;
+    ours["status"]["podIP"] = Filter().self.ip;
+    CHECK(SetOf(Filter(), {ours}).terminating.empty());
+  }
 }
 
 TEST_CASE("a wrong filter is told by the setting that is wrong") {

@@ -32,7 +32,7 @@ JoinPeer Joiner(const std::string& id, bool elder) {
 JoinPeer Lost(const std::string& id, bool ready) {
   JoinPeer peer = Peer(id);
   peer.failed = true;
-  peer.record_ready = ready;
+  if (ready) peer.record = JoinPeer::Record::kReady;
   peer.error = "connection refused";
   return peer;
 }
@@ -48,9 +48,9 @@ JoinPeer With(JoinPeer peer, Change change) {
 }
 const auto kBusy = [](JoinPeer& peer) { peer.busy = true; };
 const auto kChecked = [](JoinPeer& peer) { peer.checked = true; };
-const auto kReady = [](JoinPeer& peer) { peer.record_ready = true; };
+const auto kReady = [](JoinPeer& peer) { peer.record = JoinPeer::Record::kReady; };
 const auto kForeign = [](JoinPeer& peer) { peer.foreign = true; };
-const auto kWithoutRecord = [](JoinPeer& peer) { peer.recorded = false; };
+const auto kWithoutRecord = [](JoinPeer& peer) { peer.record = JoinPeer::Record::kNone; };
 const auto kNotTold = [](JoinPeer& peer) { peer.lost = true; };
 const auto kUnaware = [](JoinPeer& peer) { peer.link_open = false; };
 
@@ -119,6 +119,46 @@ TEST_CASE("a copy that was broken off is no donor of the first one") {
   node.driver.SetPeers(SetOf({}));
   REQUIRE(node.driver.ready());
   CHECK(node.driver.Status().bootstrap.donor.empty());
+}
+
+TEST_CASE("a pod that terminates gives the copy when nobody else can") {
+  const auto kTerminating = [](JoinPeer& peer) { peer.record = JoinPeer::Record::kTerminating; };
+  const JoinPeer unreached = With(Peer("a"), kTerminating);
+  for (const Row& row : std::vector<Row>{
+           {"it alone has the data", {With(Synced("a"), kTerminating)}, Kind::kCopy, "a"},
+           {"and checks the copy",
+            {With(Synced("a"), kTerminating)},
+            Kind::kVerify,
+            "a",
+            2000,
+            /*copied=*/true},
+           {"a peer has it, too", {With(Synced("a"), kTerminating), Synced("b")}, Kind::kCopy, "b"},
+           {"nobody waits for it then",
+            {unreached, With(Synced("b"), kChecked)},
+            Kind::kSynced,
+            "",
+            2000,
+            /*copied=*/true},
+           {"not heard of yet: wait",
+            {unreached},
+            Kind::kWait,
+            "waiting for pod-a (terminating, not reached)"},
+           {"its node is lost", {unreached}, Kind::kFirst, "", kAloneMs},
+           {"met before, and lost since",
+            {With(unreached, [](JoinPeer& peer) { peer.met_synced = true; })},
+            Kind::kWait,
+            "waiting for pod-a (terminating, not reached)",
+            kTimeout - 1},
+           {"met before, and still lost",
+            {With(unreached, [](JoinPeer& peer) { peer.met_synced = true; })},
+            Kind::kFirst,
+            "",
+            kTimeout},
+           {"it has no data itself", {With(Joiner("a", true), kTerminating)}, Kind::kFirst, ""},
+           {"an old service", {With(Legacy("a"), kTerminating)}, Kind::kCopy, "a"},
+       }) {
+    Check(row);
+  }
 }
 
 TEST_CASE("the donor is the oldest synced peer") {
