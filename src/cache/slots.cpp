@@ -26,6 +26,14 @@ constexpr std::uint32_t BlockSize(std::uint32_t used) {
 // buckets, so that removals do not rebuild again and again.
 constexpr std::uint32_t LargestBlock(std::uint32_t held) { return 2 * held + 128; }
 
+// A bucket that holds more than this is crowded: far more than its share of all that is held, and
+// long enough to take a while to search.
+constexpr std::uint32_t Crowd(std::uint32_t held) { return 128 + held / 32; }
+
+std::pair<std::int32_t, std::string_view> KeyOf(const Entry& entry) {
+  return {entry.type(), entry.key()};
+}
+
 }  // namespace
 
 Slots::~Slots() {
@@ -35,7 +43,19 @@ Slots::~Slots() {
   }
 }
 
+Slots::Index* Slots::IndexOf(std::uint32_t bucket) {
+  if (crowded_.empty()) return nullptr;
+  const auto found = crowded_.find(bucket);
+  return found == crowded_.end() ? nullptr : &found->second;
+}
+
+void Slots::BuildIndex(std::uint32_t bucket) {
+  Index& index = crowded_[bucket];
+  for (std::uint32_t i = 0; i < ranges_[bucket].size; ++i) index[KeyOf(at(bucket, i))] = i;
+}
+
 void Slots::PrefetchEntry(std::uint32_t bucket, std::uint64_t key_hash) const {
+  if (IndexOf(bucket) != nullptr) return;
   const Range range = ranges_[bucket];
   const std::uint64_t tag = key_hash << kAddressBits;
   for (std::uint32_t i = 0; i < range.size; ++i) {
@@ -46,6 +66,10 @@ void Slots::PrefetchEntry(std::uint32_t bucket, std::uint64_t key_hash) const {
 
 std::uint32_t Slots::Find(std::uint32_t bucket, std::uint64_t key_hash, std::int32_t type,
                           std::string_view key) const {
+  if (const Index* index = IndexOf(bucket)) {
+    const auto found = index->find({type, key});
+    return found == index->end() ? kNone : found->second;
+  }
   const Range range = ranges_[bucket];
   const std::uint64_t tag = key_hash << kAddressBits;
   for (std::uint32_t i = 0; i < range.size; ++i) {
@@ -62,12 +86,22 @@ void Slots::Add(std::uint32_t bucket, std::uint64_t key_hash, EntryRef entry) {
   if (range.size == range.capacity) Grow(bucket);
   block_[range.begin + range.size++] = Pack(key_hash << kAddressBits, entry.Release());
   ++held_;
+  const std::uint32_t last = range.size - 1;
+  if (Index* index = IndexOf(bucket)) {
+    index->emplace(KeyOf(at(bucket, last)), last);
+  } else if (range.size > Crowd(held_)) {
+    BuildIndex(bucket);
+  }
 }
 
 void Slots::Replace(std::uint32_t bucket, std::uint32_t index, EntryRef& entry) {
   std::uint64_t& slot = block_[ranges_[bucket].begin + index];
   const Entry* old = Address(slot);
   slot = Pack(slot & ~kAddressMask, entry.Release());
+  if (Index* places = IndexOf(bucket)) {
+    places->erase(KeyOf(*old));
+    places->emplace(KeyOf(*Address(slot)), index);
+  }
   entry = EntryRef::Adopt(old);
 }
 
@@ -77,12 +111,21 @@ EntryRef Slots::Remove(std::uint32_t bucket, std::uint32_t index) {
   EntryRef removed = EntryRef::Adopt(Address(slot));
   slot = block_[range.begin + --range.size];
   --held_;
+  if (Index* places = IndexOf(bucket)) {
+    places->erase(KeyOf(*removed));
+    if (index < range.size) (*places)[KeyOf(*Address(slot))] = index;
+    if (range.size < Crowd(held_) / 2) crowded_.erase(bucket);
+  }
   if (held_ == 0 || block_size_ > LargestBlock(held_)) Rebuild(kNone, 0);
   return removed;
 }
 
 std::size_t Slots::memory_bytes() const {
-  return block_size_ == 0 ? 0 : MallocBytes(block_size_ * sizeof(std::uint64_t));
+  std::size_t bytes = block_size_ == 0 ? 0 : MallocBytes(block_size_ * sizeof(std::uint64_t));
+  for (const auto& [bucket, index] : crowded_) {
+    bytes += MallocBytes(index.capacity() * (sizeof(Index::value_type) + 1));
+  }
+  return bytes;
 }
 
 std::uint64_t Slots::Pack(std::uint64_t tag, const Entry* entry) {

@@ -3,9 +3,12 @@
 // search touches only the entry that it is looking for (the high 16 bits are the bucket's own).
 // One array per bucket would be simpler, but 65,536 arrays that grow in step leave behind blocks of
 // sizes that nobody needs again: with a million entries, 6 bytes for each of them.
+// Hashes are fixed by the protocol, so that anybody can make keys that fall into one bucket. Such a
+// crowded bucket gets an index, whose hashes nobody outside knows (absl's are seeded).
 // Thread safety: none; belongs to a group, under its shard's lock.
 // Invariants: (1) owns one reference to each entry in it.
 //             (2) the buckets' ranges do not overlap and end at or before used_ <= block_size_.
+//             (3) an index names each entry of its bucket, with views of the entry's own key.
 #pragma once
 
 #include <array>
@@ -13,7 +16,9 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 
+#include "absl/container/flat_hash_map.h"
 #include "cache/digest.h"
 #include "cache/entry.h"
 
@@ -55,7 +60,7 @@ class Slots {
   // The last entry of the bucket takes the place of the removed one.
   EntryRef Remove(std::uint32_t bucket, std::uint32_t index);
 
-  // What the block occupies, without the entries.
+  // What the block and the indexes occupy, without the entries.
   std::size_t memory_bytes() const;
 
  private:
@@ -65,6 +70,9 @@ class Slots {
     std::uint32_t capacity = 0;
   };
 
+  // Where the entries of a crowded bucket are.
+  using Index = absl::flat_hash_map<std::pair<std::int32_t, std::string_view>, std::uint32_t>;
+
   static constexpr int kAddressBits = 48;
   static constexpr std::uint64_t kAddressMask = (std::uint64_t{1} << kAddressBits) - 1;
 
@@ -72,6 +80,12 @@ class Slots {
   static const Entry* Address(std::uint64_t slot) {
     return reinterpret_cast<const Entry*>(slot & kAddressMask);  // NOLINT: what slots are for
   }
+  // The index of a crowded bucket, or null.
+  Index* IndexOf(std::uint32_t bucket);
+  const Index* IndexOf(std::uint32_t bucket) const {
+    return const_cast<Slots*>(this)->IndexOf(bucket);
+  }
+  void BuildIndex(std::uint32_t bucket);
   // Makes the full range of `bucket` longer: moves it behind the others or, when there is no room
   // left for that, everything to a new block.
   void Grow(std::uint32_t bucket);
@@ -80,8 +94,9 @@ class Slots {
 
   std::unique_ptr<std::uint64_t[]> block_;
   std::uint32_t block_size_ = 0;
-  std::uint32_t used_ = 0;  // from here on the block is free
-  std::uint32_t held_ = 0;  // entries in all buckets
+  std::uint32_t used_ = 0;                             // from here on the block is free
+  std::uint32_t held_ = 0;                             // entries in all buckets
+  absl::flat_hash_map<std::uint32_t, Index> crowded_;  // by bucket
   std::array<Range, kBucketsPerGroup> ranges_;
 };
 

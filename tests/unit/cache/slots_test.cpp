@@ -70,5 +70,17 @@ TEST_CASE("slots give memory back") {
   CHECK(slots.memory_bytes() == 0);
 }
 
+TEST_CASE("the index of a crowded bucket counts as memory, and is given back") {
+  Slots spread;
+  Slots crowded;
+  for (int key = 0; key < 5000; ++key) {
+    spread.Add(static_cast<std::uint32_t>(key) % kBucketsPerGroup, 0, MakeEntry(key, 1));
+    crowded.Add(7, 0, MakeEntry(key, 1));
+  }
+  CHECK(crowded.memory_bytes() > spread.memory_bytes() + 5000 * sizeof(std::string_view));
+  while (crowded.size(7) > 0) crowded.Remove(7, crowded.size(7) / 2);
+  CHECK(crowded.memory_bytes() == 0);
+}
+
 }  // namespace
 }  // namespace podmirror
