@@ -27,6 +27,7 @@ struct PodRecord {
   std::string phase;         // "Running", "Pending"; empty where the source has none
   bool ready = false;        // its record says that it holds the data; false without records
   WallMs started_at_ms = 0;  // startedAt of the daemon's container; 0 = unknown
+  bool terminating = false;  // the pod is being deleted
 
   // True when Kubernetes keeps the record: only then a `ready` of false says that it has no data.
   bool recorded() const { return !phase.empty(); }

@@ -124,7 +124,8 @@ Result<Judgement> PeerRules::Judge(const Pod& pod) const {
                       .port = filter_.peer_port,
                       .phase = pod.phase,
                       .ready = SaysReady(pod, daemon),
-                      .started_at_ms = daemon.running() ? daemon.status->started_at_ms : 0};
+                      .started_at_ms = daemon.running() ? daemon.status->started_at_ms : 0,
+                      .terminating = pod.terminating};
   judgement.verdict = [&] {
     // Only our namespace is read, so a record that names no namespace is taken to be in ours.
     if (!pod.ns.empty() && pod.ns != filter_.ns) return Verdict::kOtherNamespace;

@@ -27,14 +27,16 @@ bool Blocks(const JoinPeer& peer, const JoinView& view, const JoinLimits& limits
   if (peer.reached) return false;
   if (peer.foreign) {
     // Where only such pods are listed, it may be we who are of the wrong cluster: time to say so.
-    const bool alone = std::all_of(view.peers.begin(), view.peers.end(),
-                                   [](const JoinPeer& other) { return other.foreign; });
+    const bool alone = std::all_of(view.peers.begin(), view.peers.end(), [](const JoinPeer& other) {
+      return other.foreign || other.record == Record::kTerminating;
+    });
     return alone && !limits.bootstrap_alone && view.elapsed_ms < limits.bootstrap_timeout_ms;
   }
   if (peer.record == Record::kTerminating) {
     // It may have ended since its record was written, and when its node is lost nothing tells so.
-    return view.elapsed_ms < (peer.met_synced ? limits.bootstrap_timeout_ms
-                                              : std::min(kAloneMs, limits.bootstrap_timeout_ms));
+    const bool met = peer.met_synced && !limits.bootstrap_alone;
+    return view.elapsed_ms <
+           (met ? limits.bootstrap_timeout_ms : std::min(kAloneMs, limits.bootstrap_timeout_ms));
   }
   const bool may_hold =
       peer.record == Record::kReady || (peer.record == Record::kNone && !ReachesMost(view));
@@ -93,15 +95,17 @@ JoinDecision Verify(const JoinView& view, const JoinLimits& limits) {
   return {Kind::kSynced, {}, {}, {}};
 }
 
-// A pod that terminates counts while it may be the only one with the data: until a peer has it, and
-// not when it has none itself.
+// A pod that terminates counts while it may be the only one with the data: until a peer has it, or
+// says in its record that it does and is being dialled; and not when it cannot have our data.
 void ForgetTerminating(JoinView& view) {
-  const bool stays = std::any_of(view.peers.begin(), view.peers.end(), [](const JoinPeer& peer) {
-    return peer.synced && peer.record != Record::kTerminating;
+  const bool stays = std::any_of(view.peers.begin(), view.peers.end(), [&](const JoinPeer& peer) {
+    if (peer.record == Record::kTerminating) return false;
+    const bool dialled = !peer.reached && !peer.failed && view.elapsed_ms < kGatherMs;
+    return peer.synced || (peer.record == Record::kReady && dialled);
   });
   std::erase_if(view.peers, [&](const JoinPeer& peer) {
     const bool empty = peer.reached && !peer.synced && !peer.legacy;
-    return peer.record == Record::kTerminating && (stays || empty);
+    return peer.record == Record::kTerminating && (stays || empty || peer.foreign);
   });
 }
 

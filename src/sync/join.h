@@ -69,8 +69,8 @@ struct JoinDecision {
 inline constexpr std::int64_t kGatherMs = 1000;
 // A donor that has not answered for so long, or could not, is passed over for as long.
 inline constexpr std::int64_t kFetchStuckMs = 10'000;
-// For how long a pod that terminates, and with bootstrap_alone a Ready peer, holds up the start
-// when it cannot be reached.
+// For how long a pod that terminates and was not met, and with bootstrap_alone whoever may have the
+// data, holds up the start when it cannot be reached.
 inline constexpr std::int64_t kAloneMs = 5000;
 
 JoinDecision DecideJoin(JoinView view, const JoinLimits& limits);

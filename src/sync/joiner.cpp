@@ -24,7 +24,7 @@ JoinView Joiner::View(Now now) const {
     peer.name = link->record().name;
     peer.reached = link->open();
     peer.failed = link->connection().failures() > 0;
-    peer.record = peers_.Terminating(*link)   ? JoinPeer::Record::kTerminating
+    peer.record = link->record().terminating  ? JoinPeer::Record::kTerminating
                   : link->record().ready      ? JoinPeer::Record::kReady
                   : link->record().recorded() ? JoinPeer::Record::kNotReady
                                               : JoinPeer::Record::kNone;

@@ -23,7 +23,11 @@ void Node::SetPeers(Now now, const PeerSet& set) {
   if (!peers_.Learn(set)) return;
   for (Link* link : peers_.Unlisted()) Remove(now, *link);
   for (const PodRecord* record : peers_.Listed()) {
-    if (peers_.Find(record->id()) != nullptr) continue;
+    if (Link* link = peers_.Find(record->id())) {
+      if (record->terminating && !link->record().terminating) retention_.Left(*link, now);
+      link->set_record(*record);
+      continue;
+    }
     peers_.Add(*record, retention_.Listed(record->id()), now.steady);
     self_.Emit(EventKind::kPeerAdded, record->name, record->ip);
   }
@@ -38,9 +42,11 @@ void Node::Remove(Now now, Link& link) {
   if (link.conn() != 0) self_.ready.closes.push_back(link.conn());
   repair_.Lost(link);
   joiner_.Lost(link);
-  retention_.Left(link, now);
+  // One that terminates has left the set before.
+  if (!link.record().terminating) retention_.Left(link, now);
   writes_.Removed(link);
-  self_.Emit(EventKind::kPeerRemoved, link.record().name);
+  self_.Emit(EventKind::kPeerRemoved, link.record().name,
+             link.record().terminating ? "it terminates" : "");
   peers_.Remove(link);
 }
 

@@ -14,9 +14,6 @@ bool Peers::Learn(const PeerSet& set) {
   }
   set_ = set;
   error_.clear();
-  for (const PodRecord* record : Listed()) {
-    if (Link* link = Find(record->id())) link->set_record(*record);
-  }
   return true;
 }
 
@@ -26,11 +23,6 @@ std::vector<const PodRecord*> Peers::Listed() const {
   if (self_.synced) return listed;
   for (const PodRecord& record : set_->terminating) listed.push_back(&record);
   return listed;
-}
-
-bool Peers::Terminating(const Link& link) const {
-  return std::any_of(set_->terminating.begin(), set_->terminating.end(),
-                     [&](const PodRecord& record) { return record.id() == link.id(); });
 }
 
 std::vector<Link*> Peers::Unlisted() {

@@ -36,8 +36,6 @@ class Peers {
   // Whom we want links to: the peers and, while we have no data yet, pods that terminate.
   std::vector<const PodRecord*> Listed() const;
   std::vector<Link*> Unlisted();
-  // By its record the pod is being deleted.
-  bool Terminating(const Link& link) const;
 
   // --- our links ---
   const std::vector<Link*>& by_age() const { return by_age_; }  // oldest first, by their records

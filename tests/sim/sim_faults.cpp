@@ -261,7 +261,10 @@ void Faults::Await(int pod, int old, SteadyMs until) {
 void Faults::AwaitEnd(int old) {
   if (!Exists(old)) return;
   if (!world_.running(old)) {
-    world_.DeletePod(old);
+    // Nobody deletes the record of a pod whose node is lost, or soon.
+    time_.In(time_.OneIn(3) ? time_.Between(0, 40'000) : 0, [this, old] {
+      if (Exists(old) && !world_.running(old)) world_.DeletePod(old);
+    });
     return;
   }
   time_.In(500, [this, old] { AwaitEnd(old); });

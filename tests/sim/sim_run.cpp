@@ -225,7 +225,7 @@ class Run {
     }
     CheckSame(still);
     for (const int pod : world_.Pods()) {
-      if (!world_.running(pod)) world_.StartPod(pod);
+      if (!world_.running(pod) && !world_.terminating(pod)) world_.StartPod(pod);
     }
     world_.RunUntil(world_.now() + kJoinMs + plan_.world.bootstrap_timeout_ms);
     for (const int pod : world_.Running()) {

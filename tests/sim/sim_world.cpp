@@ -317,6 +317,7 @@ PodRecord SimWorld::RecordOf(int pod) const {
   record.phase = "Running";
   record.started_at_ms = known.started_ms;
   record.ready = known.ready;
+  record.terminating = known.terminating;
   return record;
 }
 
@@ -342,10 +343,11 @@ void SimWorld::PublishTo(Process& process) {
     if (pod == process.pod) {
       if (!options_.static_peers) set.self_started_at_ms = known.started_ms;
     } else if (known.listed && !process.foreign && !feed.hidden.contains(pod)) {
-      if (!known.terminating) {
-        if (!known.stopped || !options_.hides_stopped) set.peers.push_back(RecordOf(pod));
+      const PodRecord record = RecordOf(pod);
+      if (!record.terminating) {
+        if (!known.stopped || !options_.hides_stopped) set.peers.push_back(record);
       } else if (!known.stopped) {
-        set.terminating.push_back(RecordOf(pod));
+        set.terminating.push_back(record);
       }
     }
   }

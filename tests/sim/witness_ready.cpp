@@ -140,7 +140,10 @@ void Witness::CheckSuccessor(Process& process) {
     if (lately && Of(*peer).synced_at && record.told.contains(world_.IdOf(*peer))) return;
   }
   for (const auto& other : world_.processes()) {
-    const bool holds = other->alive && !other->paused && Of(*other).synced_at &&
+    // It says that it is synced in the heartbeats that follow.
+    const std::optional<SteadyMs> synced_at = Of(*other).synced_at;
+    const bool holds = other->alive && !other->paused && synced_at &&
+                       world_.now() - *synced_at >= kUnnoticed &&
                        record.told_terminating.contains(world_.IdOf(*other));
     const bool at_hand = world_.network().ConnectedFor(process, *other) >= kUnnoticed;
     if (holds && (young || at_hand) && !CheckHolds(process, *other)) return;
