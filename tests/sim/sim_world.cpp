@@ -220,7 +220,10 @@ void SimWorld::TickProcess(Process* process) {
       return;
     }
   }
-  time_.In(options_.tick_ms, [this, process] { TickProcess(process); });
+  // Once ready a daemon is ticked less often, as the real one is.
+  const bool seldom = !options_.plain && process->was_ready;
+  time_.In(seldom ? std::max(options_.tick_ms, kReadyTickMs) : options_.tick_ms,
+           [this, process] { TickProcess(process); });
 }
 
 void SimWorld::KubeletReady(int pod, SteadyMs delay) {

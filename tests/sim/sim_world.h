@@ -168,6 +168,7 @@ class SimWorld {
  private:
   class SimEnv;
   class SimTransport;
+  static constexpr SteadyMs kReadyTickMs = 4 * sync::Driver::kTickMs;
 
   struct Pod {
     int address = 0;
