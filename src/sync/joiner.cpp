@@ -4,11 +4,6 @@
 #include <utility>
 
 namespace podmirror::sync {
-namespace {
-
-constexpr std::int64_t kLongestStepMs = 1000;
-
-}  // namespace
 
 JoinView Joiner::View(Now now) const {
   JoinView view;

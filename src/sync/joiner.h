@@ -18,6 +18,9 @@
 
 namespace podmirror::sync {
 
+// When more time passes between two ticks, the process was stopped meanwhile.
+inline constexpr std::int64_t kLongestStepMs = 1000;
+
 class Joiner {
  public:
   Joiner(Self& self, Peers& peers, Repair& repair, Now now)

@@ -159,10 +159,12 @@ void Node::Settle(Now now) {
 }
 
 void Node::SettleJoin(Now now) {
+  // Links seem open after a stop that have fallen silent: the next tick looks at all of them.
+  const bool stopped = now.steady - ticked_at_ > kLongestStepMs;
   bool joined = false;
   do {
     while (Link* link = peers_.TakeTouched()) StepLink(now, *link);
-    joined = joiner_.Step(now);
+    joined = !stopped && joiner_.Step(now);
     if (!joined) continue;
     for (Link* link : peers_.Unlisted()) Remove(now, *link);  // those that terminate
     BeatAll();  // joiners wait for somebody who is synced

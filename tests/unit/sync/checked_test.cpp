@@ -134,5 +134,27 @@ TEST_CASE("a check is made again when something may have been missed since") {
   CHECK(f.node.Has("late"));
 }
 
+// The last answer that the joiner waits for is the first that it sees after it was stopped.
+TEST_CASE("who was stopped looks first who is still there") {
+  TwoDonors f;
+  std::optional<SumsRequest> question;
+  for (int i = 0; i < 200 && !question; ++i) {
+    f.Step();
+    f.node.Run(100, 100);
+    for (const Message& message : f.node.Pull(f.other)) {
+      if (const auto* sums = std::get_if<SumsRequest>(&message)) question = *sums;
+      if (const auto reply = f.second.Answer(f.node, message)) {
+        f.node.driver.Receive(f.other, *reply);
+      }
+    }
+  }
+  REQUIRE(question);
+  f.node.env.Advance(20'000);
+  f.node.driver.Receive(f.other, AnswerSums(f.second.cache, *question));
+  CHECK_FALSE(f.node.driver.ready());
+  f.node.driver.Tick();
+  CHECK_FALSE(f.node.driver.ready());
+}
+
 }  // namespace
 }  // namespace podmirror::sync
