@@ -10,6 +10,11 @@ void Faults::Next() {
   time_.In(time_.Between(100, 2 * plan_.fault_every_ms), [this] { Next(); });
 }
 
+void Faults::Stop() {
+  faulting_ = false;
+  while (!ended_.empty()) DeleteEnded(*ended_.begin());
+}
+
 int Faults::NewPod(int address) {
   const int pod = next_pod_++;
   world_.AddPod(pod, address);
@@ -261,13 +266,17 @@ void Faults::Await(int pod, int old, SteadyMs until) {
 void Faults::AwaitEnd(int old) {
   if (!Exists(old)) return;
   if (!world_.running(old)) {
-    // Nobody deletes the record of a pod whose node is lost, or soon.
-    time_.In(time_.OneIn(3) ? time_.Between(0, 40'000) : 0, [this, old] {
-      if (Exists(old) && !world_.running(old)) world_.DeletePod(old);
-    });
+    // Nobody deletes the record of a pod whose node is lost, or not soon.
+    ended_.insert(old);
+    time_.In(faulting_ && time_.OneIn(3) ? time_.Between(0, 40'000) : 0,
+             [this, old] { DeleteEnded(old); });
     return;
   }
   time_.In(500, [this, old] { AwaitEnd(old); });
+}
+
+void Faults::DeleteEnded(int pod) {
+  if (ended_.erase(pod) > 0 && Exists(pod) && !world_.running(pod)) world_.DeletePod(pod);
 }
 
 }  // namespace podmirror::sim

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <functional>
+#include <set>
 
 #include "sim/sim_plan.h"
 #include "sim/sim_world.h"
@@ -19,7 +20,7 @@ class Faults {
   // The first fault comes now, and one after the other until Stop.
   void Next();
   // What has begun goes on to its end.
-  void Stop() { faulting_ = false; }
+  void Stop();
   // A new pod's record, at a new address unless one is given.
   int NewPod() { return NewPod(next_address_++); }
 
@@ -45,12 +46,14 @@ class Faults {
   void End(int pod);
   void Await(int pod, int old, SteadyMs until);
   void AwaitEnd(int old);
+  void DeleteEnded(int pod);
 
   SimWorld& world_;
   SimTime& time_;
   const Plan& plan_;
   const std::function<void(int)> write_;
   bool faulting_ = true;
+  std::set<int> ended_;  // pods that have ended, and have records still
   int next_pod_ = 1;
   int next_address_ = 1;
   SteadyMs all_back_at_ = 0;  // nobody is away, and all have met

@@ -233,7 +233,7 @@ void Witness::Ended(Process& process, bool clean) {
   for (const int pod : world_.Running()) {
     const Process& other = world_.process(pod);
     if (&other == &process) continue;
-    heard = heard || (other.was_ready && !other.paused &&
+    heard = heard || (Of(other).synced_at && !other.paused &&
                       world_.network().Reachable(process.address, other.address) &&
                       !other.draining && Knows(process, other, 0));
     add(other);

@@ -167,6 +167,7 @@ class Witness {
   void CheckNumbers(const Process& at, const sync::WriteOutcome& outcome);
   void CheckPending(const Process& at, const sync::WriteItem& item, SteadyMs asked_at,
                     SteadyMs timeout_ms, const sync::WriteOutcome& outcome);
+  bool HeldUp(const Process& at);
   void CheckForeign(const Process& at, const std::string& name);
   void CheckAcknowledged(const Process& at, const Process& peer, std::uint64_t seq);
   void Sent(Process& from, const Process& to, const sync::Message& message);
