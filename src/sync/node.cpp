@@ -24,12 +24,12 @@ void Node::SetPeers(Now now, const PeerSet& set) {
   for (Link* link : peers_.Unlisted()) Remove(now, *link);
   for (const PodRecord* record : peers_.Listed()) {
     if (Link* link = peers_.Find(record->id())) {
-      if (record->terminating && !link->record().terminating) retention_.Left(*link, now);
+      if (record->terminating && !link->record().terminating) LeftSet(now, *link);
       link->set_record(*record);
       continue;
     }
     peers_.Add(*record, retention_.Listed(record->id()), now.steady);
-    self_.Emit(EventKind::kPeerAdded, record->name, record->ip);
+    if (!record->terminating) self_.Emit(EventKind::kPeerAdded, record->name, record->ip);
   }
   peers_.SortByAge();
   peers_.TouchAll();
@@ -42,12 +42,15 @@ void Node::Remove(Now now, Link& link) {
   if (link.conn() != 0) self_.ready.closes.push_back(link.conn());
   repair_.Lost(link);
   joiner_.Lost(link);
-  // One that terminates has left the set before.
-  if (!link.record().terminating) retention_.Left(link, now);
+  if (!link.record().terminating) LeftSet(now, link);
   writes_.Removed(link);
-  self_.Emit(EventKind::kPeerRemoved, link.record().name,
-             link.record().terminating ? "it terminates" : "");
   peers_.Remove(link);
+}
+
+// One that terminates leaves the set, whether or not we go on with our link to it.
+void Node::LeftSet(Now now, const Link& link) {
+  retention_.Left(link, now);
+  self_.Emit(EventKind::kPeerRemoved, link.record().name);
 }
 
 // --- streams ---
@@ -199,7 +202,7 @@ std::vector<PeerStatus> Node::Peers(Now now) const {
   const Backlog& backlog = writes_.backlog();
   std::vector<PeerStatus> peers;
   for (const Link* link : peers_.by_age()) {
-    if (link->duplicate()) continue;
+    if (link->duplicate() || link->record().terminating) continue;
     const Run& run = link->run();
     PeerStatus status;
     status.record = link->record();

@@ -97,6 +97,7 @@ class Node {
  private:
   // node.cpp: the table of peers, time, streams
   void Remove(Now now, Link& link);
+  void LeftSet(Now now, const Link& link);
   void Drop(Now now, Link& link, Code code, const std::string& error);
   // The stream of a session is gone.
   void EndSession(Now now, ConnId conn);
