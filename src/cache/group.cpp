@@ -164,7 +164,9 @@ void Group::Add(std::uint32_t bucket, std::uint64_t key_hash, EntryRef entry) {
 void Group::Replace(std::uint32_t bucket, std::uint32_t index, std::uint64_t key_hash,
                     EntryRef& entry) {
   Count(buckets_[bucket], key_hash, *entry);
+  const std::size_t before = slots_.memory_bytes();
   slots_.Replace(bucket, index, entry);
+  totals_.stats.memory += slots_.memory_bytes() - before;
   Discount(buckets_[bucket], key_hash, *entry);
 }
 

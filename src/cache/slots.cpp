@@ -26,9 +26,11 @@ constexpr std::uint32_t BlockSize(std::uint32_t used) {
 // buckets, so that removals do not rebuild again and again.
 constexpr std::uint32_t LargestBlock(std::uint32_t held) { return 2 * held + 128; }
 
-// A bucket that holds more than this is crowded: far more than its share of all that is held, and
-// long enough to take a while to search.
-constexpr std::uint32_t Crowd(std::uint32_t held) { return 128 + held / 32; }
+// A bucket that holds more than this is crowded: far more than its share of all that is held, or so
+// much that a search takes long.
+constexpr std::uint32_t Crowd(std::uint32_t held) {
+  return std::min<std::uint32_t>(1024, 128 + held / 32);
+}
 
 std::pair<std::int32_t, std::string_view> KeyOf(const Entry& entry) {
   return {entry.type(), entry.key()};

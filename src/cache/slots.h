@@ -8,7 +8,7 @@
 // Thread safety: none; belongs to a group, under its shard's lock.
 // Invariants: (1) owns one reference to each entry in it.
 //             (2) the buckets' ranges do not overlap and end at or before used_ <= block_size_.
-//             (3) an index names each entry of its bucket, with views of the entry's own key.
+//             (3) an index maps each key of its bucket to its place; it views the entry's own key.
 #pragma once
 
 #include <array>
