@@ -46,10 +46,9 @@ class PeerRules {
   // not an address.
   Result<Judgement> Judge(const Pod& pod) const;
 
-  // The peers among `judgements`, and those that terminate, each oldest first. Of several peers
-  // with the same address or UID only the one that was started last counts: the others are records
-  // of pods that are gone. So is a record of another pod with our own address, and one that
-  // terminates where a peer is now.
+  // The peers among `judgements`, and those that terminate, each oldest first. No two have the same
+  // address or UID, and none has our address: such records are left from pods that are gone. Peers
+  // go before those that terminate, then the one that was started last.
   PeerSet MakeSet(const std::vector<const Judgement*>& judgements, std::string where) const;
 
   const std::string& ns() const { return filter_.ns; }

@@ -30,7 +30,7 @@ bool Drain::Done() const {
   for (const Link* link : peers_.by_age()) {
     if (link->duplicate() || link->connection().refused()) continue;
     if (!link->open()) {
-      if (link->record().terminating) continue;
+      if (link->record().terminating) continue;  // it ends, too: nobody waits for it
       const bool gone = link->connection().Gone(began_at_);
       may_come = may_come || !gone;
       old_untold = old_untold || (!gone && link->connection().was_legacy());

@@ -28,7 +28,7 @@ bool Blocks(const JoinPeer& peer, const JoinView& view, const JoinLimits& limits
   if (peer.foreign) {
     // Where only such pods are listed, it may be we who are of the wrong cluster: time to say so.
     const bool alone = std::all_of(view.peers.begin(), view.peers.end(), [](const JoinPeer& other) {
-      return other.foreign || other.record == Record::kTerminating;
+      return other.foreign || (other.record == Record::kTerminating && !other.reached);
     });
     return alone && !limits.bootstrap_alone && view.elapsed_ms < limits.bootstrap_timeout_ms;
   }
@@ -98,14 +98,15 @@ JoinDecision Verify(const JoinView& view, const JoinLimits& limits) {
 // A pod that terminates counts while it may be the only one with the data: until a peer has it, or
 // says in its record that it does and is being dialled; and not when it cannot have our data.
 void ForgetTerminating(JoinView& view) {
-  const bool stays = std::any_of(view.peers.begin(), view.peers.end(), [&](const JoinPeer& peer) {
-    if (peer.record == Record::kTerminating) return false;
-    const bool dialled = !peer.reached && !peer.failed && view.elapsed_ms < kGatherMs;
-    return peer.synced || (peer.record == Record::kReady && dialled);
-  });
+  const bool peer_has_it =
+      std::any_of(view.peers.begin(), view.peers.end(), [&](const JoinPeer& peer) {
+        if (peer.record == Record::kTerminating) return false;
+        const bool dialled = !peer.reached && !peer.failed && view.elapsed_ms < kGatherMs;
+        return peer.synced || (peer.record == Record::kReady && dialled);
+      });
   std::erase_if(view.peers, [&](const JoinPeer& peer) {
     const bool empty = peer.reached && !peer.synced && !peer.legacy;
-    return peer.record == Record::kTerminating && (stays || empty || peer.foreign);
+    return peer.record == Record::kTerminating && (peer_has_it || empty || peer.foreign);
   });
 }
 

@@ -11,7 +11,7 @@
 
 namespace podmirror::sync {
 
-// One peer of the set, as the joiner sees it now.
+// One peer of the set, or a pod that terminates, as the joiner sees it now.
 struct JoinPeer {
   // What its pod record says.
   enum class Record {
@@ -69,8 +69,8 @@ struct JoinDecision {
 inline constexpr std::int64_t kGatherMs = 1000;
 // A donor that has not answered for so long, or could not, is passed over for as long.
 inline constexpr std::int64_t kFetchStuckMs = 10'000;
-// For how long a pod that terminates and was not met, and with bootstrap_alone whoever may have the
-// data, holds up the start when it cannot be reached.
+// How long a pod out of reach holds up the start if it terminates and was never met; with
+// bootstrap_alone, whoever may have the data.
 inline constexpr std::int64_t kAloneMs = 5000;
 
 JoinDecision DecideJoin(JoinView view, const JoinLimits& limits);

@@ -77,6 +77,7 @@ bool Joiner::Step(Now now) {
 }
 
 void Joiner::Waited(std::int64_t ms) {
+  if (ms > kLongestStepMs) SpoilChecks();  // streams may have been lost meanwhile
   if (peers_.known()) waited_ms_ += std::min(ms, kLongestStepMs);
 }
 

@@ -21,15 +21,22 @@ Node::Node(NodeOptions options, Cache& cache, const Assembly& assembly,
 
 void Node::SetPeers(Now now, const PeerSet& set) {
   if (!peers_.Learn(set)) return;
-  for (Link* link : peers_.Unlisted()) Remove(now, *link);
-  for (const PodRecord* record : peers_.Listed()) {
-    if (Link* link = peers_.Find(record->id())) {
-      if (record->terminating && !link->record().terminating) LeftSet(now, *link);
-      link->set_record(*record);
-      continue;
+  for (Link* link : peers_.Unwanted()) Remove(now, *link);
+  for (const PodRecord* record : peers_.Wanted()) {
+    Link* link = peers_.Find(record->id());
+    const bool was_peer = link != nullptr && !link->record().terminating;
+    if (was_peer && record->terminating) LeftSet(now, *link);
+    if (!was_peer && !record->terminating) {
+      self_.Emit(EventKind::kPeerAdded, record->name, record->ip);
     }
-    peers_.Add(*record, retention_.Listed(record->id()), now.steady);
-    if (!record->terminating) self_.Emit(EventKind::kPeerAdded, record->name, record->ip);
+    if (link != nullptr) {
+      link->set_record(*record);
+    } else {
+      // A bound that is kept for one that left the set is not for a link that ends soon.
+      const std::uint64_t bound =
+          record->terminating ? self_.cache.purge_floor() : retention_.Listed(record->id());
+      peers_.Add(*record, bound, now.steady);
+    }
   }
   peers_.SortByAge();
   peers_.TouchAll();
@@ -47,7 +54,7 @@ void Node::Remove(Now now, Link& link) {
   peers_.Remove(link);
 }
 
-// One that terminates leaves the set, whether or not we go on with our link to it.
+// It is no peer any more: gone, or it terminates, whether or not we keep the link.
 void Node::LeftSet(Now now, const Link& link) {
   retention_.Left(link, now);
   self_.Emit(EventKind::kPeerRemoved, link.record().name);
@@ -162,15 +169,16 @@ void Node::Settle(Now now) {
 }
 
 void Node::SettleJoin(Now now) {
-  // Links seem open after a stop that have fallen silent: the next tick looks at all of them.
+  // After a stop, links may seem open whose peers fell silent: the next tick looks at all first.
   const bool stopped = now.steady - ticked_at_ > kLongestStepMs;
   bool joined = false;
   do {
     while (Link* link = peers_.TakeTouched()) StepLink(now, *link);
     joined = !stopped && joiner_.Step(now);
-    if (!joined) continue;
-    for (Link* link : peers_.Unlisted()) Remove(now, *link);  // those that terminate
-    BeatAll();  // joiners wait for somebody who is synced
+    if (joined) {
+      for (Link* link : peers_.Unwanted()) Remove(now, *link);  // those that terminate
+      BeatAll();  // joiners wait for one who is synced
+    }
   } while (joined);
 }
 

@@ -17,22 +17,22 @@ bool Peers::Learn(const PeerSet& set) {
   return true;
 }
 
-std::vector<const PodRecord*> Peers::Listed() const {
-  std::vector<const PodRecord*> listed;
-  for (const PodRecord& record : set_->peers) listed.push_back(&record);
-  if (self_.synced) return listed;
-  for (const PodRecord& record : set_->terminating) listed.push_back(&record);
-  return listed;
+std::vector<const PodRecord*> Peers::Wanted() const {
+  std::vector<const PodRecord*> wanted;
+  for (const PodRecord& record : set_->peers) wanted.push_back(&record);
+  if (self_.synced) return wanted;
+  for (const PodRecord& record : set_->terminating) wanted.push_back(&record);
+  return wanted;
 }
 
-std::vector<Link*> Peers::Unlisted() {
-  std::set<std::string> listed;
-  for (const PodRecord* record : Listed()) listed.insert(record->id());
-  std::vector<Link*> unlisted;
+std::vector<Link*> Peers::Unwanted() {
+  std::set<std::string> wanted;
+  for (const PodRecord* record : Wanted()) wanted.insert(record->id());
+  std::vector<Link*> unwanted;
   for (auto& [id, link] : links_) {
-    if (!listed.contains(id)) unlisted.push_back(&link);
+    if (!wanted.contains(id)) unwanted.push_back(&link);
   }
-  return unlisted;
+  return unwanted;
 }
 
 Link* Peers::Find(const std::string& id) {

@@ -34,8 +34,8 @@ class Peers {
   // When we were started, by our own record; 0 = it does not tell.
   WallMs self_started_at_ms() const { return set_ ? set_->self_started_at_ms : 0; }
   // Whom we want links to: the peers and, while we have no data yet, pods that terminate.
-  std::vector<const PodRecord*> Listed() const;
-  std::vector<Link*> Unlisted();
+  std::vector<const PodRecord*> Wanted() const;
+  std::vector<Link*> Unwanted();
 
   // --- our links ---
   const std::vector<Link*>& by_age() const { return by_age_; }  // oldest first, by their records

@@ -239,7 +239,7 @@ void Witness::Ended(Process& process, bool clean) {
     add(other);
   }
   if (!heard) {
-    CheckHandedToOld(process);
+    CheckHandedToOld(process, others);
     return;
   }
   // Nor can it know of one that was lost with its node since, and had been handed everything.
@@ -254,14 +254,17 @@ void Witness::Ended(Process& process, bool clean) {
   }
 }
 
-// With only old services at hand, these have been told everything that can be told.
-void Witness::CheckHandedToOld(const Process& process) {
+// With only old services at hand, these have been told everything that can be told, but for what
+// others of ours hold, who drain as well.
+void Witness::CheckHandedToOld(const Process& process, const Holdings& others) {
   for (const auto& [pod, address] : world_.old_pods()) {
     if (!Of(process).told.contains("uid-" + std::to_string(pod))) continue;
     const auto& values = world_.network().old().values().at(address);
     std::string missing;
     ForEach(*process.cache, [&](const Entry& entry) {
       if (entry.tombstone() || entry.expires_at() != 0) return;
+      const auto held = others.find(entry.key_hash());
+      if (held != others.end() && held->second.version >= entry.version()) return;
       const auto found = values.find({entry.type(), std::string(entry.key())});
       const std::string text = Text(entry.key(), entry.version());
       if (found == values.end() || found->second != entry.value()) missing = text;

@@ -147,7 +147,7 @@ class Witness {
   bool CheckHolds(const Process& process, const Process& other);
   void CheckMost(const Process& process);
   void Ended(Process& process, bool clean);
-  void CheckHandedToOld(const Process& process);
+  void CheckHandedToOld(const Process& process, const Holdings& others);
   void Told(Process& observer, const PeerSet& set);
   bool MayDrop(std::uint64_t key_hash, const Seen& seen);
   void Received(Process& at, const sync::Message& message);

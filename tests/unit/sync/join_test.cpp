@@ -180,6 +180,12 @@ TEST_CASE("a pod that terminates gives the copy when nobody else can") {
             Kind::kWait,
             "waiting for pod-f (not reached)",
             kTimeout - 1},
+           {"one of another cluster beside it holds up nobody",
+            {With(Peer("f"), kForeign), With(With(Synced("a"), kChecked), kTerminating)},
+            Kind::kSynced,
+            "",
+            2000,
+            /*copied=*/true},
            {"it has no data itself", {With(Joiner("a", true), kTerminating)}, Kind::kFirst, ""},
            {"an old service", {With(Legacy("a"), kTerminating)}, Kind::kCopy, "a"},
        }) {
