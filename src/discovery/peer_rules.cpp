@@ -62,6 +62,11 @@ bool SaysReady(const Pod& pod, const Daemon& daemon) {
          pod.containers_ready == "False";
 }
 
+// The daemon of another pod runs there.
+bool Runs(const Judgement& judgement) {
+  return judgement.verdict == Verdict::kPeer || judgement.verdict == Verdict::kTerminating;
+}
+
 }  // namespace
 
 PeerRules::PeerRules(PodFilter filter, Selector selector)
@@ -131,15 +136,12 @@ Result<Judgement> PeerRules::Judge(const Pod& pod) const {
     if (!pod.ns.empty() && pod.ns != filter_.ns) return Verdict::kOtherNamespace;
     if (!IsSelected(pod)) return Verdict::kNotSelected;
     if (IsSelf(judgement.record)) return Verdict::kSelf;
-    if (pod.terminating) return Verdict::kTerminating;
     if (!MayRun(pod)) return Verdict::kNotRunning;
     if (judgement.record.ip.empty()) return Verdict::kNoAddress;
     if (!daemon.running()) return Verdict::kContainerNotRunning;
-    return Verdict::kPeer;
+    return pod.terminating ? Verdict::kTerminating : Verdict::kPeer;
   }();
-  const bool runs = daemon.running() && MayRun(pod);
-  const bool kept = judgement.verdict == Verdict::kPeer || judgement.verdict == Verdict::kSelf ||
-                    (judgement.verdict == Verdict::kTerminating && runs);
+  const bool kept = judgement.verdict == Verdict::kSelf || Runs(judgement);
   if (!kept) judgement.record = PodRecord();
   return judgement;
 }
@@ -151,9 +153,7 @@ PeerSet PeerRules::MakeSet(const std::vector<const Judgement*>& judgements,
   std::string own_ip = filter_.self.ip;
   std::vector<const Judgement*> others;
   for (const Judgement* judgement : judgements) {
-    const Verdict verdict = judgement->verdict;
-    const bool runs = verdict == Verdict::kTerminating && !judgement->record.ip.empty();
-    if (verdict == Verdict::kPeer || runs) others.push_back(judgement);
+    if (Runs(*judgement)) others.push_back(judgement);
     if (judgement->verdict != Verdict::kSelf) continue;
     set.self_listed = true;
     set.self_started_at_ms = judgement->record.started_at_ms;

@@ -19,10 +19,10 @@ namespace podmirror::discovery {
 
 enum class Verdict {
   kPeer,
+  kTerminating,          // it would be a peer, but it is being deleted
   kSelf,                 // this pod's own record, in any phase, if it is one of our service
   kOtherNamespace,       // the record names another namespace than ours
   kNotSelected,          // neither the name nor the labels are those of our service
-  kTerminating,          // the pod is being deleted
   kNotRunning,           // the pod has ended, or is in a phase that we do not know
   kNoAddress,            // no podIP yet
   kContainerNotRunning,  // the daemon's container waits, crash-loops, has ended or does not exist
@@ -31,9 +31,7 @@ enum class Verdict {
 // What is kept of one record.
 struct Judgement {
   Verdict verdict = Verdict::kNotSelected;
-  // Of kPeer, kSelf and kTerminating; empty in all others. The address of kSelf may be empty, that
-  // of kTerminating is empty when its daemon does not run any more.
-  PodRecord record;
+  PodRecord record;          // of kPeer, kTerminating and kSelf; the address of kSelf may be empty
   WallMs start_time_ms = 0;  // when the pod, not its container, was started
 };
 
