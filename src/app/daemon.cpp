@@ -12,10 +12,6 @@
 namespace podmirror::app {
 namespace {
 
-// Once the daemon serves, only waits of a second or of a caller's timeout depend on the tick. It
-// comes less often then, because waking the thread costs more than the tick itself.
-constexpr std::int64_t kServingTickMs = 4 * sync::Driver::kTickMs;
-
 constexpr unsigned kMaxRestWorkers = 8;
 
 constexpr char kStalled[] = "the daemon's core has stood still for 5 s";
@@ -163,7 +159,7 @@ void Daemon::RunTicker() {
       feed_.SetReady(serving);
     }
   } while (!stop_ticker_.WaitForNotificationWithTimeout(
-      absl::Milliseconds(serving ? kServingTickMs : sync::Driver::kTickMs)));
+      absl::Milliseconds(serving ? sync::Driver::kReadyTickMs : sync::Driver::kTickMs)));
 }
 
 telemetry::Snapshot Daemon::TakeSnapshot() const {

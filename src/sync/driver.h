@@ -99,8 +99,11 @@ class Driver {
   void Closed(ConnId conn, const podmirror::Status& status);
 
   // --- for app ---
-  // Moves time on: call it every kTickMs or so, from one thread; 4 times that will do once ready.
+  // Moves time on: call it every kTickMs or so, from one thread; every kReadyTickMs once ready.
+  // Only waits of a second or of a caller's timeout depend on it then, and waking the thread costs
+  // more than the tick itself.
   static constexpr std::int64_t kTickMs = 25;
+  static constexpr std::int64_t kReadyTickMs = 4 * kTickMs;
   void Tick();
   // We are about to drain, and go on serving until then. Others drop a pod that is terminating, and
   // send it nothing any more: so what they write is asked for, several times a second.

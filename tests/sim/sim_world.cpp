@@ -222,7 +222,7 @@ void SimWorld::TickProcess(Process* process) {
   }
   // Once ready a daemon is ticked less often, as the real one is.
   const bool seldom = !options_.plain && process->was_ready;
-  time_.In(seldom ? std::max(options_.tick_ms, kReadyTickMs) : options_.tick_ms,
+  time_.In(seldom ? std::max(options_.tick_ms, sync::Driver::kReadyTickMs) : options_.tick_ms,
            [this, process] { TickProcess(process); });
 }
 

@@ -168,7 +168,6 @@ class SimWorld {
  private:
   class SimEnv;
   class SimTransport;
-  static constexpr SteadyMs kReadyTickMs = 4 * sync::Driver::kTickMs;
 
   struct Pod {
     int address = 0;
