@@ -203,7 +203,7 @@ TEST_CASE("a probe from before does not call a daemon ready that has said since 
   REQUIRE(client.WaitReady(1));
   std::atomic<bool> answer{false};
   a.on_set = [&] {
-    while (!answer) std::this_thread::sleep_for(milliseconds(2));
+    (void)Eventually([&] { return answer.load(); });
     return grpc::Status(grpc::StatusCode::UNAVAILABLE, "draining");
   };
   auto set = std::async(std::launch::async, [&] { return client->Set(kItem).status(); });

@@ -2,9 +2,9 @@
 #include <catch2/catch.hpp>
 #include <iostream>
 #include <nlohmann/json.hpp>
-#include <thread>
 
 #include "discovery/etcd_v3_client.h"
+#include "integration/eventually.h"
 #include "recorder.h"
 #include "test_certs.h"
 #include "test_etcd.h"
@@ -13,7 +13,6 @@
 namespace podmirror::discovery {
 namespace {
 
-using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr char kPrefix[] = "/registry/pods/default/";
@@ -197,12 +196,11 @@ TEST_CASE("v3 client: a watch of a store that went back, or of another one, fail
     for (int i = 1; i <= 5; ++i) etcd.Put(Key(i), PodJson(i));
   }
   // The first attempts may still find the connection to the old run.
-  const Stopwatch since;
   Status status;
-  while (status.code() != Code::kInternal && since.ms() < 5000) {
+  CHECK(Eventually([&] {
     status = client->OpenWatch(kPrefix, *revision + 1);
-    std::this_thread::sleep_for(milliseconds(20));
-  }
+    return status.code() == Code::kInternal;
+  }));
   CHECK(status.message() == (other ? "another cluster answers" : "the revision went back"));
 }
 

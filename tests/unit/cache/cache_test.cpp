@@ -3,6 +3,7 @@
 #include <catch2/catch.hpp>
 #include <limits>
 #include <string>
+#include <vector>
 
 #include "cache_testing.h"
 
@@ -215,6 +216,28 @@ TEST_CASE("counts by type") {
   CHECK(types.at(-7).entries == 1);
   CHECK(types.at(-7).bytes == 1);
   CHECK(cache.Stats().bytes == 7);
+}
+
+TEST_CASE("keys made to fall into one bucket are held as any others are") {
+  std::vector<std::string> keys;
+  for (std::uint64_t i = 0; keys.size() < 200; ++i) {
+    std::string key = "k" + std::to_string(i);
+    if (BucketOf(KeyHash(1, key)) == 7) keys.push_back(std::move(key));
+  }
+  Cache cache;
+  std::uint64_t hlc = 0;
+  for (int round = 0; round < 20; ++round) {
+    for (const std::string& key : keys) {
+      cache.Merge(Entry::Make(1, key, std::to_string(round), {++hlc, 1}), kNow);
+    }
+  }
+  for (const std::string& key : keys) CHECK(cache.Find(1, key, kNow)->value() == "19");
+  CheckInvariants(cache);
+  for (const std::string& key : keys) {
+    cache.Merge(Entry::MakeTombstone(1, key, {++hlc, 1}), kNow);
+  }
+  PurgeTo(cache, hlc);
+  CHECK(cache.memory_bytes() == 0);
 }
 
 TEST_CASE("an entry costs at most 58 bytes beside key and value") {

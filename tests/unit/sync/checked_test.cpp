@@ -152,8 +152,20 @@ TEST_CASE("who was stopped looks first who is still there") {
   f.node.env.Advance(20'000);
   f.node.driver.Receive(f.other, AnswerSums(f.second.cache, *question));
   CHECK_FALSE(f.node.driver.ready());
-  f.node.driver.Tick();
-  CHECK_FALSE(f.node.driver.ready());
+  SECTION("those that fell silent are lost") {
+    f.node.driver.Tick();
+    CHECK_FALSE(f.node.driver.ready());
+    CHECK(f.node.Saw(EventKind::kPeerLost));
+  }
+  SECTION("with those that are heard of the copy is checked again") {
+    Heartbeat heartbeat{HlcOf(f.node.env.now().wall)};
+    heartbeat.synced = heartbeat.link_open = true;
+    for (const ConnId stream : {f.conn, f.inbound}) f.node.driver.Receive(stream, heartbeat);
+    f.node.driver.Tick();
+    CHECK_FALSE(f.node.driver.ready());
+    f.Finish();
+    CHECK(f.node.Has("late"));
+  }
 }
 
 }  // namespace
