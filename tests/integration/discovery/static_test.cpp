@@ -1,9 +1,7 @@
-#include <algorithm>
 #include <catch2/catch.hpp>
 #include <string>
 #include <vector>
 
-#include "net/resolver.h"
 #include "recorder.h"
 
 namespace podmirror::discovery {
@@ -76,22 +74,6 @@ TEST_CASE("a source that was never started can be stopped and destroyed") {
   auto v2 = NewEtcdV2Source(options, FilterFor("default", "relay"), metrics, Env::Real());
   REQUIRE(v3.ok());
   REQUIRE(v2.ok());
-}
-
-TEST_CASE("resolver: cancel ends it, rearm lets it work again") {
-  net::Resolver resolver(Env::Real());
-  resolver.Cancel();
-  // Each look-up has a thread of its own: not all of them can be done at once.
-  std::vector<std::string> names;
-  for (int i = 0; i < 64; ++i) names.push_back("no..name" + std::to_string(i));
-  const auto cancelled = resolver.Resolve(names, std::chrono::seconds(10));
-  CHECK(std::any_of(cancelled.begin(), cancelled.end(),
-                    [](const auto& result) { return result.status().code() == Code::kDeadline; }));
-  resolver.Rearm();
-  const auto found = resolver.Resolve({"localhost", "127.0.0.9"}, std::chrono::seconds(10));
-  REQUIRE(found[0].ok());
-  REQUIRE(found[1].ok());
-  CHECK(*found[1] == net::Resolver::Addresses{"127.0.0.9"});
 }
 
 }  // namespace

@@ -2,7 +2,7 @@
 #pragma once
 
 #include <fcntl.h>
-#include <poll.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <array>
@@ -67,10 +67,12 @@ class Pipe {
   int writer() const { return ends_[1]; }
   std::size_t capacity() const { return capacity_; }
 
-  // Whether the next write would wait.
-  bool full() const {
-    pollfd writable{.fd = writer(), .events = POLLOUT, .revents = 0};
-    return poll(&writable, 1, 0) == 0;
+  // Whether so many bytes could be written at once now. poll would not tell: it calls a pipe of one
+  // page full as soon as there is anything in it.
+  bool fits(std::size_t bytes) const {
+    int held = 0;
+    if (ioctl(ends_[0], FIONREAD, &held) != 0) std::abort();
+    return static_cast<std::size_t>(held) + bytes <= capacity_;
   }
 
   // Reads on until the text ends with `last`; all that came.
