@@ -9,6 +9,9 @@
 namespace podmirror::sim {
 namespace {
 
+// Resets further apart have nothing to do with each other: a stream could be opened between them.
+constexpr SteadyMs kPause = sync::kHandshakeMs + 1000;
+
 std::uint64_t BytesOf(const sync::Message& message) {
   const auto sum = [](const std::vector<EntryRef>& entries) {
     std::uint64_t bytes = 0;
@@ -49,6 +52,12 @@ SteadyMs SimNetwork::ConnectedFor(const Process& dialler, const Process& to) con
   return -1;
 }
 
+SteadyMs SimNetwork::ResetFor(int a, int b) const {
+  const auto resets = resets_.find(std::minmax(a, b));
+  if (resets == resets_.end() || time_.now() - resets->second.last > kPause) return 0;
+  return resets->second.last - resets->second.first;
+}
+
 bool SimNetwork::SlowWithin(int a, int b, SteadyMs ms) const {
   if (slow_.contains({a, b})) return true;
   const auto was = was_slow_.find({a, b});
@@ -87,6 +96,10 @@ void SimNetwork::Reset(Process& a, Process& b) {
     if (key.first == a.serial && stream->ends[1 - side].process == &b) between.push_back(stream);
   }
   for (const StreamRef& stream : between) End_(stream, "reset", -1);
+  if (between.empty()) return;
+  Resets& resets = resets_[std::minmax(a.address, b.address)];
+  if (time_.now() - resets.last > kPause) resets.first = time_.now();
+  resets.last = time_.now();
 }
 
 void SimNetwork::Died(Process& process, bool silent) {

@@ -48,6 +48,9 @@ class SimNetwork {
   bool Reachable(int a, int b) const { return Up(a, b) && Up(b, a) && !dark_.contains(b); }
   // For how long a stream that `dialler` opened to `to` has lived; -1: there is none.
   SteadyMs ConnectedFor(const Process& dialler, const Process& to) const;
+  // How much time lies between the first and the last of the resets between these two that have
+  // followed each other until now; 0 when that is over.
+  SteadyMs ResetFor(int a, int b) const;
   // Whether these two were slow within the last `ms`.
   bool SlowWithin(int a, int b, SteadyMs ms) const;
   void HealAll();
@@ -98,6 +101,10 @@ class SimNetwork {
     SteadyMs delay = 0;
     std::uint64_t bytes_per_ms = 0;
   };
+  struct Resets {
+    SteadyMs first = 0;
+    SteadyMs last = 0;
+  };
 
   SimTime& time_;
   const Hooks hooks_;
@@ -107,6 +114,7 @@ class SimNetwork {
   std::set<int> dark_;
   std::map<std::pair<int, int>, Rate> slow_;
   std::map<std::pair<int, int>, SteadyMs> was_slow_;   // last
+  std::map<std::pair<int, int>, Resets> resets_;       // the smaller address first
   using Key = std::pair<std::uint64_t, sync::ConnId>;  // the process's serial number
   std::map<Key, std::pair<StreamRef, int>> streams_;   // and the side
 };

@@ -235,6 +235,7 @@ void Witness::Ended(Process& process, bool clean) {
     if (&other == &process) continue;
     heard = heard || (Of(other).synced_at && !other.paused &&
                       world_.network().Reachable(process.address, other.address) &&
+                      world_.network().ResetFor(process.address, other.address) < kTakenForGone &&
                       !other.draining && Knows(process, other, 0));
     add(other);
   }

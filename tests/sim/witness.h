@@ -40,6 +40,10 @@ inline constexpr WallMs kAgreeing = 5000;
 // A peer that is silent for so long is called lost.
 inline constexpr SteadyMs kUnnoticed = sync::kSilenceMs + 1000;
 
+// A draining pod takes a peer for gone when all streams to it have been reset for so long; a reset
+// is told a few milliseconds later.
+inline constexpr SteadyMs kTakenForGone = 3000 - 10;
+
 // Every entry of a cache, tombstones included.
 template <typename Visit>
 void ForEach(const Cache& cache, Visit visit) {
