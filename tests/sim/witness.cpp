@@ -248,6 +248,7 @@ void Witness::Ended(Process& process, bool clean) {
     if (other->gone_at && world_.now() - *other->gone_at <= kUnnoticed) add(*other);
   }
   for (const auto& [key, seen] : Of(process).seen) {
+    if (seen.forgotten) continue;  // nor does it hold that itself
     if (others[key].version < seen.version && !MayDrop(key, seen)) {
       Fail(NameOf(process) + " ended without handing over " + seen.version.ToString());
       return;
