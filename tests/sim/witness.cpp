@@ -128,7 +128,7 @@ void Witness::Written(Process& at, const sync::WriteItem& item) {
 }
 
 // What a process does not hold any more, though it was neither deleted nor expired there: deleted
-// elsewhere, or accepted by who was away for so long, while it was, and long ago.
+// elsewhere, or dead.
 bool Witness::MayDrop(std::uint64_t key_hash, const Seen& seen) {
   const Seen* newest = &seen;
   for (const Record& record : records_) {
@@ -137,8 +137,11 @@ bool Witness::MayDrop(std::uint64_t key_hash, const Seen& seen) {
       newest = &found->second;
     }
   }
-  if (Mortal(*newest)) return true;
-  const Write& write = written_.at(seen.write);
+  return Mortal(*newest) || MayBeDead(written_.at(seen.write));
+}
+
+// Accepted by who was away for tombstone-ttl, while it was, and long ago.
+bool Witness::MayBeDead(const Write& write) {
   Record& writer = records_[write.by];
   // Clocks apart, what it accepted last may bear an older time than what the others accepted first.
   const bool recent = world_.now() - write.at < options_.tombstone_ttl_ms - kAgreeing;
@@ -249,11 +252,26 @@ void Witness::Ended(Process& process, bool clean) {
   }
   for (const auto& [key, seen] : Of(process).seen) {
     if (seen.forgotten) continue;  // nor does it hold that itself
-    if (others[key].version < seen.version && !MayDrop(key, seen)) {
-      Fail(NameOf(process) + " ended without handing over " + seen.version.ToString());
-      return;
-    }
+    if (others[key].version >= seen.version) continue;
+    // Who does not hold what was deleted need not know of it.
+    const bool fine = seen.removed ? MayBeDead(written_.at(seen.write)) || !HeldLive(process, key)
+                                   : MayDrop(key, seen);
+    if (fine) continue;
+    Fail(NameOf(process) + " ended without handing over " + seen.version.ToString() +
+         (seen.removed ? ", a delete" : ""));
+    return;
   }
+}
+
+// By another that runs and has the data.
+bool Witness::HeldLive(const Process& but, std::uint64_t key_hash) {
+  const auto& [type, key] = keys_[key_hash];
+  const std::vector<int> pods = world_.Running();
+  return std::any_of(pods.begin(), pods.end(), [&, &type = type, &key = key](int pod) {
+    const Process& other = world_.process(pod);
+    const EntryRef held = other.cache->Peek(type, key);
+    return &other != &but && Of(other).synced_at && held && !held->tombstone();
+  });
 }
 
 // With only old services at hand, these have been told everything that can be told, but for what

@@ -154,6 +154,8 @@ class Witness {
   void CheckHandedToOld(const Process& process, const Holdings& others);
   void Told(Process& observer, const PeerSet& set);
   bool MayDrop(std::uint64_t key_hash, const Seen& seen);
+  bool MayBeDead(const Write& write);
+  bool HeldLive(const Process& but, std::uint64_t key_hash);
   void Received(Process& at, const sync::Message& message);
   void Heard(const Process& at, const Process& from);
   // Whether its discovery has listed the other for so long.
