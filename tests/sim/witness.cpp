@@ -86,7 +86,9 @@ void Witness::Look(Process& at, std::uint64_t key_hash, By by) {
     const bool forgotten =
         seen.forgotten || (Mortal(seen) && seen.version.hlc <= at.cache->purge_floor());
     const bool anew = forgotten && !held->tombstone() && written->second.at > seen.at;
-    if (!anew) {
+    // Dropped as dead, and held by another that was away as well.
+    const bool dead_too = seen.forgotten && !seen.dead && MayBeDead(written->second);
+    if (!anew && !dead_too) {
       Fail(NameOf(at) + " went back from " + Text(key, seen.version) + " to " + version.ToString() +
            (held->tombstone() ? ", a tombstone" : ", live"));
     }
