@@ -179,10 +179,11 @@ class Run {
     if (!item.remove) item.ttl_ms = DrawTtl();
     const sync::WriteOptions options{static_cast<sync::AckLevel>(time_.Below(4)),
                                      time_.OneIn(4) ? 6000 : 1000};
-    const auto done = [this, &process, item, key, options,
+    const auto done = [this, &process, item, key, value, options,
                        asked_at = world_.now()](const sync::WriteOutcome& outcome) {
       sync::WriteItem answered = item;
       answered.key = key;
+      answered.value = value;
       witness_.Answered(process, answered, options, asked_at, outcome);
     };
     // The write is in the cache before it can be answered; the witness has to look before, too.

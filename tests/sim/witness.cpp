@@ -12,11 +12,11 @@ constexpr std::size_t kMaxFailures = 10;
 constexpr SteadyMs kUnheard = 2500;    // heartbeats come each second
 constexpr SteadyMs kLeaving = 12'000;  // from being cut off to being missed, at most
 
-std::uint64_t WriteHash(Version version, std::string_view value) {
+}  // namespace
+
+std::uint64_t Witness::WriteHash(Version version, std::string_view value) {
   return absl::HashOf(version.hlc, version.origin, value);
 }
-
-}  // namespace
 
 Witness::Witness(SimWorld& world, const SimOptions& options) : world_(world), options_(options) {
   world_.watch.started = [this](Process& process) { Started(process); };

@@ -154,6 +154,7 @@ class Witness {
   void CheckHandedToOld(const Process& process, const Holdings& others);
   void Told(Process& observer, const PeerSet& set);
   bool MayDrop(std::uint64_t key_hash, const Seen& seen);
+  static std::uint64_t WriteHash(Version version, std::string_view value);
   bool MayBeDead(const Write& write);
   bool HeldLive(const Process& but, std::uint64_t key_hash);
   void Received(Process& at, const sync::Message& message);

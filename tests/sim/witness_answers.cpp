@@ -102,7 +102,11 @@ void Witness::CheckPending(const Process& at, const sync::WriteItem& item, Stead
                            SteadyMs timeout_ms, const sync::WriteOutcome& outcome) {
   const SteadyMs waited = world_.now() - asked_at;
   const std::uint64_t key_hash = KeyHash(item.type, item.key);
-  const bool early = !outcome.met && waited < timeout_ms;
+  const std::string_view value = item.remove ? std::string_view() : item.value;
+  const auto write = written_.find(WriteHash(outcome.version, value));
+  // Nobody waits for a peer that has refused the write as dead.
+  const bool may_be_dead = write != written_.end() && MayBeDead(write->second);
+  const bool early = !outcome.met && waited < timeout_ms && !may_be_dead;
   for (const std::string& name : outcome.pending) {
     const Process* const peer = Named(name);
     if (peer == nullptr) {
