@@ -17,6 +17,8 @@
 namespace podmirror::sync {
 
 inline constexpr std::int64_t kHandshakeMs = 2000;
+// A peer whose address has answered every attempt in vain for so long is gone: Connection::Gone.
+inline constexpr std::int64_t kGoneMs = 3000;
 inline constexpr std::int64_t kMinBackoffMs = 100;
 inline constexpr std::int64_t kMaxBackoffMs = 2000;
 inline constexpr std::int64_t kRefusedBackoffMs = 5000;
@@ -72,8 +74,6 @@ class Connection {
   bool TimedOut(SteadyMs now) const;
 
  private:
-  static constexpr std::int64_t kGoneMs = 3000;
-
   Phase phase_ = Phase::kWaiting;
   ConnId conn_ = 0;
   bool legacy_ = false;

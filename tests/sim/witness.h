@@ -42,7 +42,7 @@ inline constexpr SteadyMs kUnnoticed = sync::kSilenceMs + 1000;
 
 // A draining pod takes a peer for gone when all streams to it have been reset for so long; a reset
 // is told a few milliseconds later.
-inline constexpr SteadyMs kTakenForGone = 3000 - 10;
+inline constexpr SteadyMs kTakenForGone = sync::kGoneMs - 10;
 
 // Every entry of a cache, tombstones included.
 template <typename Visit>
