@@ -16,7 +16,8 @@
 #include <chrono>
 #include <filesystem>
 #include <nlohmann/json.hpp>
-#include <thread>
+
+#include "integration/eventually.h"
 
 namespace podmirror::discovery {
 namespace {
@@ -120,15 +121,12 @@ void TestEtcd::Launch() {
 }
 
 void TestEtcd::AwaitHealth() {
-  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   httplib::Client client("127.0.0.1", admin_port_);
-  while (true) {
-    const httplib::Result health = client.Get("/health");
-    if (health && health->body == R"({"health":"true"})") return;
-    REQUIRE(std::chrono::steady_clock::now() < deadline);
+  REQUIRE(Eventually([&] {
     REQUIRE(waitpid(pid_, nullptr, WNOHANG) == 0);
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  }
+    const httplib::Result health = client.Get("/health");
+    return health && health->body == R"({"health":"true"})";
+  }));
 }
 
 void TestEtcd::Kill() {

@@ -25,7 +25,7 @@ class LegacyPod final : public hellorpc::Sync::Service {
     server_ = builder.BuildAndStart();
   }
   ~LegacyPod() override {
-    blocked_.store(false);
+    Block(false);
     server_->Shutdown(std::chrono::system_clock::now());
   }
 
@@ -35,8 +35,7 @@ class LegacyPod final : public hellorpc::Sync::Service {
   }
   grpc::Status Set(grpc::ServerContext*, const hellorpc::SyncRequest* request,
                    hellorpc::SyncResponse* response) override {
-    WaitWhileBlocked();
-    absl::MutexLock lock(&mu_);
+    absl::MutexLock lock(&mu_, absl::Condition(this, &LegacyPod::answers));
     for (const auto& data : request->data()) {
       for (const auto& [key, value] : data.data()) data_[data.type()][key] = value;
     }
@@ -45,8 +44,7 @@ class LegacyPod final : public hellorpc::Sync::Service {
   }
   grpc::Status GetAll(grpc::ServerContext*, const hellorpc::SyncRequest*,
                       hellorpc::SyncResponse* response) override {
-    WaitWhileBlocked();
-    absl::MutexLock lock(&mu_);
+    absl::MutexLock lock(&mu_, absl::Condition(this, &LegacyPod::answers));
     for (const auto& [type, values] : data_) {
       auto* data = response->add_data();
       data->set_type(type);
@@ -64,7 +62,10 @@ class LegacyPod final : public hellorpc::Sync::Service {
     return data_;
   }
   // Set and GetAll answer only when this is over.
-  void Block(bool blocked) { blocked_ = blocked; }
+  void Block(bool blocked) {
+    absl::MutexLock lock(&mu_);
+    blocked_ = blocked;
+  }
 
   PodRecord record() const {
     PodRecord record;
@@ -78,13 +79,11 @@ class LegacyPod final : public hellorpc::Sync::Service {
   }
 
  private:
-  void WaitWhileBlocked() const {
-    while (blocked_) std::this_thread::sleep_for(std::chrono::milliseconds(2));
-  }
+  bool answers() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !blocked_; }
 
   int port_ = 0;
-  std::atomic<bool> blocked_{false};
   mutable absl::Mutex mu_;
+  bool blocked_ ABSL_GUARDED_BY(mu_) = false;
   Data data_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<grpc::Server> server_;
 };
