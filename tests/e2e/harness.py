@@ -228,9 +228,10 @@ class Node:
         return int(line.split()[1]) * 1024
 
     def log(self):
-        """The log so far, a dict a line; fails on a line that is not JSON."""
-        text = self.log_file.read_text() if self.log_file.exists() else ""
-        return [json.loads(line) for line in text.splitlines()]
+        """The log so far, a dict a line; fails on a line that is not JSON. What has no end yet is
+        being written."""
+        text = self.log_file.read_bytes() if self.log_file.exists() else b""
+        return [json.loads(line) for line in text.split(b"\n")[:-1]]
 
     def events(self, event):
         return [line for line in self.log() if line.get("event") == event]
