@@ -35,7 +35,8 @@ class LegacyPod final : public hellorpc::Sync::Service {
   }
   grpc::Status Set(grpc::ServerContext*, const hellorpc::SyncRequest* request,
                    hellorpc::SyncResponse* response) override {
-    absl::MutexLock lock(&mu_, absl::Condition(this, &LegacyPod::answers));
+    absl::MutexLock lock(&mu_);
+    while (blocked_) unblocked_.Wait(&mu_);
     for (const auto& data : request->data()) {
       for (const auto& [key, value] : data.data()) data_[data.type()][key] = value;
     }
@@ -44,7 +45,8 @@ class LegacyPod final : public hellorpc::Sync::Service {
   }
   grpc::Status GetAll(grpc::ServerContext*, const hellorpc::SyncRequest*,
                       hellorpc::SyncResponse* response) override {
-    absl::MutexLock lock(&mu_, absl::Condition(this, &LegacyPod::answers));
+    absl::MutexLock lock(&mu_);
+    while (blocked_) unblocked_.Wait(&mu_);
     for (const auto& [type, values] : data_) {
       auto* data = response->add_data();
       data->set_type(type);
@@ -65,6 +67,7 @@ class LegacyPod final : public hellorpc::Sync::Service {
   void Block(bool blocked) {
     absl::MutexLock lock(&mu_);
     blocked_ = blocked;
+    if (!blocked) unblocked_.SignalAll();
   }
 
   PodRecord record() const {
@@ -79,10 +82,9 @@ class LegacyPod final : public hellorpc::Sync::Service {
   }
 
  private:
-  bool answers() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) { return !blocked_; }
-
   int port_ = 0;
   mutable absl::Mutex mu_;
+  absl::CondVar unblocked_;
   bool blocked_ ABSL_GUARDED_BY(mu_) = false;
   Data data_ ABSL_GUARDED_BY(mu_);
   std::unique_ptr<grpc::Server> server_;
