@@ -36,7 +36,7 @@ WriteOutcome Waiters::Waiter::Outcome() const {
   outcome.acked = acked;
   outcome.version = write.version;
   outcome.pending.reserve(pending.size());
-  for (const Peer& peer : pending) outcome.pending.push_back(peer.name);
+  for (const Peer& peer : pending) outcome.pending.push_back(peer.record->name);
   return outcome;
 }
 
@@ -62,7 +62,7 @@ Waiters::Map::iterator Waiters::Settle(Map::iterator it, Completions& out) {
   return waiters_.erase(it);
 }
 
-void Waiters::Acked(const std::string& peer, const Held& held, std::uint64_t first,
+void Waiters::Acked(const PodRecord& peer, const Held& held, std::uint64_t first,
                     Completions& out) {
   for (auto it = waiters_.lower_bound(first); it != waiters_.end() && it->first <= held.last;) {
     const std::uint64_t begin = it->second.write.first;
@@ -73,8 +73,9 @@ void Waiters::Acked(const std::string& peer, const Held& held, std::uint64_t fir
       continue;
     }
     auto& pending = it->second.pending;
-    const auto found = std::find_if(pending.begin(), pending.end(),
-                                    [&](const Peer& candidate) { return candidate.id == peer; });
+    const auto found = std::find_if(pending.begin(), pending.end(), [&](const Peer& candidate) {
+      return candidate.record == &peer;
+    });
     if (found != pending.end() && !found->refused) {
       pending.erase(found);
       ++it->second.acked;
@@ -83,39 +84,40 @@ void Waiters::Acked(const std::string& peer, const Held& held, std::uint64_t fir
   }
 }
 
-void Waiters::Refused(const std::string& peer, std::uint64_t number, Completions& out) {
+void Waiters::Refused(const PodRecord& peer, std::uint64_t number, Completions& out) {
   const auto it = waiters_.lower_bound(number);
   if (it == waiters_.end() || it->second.write.first > number) return;
   for (Peer& candidate : it->second.pending) {
-    if (candidate.id != peer) continue;
+    if (candidate.record != &peer) continue;
     candidate.refused = true;
     candidate.reachable = false;
   }
   Settle(it, out);
 }
 
-void Waiters::Unreachable(const std::string& peer, Completions& out) {
+void Waiters::Unreachable(const PodRecord& peer, Completions& out) {
   for (auto it = waiters_.begin(); it != waiters_.end();) {
     for (Peer& candidate : it->second.pending) {
-      if (candidate.id == peer) candidate.reachable = false;
+      if (candidate.record == &peer) candidate.reachable = false;
     }
     it = Settle(it, out);
   }
 }
 
-void Waiters::Legacy(const std::string& peer, Completions& out) {
+void Waiters::Legacy(const PodRecord& peer, Completions& out) {
   for (auto it = waiters_.begin(); it != waiters_.end();) {
     if (!it->second.write.legacy_takes) {
       std::erase_if(it->second.pending,
-                    [&](const Peer& candidate) { return candidate.id == peer; });
+                    [&](const Peer& candidate) { return candidate.record == &peer; });
     }
     it = Settle(it, out);
   }
 }
 
-void Waiters::Removed(const std::string& peer, Completions& out) {
+void Waiters::Removed(const PodRecord& peer, Completions& out) {
   for (auto it = waiters_.begin(); it != waiters_.end();) {
-    std::erase_if(it->second.pending, [&](const Peer& candidate) { return candidate.id == peer; });
+    std::erase_if(it->second.pending,
+                  [&](const Peer& candidate) { return candidate.record == &peer; });
     it = Settle(it, out);
   }
 }

@@ -6,11 +6,11 @@
 #include <cstdint>
 #include <map>
 #include <set>
-#include <string>
 #include <utility>
 #include <vector>
 
 #include "base/env.h"
+#include "base/peer.h"
 #include "sync/types.h"
 
 namespace podmirror::sync {
@@ -20,9 +20,9 @@ std::uint32_t NeededAcks(AckLevel level, std::uint32_t peers);
 
 class Waiters {
  public:
+  // Its record stands for a peer, and stays where it is until Removed: a write copies no texts.
   struct Peer {
-    std::string id;
-    std::string name;
+    const PodRecord* record = nullptr;
     bool reachable = true;  // false: not waited for
     bool refused = false;   // it took the write for dead, or a part of it
   };
@@ -43,7 +43,7 @@ class Waiters {
            WriteDone done, Completions& out);
 
   // The peer does not take the write of this number: it stays pending, and is not waited for.
-  void Refused(const std::string& peer, std::uint64_t number, Completions& out);
+  void Refused(const PodRecord& peer, std::uint64_t number, Completions& out);
   // What a peer holds: the writes start..last, but for those that are missing.
   struct Held {
     std::uint64_t start = 0;
@@ -51,13 +51,13 @@ class Waiters {
     const std::set<std::uint64_t>& missing;
   };
   // That has been told before of those up to first - 1.
-  void Acked(const std::string& peer, const Held& held, std::uint64_t first, Completions& out);
+  void Acked(const PodRecord& peer, const Held& held, std::uint64_t first, Completions& out);
   // The peer is not waited for any more; it stays pending.
-  void Unreachable(const std::string& peer, Completions& out);
+  void Unreachable(const PodRecord& peer, Completions& out);
   // It turned out to be an old service: it does not count for what it cannot be told.
-  void Legacy(const std::string& peer, Completions& out);
+  void Legacy(const PodRecord& peer, Completions& out);
   // The peer left the set: it does not count any more.
-  void Removed(const std::string& peer, Completions& out);
+  void Removed(const PodRecord& peer, Completions& out);
   // Ends what has waited long enough.
   void Tick(SteadyMs now, Completions& out);
   // Ends all; those not met stay so.

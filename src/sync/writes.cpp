@@ -97,14 +97,14 @@ std::vector<Waiters::Peer> Writes::Counted(bool legacy_takes) const {
     const Connection& connection = link->connection();
     const bool legacy = link->legacy() || (!link->open() && connection.was_legacy());
     if (link->duplicate() || link->foreign() || (legacy && !legacy_takes)) continue;
-    peers.push_back({link->id(), link->record().name, connection.reachable()});
+    peers.push_back({&link->record(), connection.reachable()});
   }
   return peers;
 }
 
 void Writes::Covered(const Link& link) {
   const Run& run = link.run();
-  waiters_.Acked(link.id(), {1, run.covered(), run.missing()}, 1, self_.ready.completions);
+  waiters_.Acked(link.record(), {1, run.covered(), run.missing()}, 1, self_.ready.completions);
 }
 
 // A write that the peer refused as dead stands here until a pass drops it: it is not there.
@@ -115,9 +115,9 @@ void Writes::OnAck(Link& link, const Ack& ack, Now now) {
   for (const std::uint32_t place : ack.dead) dead.push_back(run.NumberOf(place));
   if (!run.OnAck(ack.seq, now.steady)) return;
   for (const std::uint64_t number : dead) {
-    waiters_.Refused(link.id(), number, self_.ready.completions);
+    waiters_.Refused(link.record(), number, self_.ready.completions);
   }
-  waiters_.Acked(link.id(), {run.start(), run.acked(), run.missing()}, before + 1,
+  waiters_.Acked(link.record(), {run.start(), run.acked(), run.missing()}, before + 1,
                  self_.ready.completions);
 }
 
@@ -126,9 +126,9 @@ bool Writes::OnFragmentReply(Link& link, const FragmentReply& reply, Now now) {
   const std::uint64_t number = large.sending();
   const Transfer::Step step = large.OnReply(reply, now.steady);
   if (step == Transfer::Step::kDone) {
-    if (reply.dead) waiters_.Refused(link.id(), number, self_.ready.completions);
+    if (reply.dead) waiters_.Refused(link.record(), number, self_.ready.completions);
     const Run& run = link.run();
-    waiters_.Acked(link.id(), {run.start(), run.acked(), run.missing()}, number,
+    waiters_.Acked(link.record(), {run.start(), run.acked(), run.missing()}, number,
                    self_.ready.completions);
   }
   return step != Transfer::Step::kBroken;
@@ -136,7 +136,7 @@ bool Writes::OnFragmentReply(Link& link, const FragmentReply& reply, Now now) {
 
 void Writes::Lost(const Link& link) {
   if (link.connection().reachable()) return;
-  waiters_.Unreachable(link.id(), self_.ready.completions);
+  waiters_.Unreachable(link.record(), self_.ready.completions);
 }
 
 }  // namespace podmirror::sync

@@ -37,11 +37,11 @@ class Writes {
   // A complete pass has shown that the peer holds what it covers.
   void Covered(const Link& link);
   // The peer was met as an old service: it cannot be told all that waits for it.
-  void Legacy(const Link& link) { waiters_.Legacy(link.id(), self_.ready.completions); }
+  void Legacy(const Link& link) { waiters_.Legacy(link.record(), self_.ready.completions); }
   // The stream of this link is lost.
   void Lost(const Link& link);
   // It does not count any more.
-  void Removed(const Link& link) { waiters_.Removed(link.id(), self_.ready.completions); }
+  void Removed(const Link& link) { waiters_.Removed(link.record(), self_.ready.completions); }
 
   // Ends what has waited long enough.
   void Step(Now now) { waiters_.Tick(now.steady, self_.ready.completions); }

@@ -7,6 +7,14 @@ namespace {
 
 using Pending = std::vector<std::string>;
 
+// The record of the peer "a" is that of "pod-a".
+const PodRecord& Named(const std::string& id) {
+  static std::map<std::string, PodRecord> records;
+  PodRecord& record = records[id];
+  record.name = "pod-" + id;
+  return record;
+}
+
 // Waiters, and the outcomes that they have told so far.
 struct Fixture {
   void Add(std::uint64_t seq, AckLevel ack, std::vector<Waiters::Peer> peers,
@@ -22,15 +30,15 @@ struct Fixture {
   }
   void Acked(const std::string& peer, std::uint64_t first, std::uint64_t last,
              std::uint64_t start = 1) {
-    waiters.Acked(peer, {start, last, missing}, first, completions);
+    waiters.Acked(Named(peer), {start, last, missing}, first, completions);
     Tell();
   }
   void Unreachable(const std::string& peer) {
-    waiters.Unreachable(peer, completions);
+    waiters.Unreachable(Named(peer), completions);
     Tell();
   }
   void Removed(const std::string& peer) {
-    waiters.Removed(peer, completions);
+    waiters.Removed(Named(peer), completions);
     Tell();
   }
   void Tick() {
@@ -48,10 +56,10 @@ struct Fixture {
   SteadyMs now = 0;
 };
 
-const Waiters::Peer kA{"a", "pod-a", true};
-const Waiters::Peer kB{"b", "pod-b", true};
-const Waiters::Peer kC{"c", "pod-c", true};
-const Waiters::Peer kGone{"g", "pod-g", false};
+const Waiters::Peer kA{&Named("a"), true};
+const Waiters::Peer kB{&Named("b"), true};
+const Waiters::Peer kC{&Named("c"), true};
+const Waiters::Peer kGone{&Named("g"), false};
 
 TEST_CASE("how many acknowledgements each level needs") {
   struct Row {
@@ -218,7 +226,7 @@ TEST_CASE("who turns out to be an old service does not count for what it cannot 
   Fixture f;
   f.AddWrite({1, 1, {1, 1}, true}, AckLevel::kAll, {kA});
   f.AddWrite({2, 2, {2, 1}, false}, AckLevel::kAll, {kA, kB});
-  f.waiters.Legacy("a", f.completions);
+  f.waiters.Legacy(Named("a"), f.completions);
   f.Tell();
   CHECK(f.outcomes.empty());
   f.Acked("b", 1, 2);
