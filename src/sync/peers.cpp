@@ -41,6 +41,7 @@ Link* Peers::Find(const std::string& id) {
 }
 
 Link* Peers::OfStream(ConnId conn) {
+  if (!IsDialled(conn)) return nullptr;
   const auto found = by_stream_.find(conn);
   return found == by_stream_.end() ? nullptr : found->second;
 }
@@ -81,7 +82,7 @@ bool Peers::Elder(const Link& link) const {
 }
 
 void Peers::Dial(Link& link, SteadyMs now) {
-  const ConnId conn = NextConn();
+  const ConnId conn = NextDialled();
   link.connection().Dialled(conn, now);
   by_stream_[conn] = &link;
   self_.ready.dials.push_back({conn, link.record(), link.legacy()});

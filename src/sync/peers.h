@@ -54,7 +54,10 @@ class Peers {
   // Whether its process is older than ours.
   bool Elder(const Link& link) const;
 
-  ConnId NextConn() { return ++last_conn_; }
+  // Ids tell whether a stream is dialled or accepted: it is looked for in one place only.
+  ConnId NextDialled() { return last_conn_ += 2; }
+  ConnId NextAccepted() { return NextDialled() + 1; }
+  static bool IsDialled(ConnId conn) { return conn % 2 == 0; }
   void Dial(Link& link, SteadyMs now);
   // The stream is gone, or could not be opened.
   void Lost(Link& link, Code code, const std::string& error, SteadyMs now);

@@ -7,13 +7,14 @@
 namespace podmirror::sync {
 
 ConnId Sessions::Accept(Now now) {
-  const ConnId conn = peers_.NextConn();
+  const ConnId conn = peers_.NextAccepted();
   Session& session = sessions_[conn];
   session.opened_at = session.heard_at = now.steady;
   return conn;
 }
 
 Session* Sessions::Find(ConnId conn) {
+  if (Peers::IsDialled(conn)) return nullptr;
   const auto found = sessions_.find(conn);
   return found == sessions_.end() ? nullptr : &found->second;
 }
