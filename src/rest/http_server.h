@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "base/env.h"
 #include "base/status.h"
 #include "rest/http.h"
@@ -42,6 +43,9 @@ class Handler {
   // Must not block and must not touch the request after it returned.
   virtual std::optional<Response> Handle(const Request& request,
                                          const std::shared_ptr<Responder>& responder) = 0;
+  // Calls `work`, in which a worker handles the requests that came together: an answer that other
+  // machines owe may be asked for when it returns.
+  virtual void Round(absl::FunctionRef<void()> work) = 0;
   // True for requests that are answered before all others, whatever the load: health checks.
   virtual bool IsUrgent(std::string_view target) const = 0;
   // A request was answered `status` without having reached Handle.

@@ -15,7 +15,7 @@ namespace {
 
 constexpr std::size_t kScratchBytes = 64 * 1024;
 // How long queued requests are answered before events are looked at again.
-constexpr SteadyMs kRoundMs = 10;
+constexpr SteadyMs kRoundMs = 2;
 // How often deadlines are looked at.
 constexpr SteadyMs kSweepMs = 250;
 // How many surplus connections a worker keeps; the oldest one makes room for the next.
@@ -68,7 +68,7 @@ void Worker::Listen(bool on) {
 void Worker::Run() {
   while (!Stopped()) {
     HandleEvents();
-    RunQueue();
+    if (!queue_.empty()) handler_.Round([this] { RunQueue(); });
     if (now_ >= next_sweep_) Sweep();
   }
   for (const auto& [key, connection] : connections_) shutdown(connection->fd(), SHUT_RDWR);

@@ -133,6 +133,11 @@ Routes::Routes(RestOptions options, RestContext context)
       context_(std::move(context)),
       started_at_(context_.env.now().steady) {}
 
+void Routes::Round(absl::FunctionRef<void()> work) {
+  const sync::Driver::Round round(context_.driver);
+  work();
+}
+
 bool Routes::IsUrgent(std::string_view target) const {
   const std::string_view path = SplitTarget(target).path;
   return path == RowOf(Route::kHealthz).path || path == RowOf(Route::kReadyz).path;

@@ -40,6 +40,7 @@ class Routes final : public Handler {
 
   std::optional<Response> Handle(const Request& request,
                                  const std::shared_ptr<Responder>& responder) override;
+  void Round(absl::FunctionRef<void()> work) override;
   bool IsUrgent(std::string_view target) const override;
   void Refused(int status) override;
   void Connections(int change) override;

@@ -8,6 +8,8 @@
 namespace podmirror::sync {
 namespace {
 
+thread_local Driver::Round* this_round = nullptr;
+
 constexpr std::int64_t kSweepMs = 250;
 // Tombstones forgotten in one Tick: some 50 ms. A million at once would keep heartbeats waiting.
 constexpr std::uint64_t kPurgedPerTick = 65'536;
@@ -65,12 +67,30 @@ void Driver::Pump(absl::FunctionRef<void(Node&, Now)> step) {
   for (const Ready::DialRequest& dial : ready.dials) {
     transport_.Dial(dial.conn, dial.peer, dial.legacy);
   }
-  for (const ConnId conn : ready.wakes) transport_.Wake(conn);
+  Wake(ready.wakes);
   for (auto& [done, outcome] : ready.completions) done(outcome);
   if (observer_) {
     for (const Event& event : ready.events) observer_(event);
   }
   if (ready.unknown_peer && on_unknown_peer_) on_unknown_peer_();
+}
+
+void Driver::Wake(const std::vector<ConnId>& conns) {
+  if (this_round == nullptr || &this_round->driver_ != this) {
+    for (const ConnId conn : conns) transport_.Wake(conn);
+    return;
+  }
+  std::vector<ConnId>& kept = this_round->wakes_;
+  for (const ConnId conn : conns) {
+    if (std::find(kept.begin(), kept.end(), conn) == kept.end()) kept.push_back(conn);
+  }
+}
+
+Driver::Round::Round(Driver& driver) : driver_(driver) { this_round = this; }
+
+Driver::Round::~Round() {
+  this_round = nullptr;
+  driver_.Wake(wakes_);
 }
 
 WriteRefusal Driver::Write(std::span<const WriteItem> items, const WriteOptions& options,
@@ -126,18 +146,20 @@ bool Driver::Step(Arrival& arrival) {
   switch (arrival.next) {
     case Arrival::Next::kAdmit: {
       Node::Admission admission;
-      Pump(
-          [&](Node& node, Now now) { admission = node.Admit(now, arrival.conn, arrival.message); });
-      if (const auto* fragment = std::get_if<Fragment>(&arrival.message);
-          fragment != nullptr && admission.kind != Node::Admission::kRefused) {
+      Pump([&](Node& node, Now now) {
+        admission = node.Admit(now, arrival.conn, arrival.message);
+        if (admission.kind == Node::Admission::kMessageOnly) {
+          node.Received(now, arrival.conn, arrival.message, {});
+        }
+      });
+      arrival.next = Arrival::Next::kNone;
+      if (admission.kind != Node::Admission::kMerge) break;
+      if (const auto* fragment = std::get_if<Fragment>(&arrival.message)) {
         ReceiveFragment(arrival.conn, *fragment, admission.dead_floor);
-        arrival.next = Arrival::Next::kNone;
         break;
       }
       arrival.dead_floor = admission.dead_floor;
-      arrival.next = admission.kind == Node::Admission::kRefused ? Arrival::Next::kNone
-                     : admission.kind == Node::Admission::kMerge ? Arrival::Next::kMerge
-                                                                 : Arrival::Next::kReceived;
+      arrival.next = Arrival::Next::kMerge;
       break;
     }
     case Arrival::Next::kMerge:
@@ -165,11 +187,16 @@ void Driver::ReceiveFragment(ConnId conn, const Fragment& fragment,
   Pump([&](Node& node, Now now) { node.FragmentTaken(now, conn, fragment, taken); });
 }
 
-std::optional<Message> Driver::Next(ConnId conn) {
+Outgoing Driver::Pull(ConnId conn) {
   Outgoing outgoing;
   Pump([&](Node& node, Now now) { outgoing = node.Next(now, conn); });
+  return outgoing;
+}
+
+std::optional<Message> Driver::Next(ConnId conn) {
+  Outgoing outgoing = Pull(conn);
   if (auto* message = std::get_if<Message>(&outgoing)) return std::move(*message);
-  if (const auto* question = std::get_if<Question>(&outgoing)) return Answer(cache_, *question);
+  if (const auto* question = std::get_if<Question>(&outgoing)) return AnswerTo(*question);
   return std::nullopt;
 }
 

@@ -3,8 +3,8 @@
 // the sync core, and the simulation runs the very same code.
 //
 // A stream is pulled: Transport::Wake(conn) says that the node may have something to send. When no
-// write is in flight the transport calls Next(conn), writes the message, and calls Next again when
-// the write is done, until Next returns nothing; then it waits for the next Wake.
+// write is in flight the transport calls Pull(conn), writes the message, and calls Pull again when
+// the write is done, until Pull returns nothing; then it waits for the next Wake.
 //
 // Thread safety: all calls from any thread. Nothing is called back under a lock, so Transport,
 // observer and WriteDone may call the driver again.
@@ -48,7 +48,8 @@ class Transport {
 };
 
 // A message on its way in. Its steps belong together: may it be taken, its entries into the cache,
-// then the message itself to the node. The lock is free between them.
+// then the message itself to the node. The lock is free between them. A message that brings no
+// entries takes one step only.
 struct Arrival {
   enum class Next : std::uint8_t { kAdmit, kMerge, kReceived, kNone };
   ConnId conn = 0;
@@ -74,6 +75,22 @@ class Driver {
   // (hellorpc.Sync.Set).
   WriteRefusal WriteLocal(std::span<const WriteItem> items);
 
+  // While there is one, what this thread's calls of the driver wake is kept, each stream once, and
+  // given to the transport when it ends: so writes that come together go to a peer as one message.
+  // Not to be nested.
+  class Round {
+   public:
+    explicit Round(Driver& driver);
+    ~Round();
+    Round(const Round&) = delete;
+    Round& operator=(const Round&) = delete;
+
+   private:
+    friend class Driver;
+    Driver& driver_;
+    std::vector<ConnId> wakes_;
+  };
+
   // It has the data, and is not about to end. What it takes meanwhile, Write and Status tell.
   bool ready() const { return ready_.load(std::memory_order_relaxed); }
   NodeStatus Status() const;
@@ -95,7 +112,12 @@ class Driver {
   // Receive in its steps, for the simulation: other calls come between them, as from other threads.
   // Takes the next step; false when there is none left.
   bool Step(Arrival& arrival);
-  std::optional<Message> Next(ConnId conn);  // calls for one stream must not overlap
+  // What is to be sent, or a question whose answer is; making the answer may take a millisecond.
+  // Calls for one stream must not overlap.
+  Outgoing Pull(ConnId conn);
+  Message AnswerTo(const Question& question) const { return Answer(cache_, question); }
+  // Pull, with the answer made at once.
+  std::optional<Message> Next(ConnId conn);
   void Closed(ConnId conn, const podmirror::Status& status);
 
   // --- for app ---
@@ -116,6 +138,7 @@ class Driver {
 
  private:
   void Pump(absl::FunctionRef<void(Node&, Now)> step);
+  void Wake(const std::vector<ConnId>& conns);
   void ReceiveFragment(ConnId conn, const Fragment& fragment,
                        std::optional<std::uint64_t> dead_floor);
 

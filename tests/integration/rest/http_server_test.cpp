@@ -47,6 +47,7 @@ class TestHandler final : public Handler {
     }
     return Text(target + " " + std::string(request.body));
   }
+  void Round(absl::FunctionRef<void()> work) override { work(); }
   bool IsUrgent(std::string_view target) const override { return target == "/urgent"; }
   void Refused(int) override {}
   void Connections(int change) override { open += change; }

@@ -1,5 +1,6 @@
 // Writes through the driver: who is waited for, what is refused, what travels.
 #include <catch2/catch.hpp>
+#include <thread>
 
 #include "sync/sync_testing.h"
 
@@ -410,6 +411,26 @@ TEST_CASE("a stream so slow that a heartbeat is always due carries the rest, too
   }
   CHECK(Find<Heartbeat>(sent));
   CHECK(Find<Batch>(sent));
+}
+
+TEST_CASE("writes that come together go to a peer in one message") {
+  Fixture f;
+  const ConnId conn = f.Connect();
+  f.node.transport.woken.clear();
+  {
+    const Driver::Round round(f.node.driver);
+    for (int i = 0; i < 3; ++i) f.Write("k" + std::to_string(i));
+    CHECK(f.node.transport.woken.empty());
+    std::thread([&] { f.node.Put("elsewhere", "v"); }).join();  // another thread does not wait
+    CHECK(f.node.transport.woken == std::set<ConnId>{conn});
+    f.node.transport.woken.clear();
+  }
+  CHECK(f.node.transport.woken == std::set<ConnId>{conn});
+  const auto batch = Find<Batch>(f.node.Pull(conn));
+  REQUIRE(batch);
+  CHECK(batch->entries.size() == 4);
+  f.Write("k");
+  CHECK(f.node.transport.woken.contains(conn));
 }
 
 }  // namespace
