@@ -214,8 +214,9 @@ def run_wrk(url, kind, seconds, connections, *, keys=100_000, value=100, batch=1
     return check(json.loads(lines[-1]), f"wrk {url} {kind}")
 
 
-def run_redis_benchmark(redis, count, *, clients, pipeline=100, value=100, keys=100_000):
-    subprocess.run(["redis-benchmark", "-h", redis.ip(1), "-q", "-t", "set", "-n", str(count),
+def run_redis_benchmark(redis, count, *, clients, command="set", pipeline=100, value=100,
+                        keys=100_000):
+    subprocess.run(["redis-benchmark", "-h", redis.ip(1), "-q", "-t", command, "-n", str(count),
                     "-c", str(clients), "-P", str(pipeline), "-d", str(value), "-r", str(keys)],
                    stdout=subprocess.DEVNULL, check=True)
 

@@ -3,6 +3,7 @@
 //
 //   bench_load grpc ADDRESS --entries N [--batch 100] [--value 100] [--keys 100000] [--calls 4]
 //              [--ack all|local]
+//   bench_load grpc-get ADDRESS --entries N [--keys 100000] [--calls 4]   one entry a call
 //   bench_load rest ADDRESS --entries N   PUTs with ack=all
 //   bench_load redis ADDRESS --entries N  SET and WAIT 2, sent together
 #include <grpcpp/grpcpp.h>
@@ -16,6 +17,7 @@
 #include <chrono>
 #include <cstdio>
 #include <iostream>
+#include <memory>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -53,45 +55,74 @@ std::string Key(std::uint64_t number) {
 
 // --- gRPC ---
 
-void CallSet(const Options& options, std::atomic<std::uint64_t>& next, Outcome& outcome) {
-  const auto channel =
-      grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), [] {
-        grpc::ChannelArguments arguments;
-        arguments.SetInt("grpc.use_local_subchannel_pool", 1);
-        arguments.SetInt("grpc.enable_http_proxy", 0);
-        return arguments;
-      }());
-  const auto stub = podmirror::v1::Cache::NewStub(channel);
-  const std::string value(options.value, 'v');
+std::unique_ptr<podmirror::v1::Cache::Stub> NewStub(const Options& options) {
+  grpc::ChannelArguments arguments;
+  arguments.SetInt("grpc.use_local_subchannel_pool", 1);
+  arguments.SetInt("grpc.enable_http_proxy", 0);
+  return podmirror::v1::Cache::NewStub(
+      grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), arguments));
+}
+
+// Calls until all entries are done. call: with a context, and the number of the first entry of this
+// call; returns whether the answer is right.
+template <typename Call>
+void CallAll(const Options& options, std::uint64_t batch, std::atomic<std::uint64_t>& next,
+             Outcome& outcome, const Call& call) {
   while (true) {
-    const std::uint64_t first = next.fetch_add(options.batch);
+    const std::uint64_t first = next.fetch_add(batch);
     if (first >= options.entries) return;
-    podmirror::v1::SetRequest request;
-    for (std::uint64_t i = first; i < first + options.batch; ++i) {
-      auto* item = request.add_items();
-      item->set_type(1);
-      item->set_key(Key(i % options.keys));
-      item->set_value(value);
-    }
-    request.mutable_options()->set_ack(options.ack == "all" ? podmirror::v1::ACK_LEVEL_ALL
-                                                            : podmirror::v1::ACK_LEVEL_LOCAL);
     grpc::ClientContext context;
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
-    podmirror::v1::SetResponse response;
-    const auto begin = Clock::now();
-    const grpc::Status status = stub->Set(&context, request, &response);
-    outcome.nanos.push_back((Clock::now() - begin).count());
-    if (!status.ok() || !response.ack().met()) ++outcome.errors;
-    outcome.done += options.batch;
+    if (!call(&context, first, outcome)) ++outcome.errors;
+    outcome.done += batch;
   }
 }
 
-Outcome RunGrpc(const Options& options) {
+void CallSet(const Options& options, std::atomic<std::uint64_t>& next, Outcome& outcome) {
+  const auto stub = NewStub(options);
+  const std::string value(options.value, 'v');
+  CallAll(options, options.batch, next, outcome,
+          [&](grpc::ClientContext* context, std::uint64_t first, Outcome& told) {
+            podmirror::v1::SetRequest request;
+            for (std::uint64_t i = first; i < first + options.batch; ++i) {
+              auto* item = request.add_items();
+              item->set_type(1);
+              item->set_key(Key(i % options.keys));
+              item->set_value(value);
+            }
+            request.mutable_options()->set_ack(options.ack == "all"
+                                                   ? podmirror::v1::ACK_LEVEL_ALL
+                                                   : podmirror::v1::ACK_LEVEL_LOCAL);
+            podmirror::v1::SetResponse response;
+            const auto begin = Clock::now();
+            const grpc::Status status = stub->Set(context, request, &response);
+            told.nanos.push_back((Clock::now() - begin).count());
+            return status.ok() && response.ack().met();
+          });
+}
+
+void CallGet(const Options& options, std::atomic<std::uint64_t>& next, Outcome& outcome) {
+  const auto stub = NewStub(options);
+  CallAll(options, 1, next, outcome,
+          [&](grpc::ClientContext* context, std::uint64_t number, Outcome& told) {
+            podmirror::v1::GetRequest request;
+            auto* key = request.add_keys();
+            key->set_type(1);
+            key->set_key(Key(number % options.keys));
+            podmirror::v1::GetResponse response;
+            const auto begin = Clock::now();
+            const grpc::Status status = stub->Get(context, request, &response);
+            told.nanos.push_back((Clock::now() - begin).count());
+            return status.ok() && response.entries_size() == 1;
+          });
+}
+
+Outcome RunGrpc(const Options& options, decltype(CallSet)* call) {
   std::atomic<std::uint64_t> next{0};
   std::vector<Outcome> outcomes(static_cast<std::size_t>(options.calls));
   std::vector<std::thread> threads;
   threads.reserve(outcomes.size());
-  for (Outcome& outcome : outcomes) threads.emplace_back([&] { CallSet(options, next, outcome); });
+  for (Outcome& outcome : outcomes) threads.emplace_back([&] { call(options, next, outcome); });
   for (std::thread& thread : threads) thread.join();
   Outcome all;
   for (const Outcome& outcome : outcomes) {
@@ -218,7 +249,9 @@ int main(int argc, char** argv) {
   CLI::App app{"Load for the benchmarks."};
   Options options;
   std::string kind;
-  app.add_option("kind", kind)->required()->check(CLI::IsMember({"grpc", "rest", "redis"}));
+  app.add_option("kind", kind)
+      ->required()
+      ->check(CLI::IsMember({"grpc", "grpc-get", "rest", "redis"}));
   app.add_option("address", options.address)->required();
   app.add_option("--entries", options.entries)->check(CLI::PositiveNumber);
   app.add_option("--batch", options.batch)->check(CLI::PositiveNumber);
@@ -229,9 +262,10 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   try {
     const auto begin = Clock::now();
-    Outcome outcome = kind == "grpc"   ? RunGrpc(options)
-                      : kind == "rest" ? RunRest(options)
-                                       : RunRedis(options);
+    Outcome outcome = kind == "grpc"       ? RunGrpc(options, CallSet)
+                      : kind == "grpc-get" ? RunGrpc(options, CallGet)
+                      : kind == "rest"     ? RunRest(options)
+                                           : RunRedis(options);
     Print(outcome, std::chrono::duration<double>(Clock::now() - begin).count());
   } catch (const std::exception& error) {
     std::cerr << error.what() << "\n";
