@@ -27,15 +27,7 @@ extern "C" const char* __tsan_default_suppressions() {  // NOLINT: the sanitizer
          "race_top:grpc::\n"
          // Its templates, compiled into us, on its own objects.
          "race:grpc::internal::InterceptorBatchMethodsImpl\n"
-         "race:grpc::internal::CallOp\n"
-         "race:grpc::internal::CallbackUnaryCallImpl\n"
-         // Where it asks for the next call and frees what belonged to this one. It calls OnDone of
-         // our unary reactors there: a race with their end goes unseen, too.
-         "race:grpc::internal::CallbackUnaryHandler*::CallOnDone\n"
-         "race:grpc::internal::ClientCallbackReaderImpl*::MaybeFinish\n"
-         "race:grpc::internal::CallbackWithSuccessTag::Clear\n"
-         "race_top:std::_Function_base::_M_empty\n"
-         "race_top:std::function<void (bool)>::operator()\n";
+         "race:grpc::internal::CallOp\n";
 }
 
 namespace {

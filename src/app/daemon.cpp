@@ -68,23 +68,26 @@ rest::RestOptions RestOptionsOf(const settings::Settings& s) {
 Result<std::unique_ptr<Daemon>> Daemon::New(const settings::Settings& settings, Log& log,
                                             Env& env) {
   auto metrics = std::make_unique<telemetry::Metrics>();
-  auto source = NewSource(settings, *metrics, env);
+  auto queue = std::make_unique<net::GrpcQueue>();
+  auto source = NewSource(settings, *queue, *metrics, env);
   if (!source.ok()) return source.status();
   return std::unique_ptr<Daemon>(
-      new Daemon(settings, std::move(metrics), std::move(*source), log, env));
+      new Daemon(settings, std::move(metrics), std::move(queue), std::move(*source), log, env));
 }
 
 Daemon::Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Metrics> metrics,
-               std::unique_ptr<discovery::PeerSource> source, Log& log, Env& env)
+               std::unique_ptr<net::GrpcQueue> queue, std::unique_ptr<discovery::PeerSource> source,
+               Log& log, Env& env)
     : settings_(settings),
       log_(log),
       metrics_(std::move(metrics)),
-      transport_(*metrics_),
+      queue_(std::move(queue)),
+      transport_(*queue_, bulk_, *metrics_),
       driver_(NodeOptionsOf(settings, env), cache_, env, transport_, NewObserver(log, *metrics_)),
       feed_(std::move(source), driver_, log, env),
-      cache_service_(rpc::NewCacheService(RequestOptionsOf(settings), driver_, cache_, env)),
+      cache_service_(rpc::NewCacheService(RequestOptionsOf(settings), driver_, cache_, env, bulk_)),
       sync_service_(
-          rpc::NewSyncService(RequestOptionsOf(settings), driver_, cache_, env, *metrics_)),
+          rpc::NewSyncService(RequestOptionsOf(settings), driver_, cache_, env, *metrics_, bulk_)),
       rest_(RestOptionsOf(settings),
             {cache_, driver_, *metrics_, env, [this] { return ViewDiscovery(); },
              [this] { return watchdog_.stalled() ? std::string(kStalled) : std::string(); }}),
@@ -97,9 +100,8 @@ Daemon::Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Me
 Daemon::~Daemon() = default;
 
 Status Daemon::Start() {
-  auto rpc =
-      rpc::RpcServer::Start(settings_.grpc_listen.host, settings_.grpc_listen.port,
-                            {&transport_.service(), cache_service_.get(), sync_service_.get()});
+  auto rpc = rpc::RpcServer::Start(settings_.grpc_listen.host, settings_.grpc_listen.port, *queue_,
+                                   bulk_, {&transport_, cache_service_.get(), sync_service_.get()});
   if (!rpc.ok()) return {rpc.status().code(), "grpc-listen: " + rpc.status().message()};
   rpc_ = std::move(*rpc);
   if (Status status = rest_.Start(); !status.ok()) {
@@ -138,9 +140,13 @@ bool Daemon::Stop(std::int64_t limit_ms) {
   driver_.EndWaits();
   rest_.Stop(limit_ms / 2);
   bool ended = transport_.Stop(grace);
-  if (rpc_) rpc_->Stop(grace);
+  const bool answered = !rpc_ || rpc_->Stop(grace);
   // The server has cut off the calls that still ran, and their streams ended with them: look again.
-  ended = ended || transport_.Stop(grace);
+  ended = (ended || transport_.Stop(grace)) && answered;
+  if (ended) {
+    bulk_.Stop();
+    queue_->Stop();
+  }
   watchdog_.Stop();
   stop_ticker_.Notify();
   if (ticker_.joinable()) ticker_.join();

@@ -3,14 +3,12 @@
 // Start order: gRPC, so that the writes of other pods reach us while we copy; REST, so that
 // /healthz answers; the ticker; discovery, whose first peers set everything in motion.
 // Stop order: discovery, so that a source that can tell the other pods makes them drop us before
-// our ports close; REST; the peers' streams; gRPC; the ticker.
+// our ports close; REST; the peers' streams; gRPC, the bulk thread, the queue; the ticker.
 // After Stop no member calls another one. Members are destroyed in reverse order of declaration: a
 // member that another one takes in its constructor is declared before that one.
 //
 // Thread safety: all calls from one thread.
 #pragma once
-
-#include <grpcpp/impl/service_type.h>
 
 #include <cstdint>
 #include <memory>
@@ -23,9 +21,12 @@
 #include "base/env.h"
 #include "base/status.h"
 #include "cache/cache.h"
+#include "net/grpc_queue.h"
 #include "rest/rest_server.h"
+#include "rpc/bulk_thread.h"
 #include "rpc/peer_transport.h"
 #include "rpc/rpc_server.h"
+#include "rpc/server_call.h"
 #include "settings/settings.h"
 #include "sync/driver.h"
 #include "telemetry/metrics.h"
@@ -53,13 +54,14 @@ class Daemon {
   bool drained() const;
 
   // Closes the ports and ends all that runs, within about `limit_ms`, sooner when nothing is in
-  // flight. False when a peer's stream did not end: then the process must exit without destroying
-  // the daemon.
+  // flight. False when a stream or a call did not end: then the process must exit without
+  // destroying the daemon.
   bool Stop(std::int64_t limit_ms);
 
  private:
   Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Metrics> metrics,
-         std::unique_ptr<discovery::PeerSource> source, Log& log, Env& env);
+         std::unique_ptr<net::GrpcQueue> queue, std::unique_ptr<discovery::PeerSource> source,
+         Log& log, Env& env);
 
   void RunTicker();
   telemetry::Snapshot TakeSnapshot() const;
@@ -70,11 +72,13 @@ class Daemon {
 
   const std::unique_ptr<telemetry::Metrics> metrics_;
   Cache cache_;
+  const std::unique_ptr<net::GrpcQueue> queue_;
+  rpc::BulkThread bulk_;
   rpc::PeerTransport transport_;
   sync::Driver driver_;
   DiscoveryFeed feed_;
-  const std::unique_ptr<grpc::Service> cache_service_;
-  const std::unique_ptr<grpc::Service> sync_service_;
+  const std::unique_ptr<rpc::Service> cache_service_;
+  const std::unique_ptr<rpc::Service> sync_service_;
   rest::RestServer rest_;
   std::unique_ptr<rpc::RpcServer> rpc_;  // null before Start
   Watchdog watchdog_;                    // of the ticker

@@ -11,6 +11,7 @@ constexpr std::chrono::seconds kResolveInterval(5);
 }  // namespace
 
 Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Settings& settings,
+                                                         net::GrpcQueue& queue,
                                                          telemetry::Metrics& metrics, Env& env) {
   if (settings.discovery == "none") return discovery::NewNoneSource(env);
   if (settings.discovery == "static") {
@@ -38,6 +39,7 @@ Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Setting
   etcd.key_file = settings.etcd_key;
   etcd.user = settings.etcd_user;
   etcd.password_file = settings.etcd_password_file;
+  etcd.queue = &queue;
   if (settings.discovery == "registry") {
     discovery::RegistryOptions registry;
     registry.self = settings.pod;

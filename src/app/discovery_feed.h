@@ -12,6 +12,7 @@
 #include "app/log.h"
 #include "base/env.h"
 #include "discovery/peer_source.h"
+#include "net/grpc_queue.h"
 #include "settings/settings.h"
 #include "sync/driver.h"
 #include "telemetry/metrics.h"
@@ -19,8 +20,9 @@
 namespace podmirror::app {
 
 // The source that the settings ask for, not started. kInvalid names the setting that is wrong.
-// `metrics` and `env` must outlive it.
+// All else must outlive it.
 Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Settings& settings,
+                                                         net::GrpcQueue& queue,
                                                          telemetry::Metrics& metrics, Env& env);
 
 class DiscoveryFeed {

@@ -3,6 +3,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "discovery/etcd_v3_channel.h"
@@ -15,8 +16,6 @@ using Op = EtcdV3Session::Op;
 using Outcome = EtcdV3Session::Outcome;
 
 constexpr std::int64_t kPageKeys = 500;
-
-void* TagOf(Op op) { return EtcdV3Session::TagOf(op); }
 
 // The longest time to open a watch: the member needs no other member for it.
 constexpr SteadyMs kOpenTimeoutMs = 5'000;
@@ -61,7 +60,7 @@ class Client final : public EtcdV3Client {
       grpc::ClientAsyncReaderWriter<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>>
       watch_;
   etcdserverpb::WatchResponse watch_message_;  // being read into while kRead is under way
-  Op watch_op_ = Op::kNone;                    // the watch's operation that is under way
+  std::optional<Op> watch_op_;                 // the watch's operation that is under way
 };
 
 Result<std::int64_t> Client::List(const std::string& prefix, const OnKey& on_key) {
@@ -120,7 +119,7 @@ bool Client::AwaitWatch(Op op) {
   while (true) {
     const Outcome outcome = session_.Await(op, until);
     if (outcome == Outcome::kWoken && !session_.stopping()) continue;
-    if (outcome == Outcome::kDone || outcome == Outcome::kFailed) watch_op_ = Op::kNone;
+    if (outcome == Outcome::kDone || outcome == Outcome::kFailed) watch_op_.reset();
     return outcome == Outcome::kDone;
   }
 }
@@ -131,7 +130,7 @@ Status Client::OpenWatch(const std::string& prefix, std::int64_t revision) {
   watch_context_ = std::make_unique<grpc::ClientContext>();
   session_.Prepare(*watch_context_);
   watch_ = session_.watch().PrepareAsyncWatch(watch_context_.get(), session_.queue());
-  watch_->StartCall(TagOf(Op::kStart));
+  watch_->StartCall(session_.TagOf(Op::kStart));
   if (!AwaitWatch(Op::kStart)) return session_.ToStatus(EndWatch());
   etcdserverpb::WatchRequest request;
   etcdserverpb::WatchCreateRequest& create = *request.mutable_create_request();
@@ -140,9 +139,9 @@ Status Client::OpenWatch(const std::string& prefix, std::int64_t revision) {
   create.set_start_revision(revision);
   create.set_progress_notify(true);
   create.set_fragment(true);
-  watch_->Write(request, TagOf(Op::kWrite));
+  watch_->Write(request, session_.TagOf(Op::kWrite));
   if (!AwaitWatch(Op::kWrite)) return session_.ToStatus(EndWatch());
-  watch_->Read(&watch_message_, TagOf(Op::kRead));
+  watch_->Read(&watch_message_, session_.TagOf(Op::kRead));
   watch_op_ = Op::kRead;
   // The first message says whether there is a watch.
   const Result<std::optional<EtcdWatchAnswer>> created =
@@ -160,16 +159,16 @@ Result<std::optional<EtcdWatchAnswer>> Client::ReadWatch(SteadyMs until, bool wa
       case Outcome::kTimeout:
         return std::optional<EtcdWatchAnswer>();
       case Outcome::kFailed:
-        watch_op_ = Op::kNone;
+        watch_op_.reset();
         return session_.ToStatus(EndWatch());
       case Outcome::kDone:
         break;
     }
     break;
   }
-  watch_op_ = Op::kNone;
+  watch_op_.reset();
   Result<std::optional<EtcdWatchAnswer>> answer = Convert(watch_message_);
-  watch_->Read(&watch_message_, TagOf(Op::kRead));
+  watch_->Read(&watch_message_, session_.TagOf(Op::kRead));
   watch_op_ = Op::kRead;
   return answer;
 }
@@ -217,14 +216,14 @@ grpc::Status Client::EndWatch() {
     while (session_.Await(op, kForever) == Outcome::kWoken) {
     }
   };
-  if (watch_op_ != Op::kNone) {  // else it has ended by itself, and says why
+  if (watch_op_) {  // else it has ended by itself, and says why
     watch_context_->TryCancel();
-    wait(watch_op_);
+    wait(*watch_op_);
   }
   grpc::Status status;
-  watch_->Finish(&status, TagOf(Op::kFinish));
+  watch_->Finish(&status, session_.TagOf(Op::kFinish));
   wait(Op::kFinish);
-  watch_op_ = Op::kNone;
+  watch_op_.reset();
   watch_.reset();
   watch_context_.reset();
   return status.ok() ? grpc::Status(grpc::StatusCode::UNAVAILABLE, "the watch ended") : status;

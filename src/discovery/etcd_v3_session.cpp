@@ -1,33 +1,22 @@
 #include "discovery/etcd_v3_session.h"
 
 #include <absl/strings/match.h>
+#include <absl/time/time.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include "discovery/etcd_v3_channel.h"
 #include "net/grpc_channel.h"
 
 namespace podmirror::discovery {
-namespace {
-
-gpr_timespec InMs(SteadyMs ms) {
-  return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(ms, GPR_TIMESPAN));
-}
-
-}  // namespace
 
 EtcdV3Session::EtcdV3Session(CheckedEtcdOptions checked, std::function<bool()> stopping, Env& env)
-    : checked_(std::move(checked)), stopping_(std::move(stopping)), env_(env) {}
-
-EtcdV3Session::~EtcdV3Session() {
-  queue_.Shutdown();
-  void* tag = nullptr;
-  bool ok = false;
-  while (queue_.Next(&tag, &ok)) {
-  }
-}
+    : checked_(std::move(checked)),
+      stopping_(std::move(stopping)),
+      env_(env),
+      own_queue_(checked_.options.queue == nullptr ? std::make_unique<net::GrpcQueue>() : nullptr),
+      queue_(own_queue_ != nullptr ? *own_queue_ : *checked_.options.queue) {}
 
 Status EtcdV3Session::Connect() {
   if (member_.kv == nullptr) {
@@ -52,32 +41,31 @@ void EtcdV3Session::NextEndpoint() {
 }
 
 void EtcdV3Session::Wake() {
-  absl::MutexLock lock(&wake_mutex_);
-  if (wake_pending_) return;
-  wake_pending_ = true;
-  wake_alarm_.Set(&queue_, gpr_now(GPR_CLOCK_MONOTONIC), TagOf(Op::kWake));
+  absl::MutexLock lock(&news_->mu);
+  news_->woken = true;
+  news_->any.Signal();
+}
+
+void* EtcdV3Session::TagOf(Op op) {
+  const auto place = static_cast<std::size_t>(op);
+  return events_[place].Expect([news = news_, place](bool ok) {
+    absl::MutexLock lock(&news->mu);
+    news->ended[place] = ok ? Outcome::kDone : Outcome::kFailed;
+    news->any.Signal();
+  });
 }
 
 EtcdV3Session::Outcome EtcdV3Session::Await(Op op, SteadyMs until) {
-  const gpr_timespec deadline =
-      until == kForever ? gpr_inf_future(GPR_CLOCK_MONOTONIC) : InMs(until - env_.now().steady);
-  if (op == Op::kRead && read_) return *std::exchange(read_, std::nullopt);
-  while (true) {
-    void* tag = nullptr;
-    bool ok = false;
-    if (queue_.AsyncNext(&tag, &ok, deadline) != grpc::CompletionQueue::GOT_EVENT) {
-      return Outcome::kTimeout;
-    }
-    if (tag == TagOf(Op::kWake)) {
-      absl::MutexLock lock(&wake_mutex_);
-      wake_pending_ = false;
-      return Outcome::kWoken;
-    }
-    const Outcome outcome = ok ? Outcome::kDone : Outcome::kFailed;
-    if (tag == TagOf(op)) return outcome;
-    if (tag != TagOf(Op::kRead)) std::abort();
-    read_ = outcome;
+  absl::MutexLock lock(&news_->mu);
+  std::optional<Outcome>& ended = news_->ended[static_cast<std::size_t>(op)];
+  while (!ended) {
+    if (std::exchange(news_->woken, false)) return Outcome::kWoken;
+    const absl::Duration left = until == kForever ? absl::InfiniteDuration()
+                                                  : absl::Milliseconds(until - env_.now().steady);
+    if (left <= absl::ZeroDuration()) return Outcome::kTimeout;
+    news_->any.WaitWithTimeout(&news_->mu, left);
   }
+  return *std::exchange(ended, std::nullopt);
 }
 
 // One call, cancelled when stopping. `prepare` makes it: (context, queue) -> reader.
@@ -86,7 +74,7 @@ grpc::Status EtcdV3Session::Unary(const Call& prepare, Response& response) {
   grpc::ClientContext context;
   net::SetTimeout(context, call_timeout_ms_);
   Prepare(context);
-  const auto reader = prepare(&context, &queue_);
+  const auto reader = prepare(&context, queue());
   reader->StartCall();
   grpc::Status status;
   reader->Finish(&response, &status, TagOf(Op::kCall));

@@ -1,8 +1,8 @@
 // A session with one member of an etcd at a time: its connection, its user's token, and calls that
 // end by their deadline or soon after Wake.
 // Thread safety: Wake from any thread, all else from one thread.
-// Invariants: (1) no more is under way than one operation of a watch, one call and Wake's alarm; a
-//                 call is made only while the watch is read or there is none.
+// Invariants: (1) no more is under way than one operation of a watch and one call; a call is made
+//                 only while the watch is read or there is none.
 //             (2) certificates and keys are read again for each new connection, the password for
 //                 each new token: rotated files are taken up without a restart.
 //             (3) only Range, Watch and Authenticate are ever called: the etcd may be Kubernetes'
@@ -11,9 +11,9 @@
 
 #include <absl/base/thread_annotations.h>
 #include <absl/synchronization/mutex.h>
-#include <grpcpp/alarm.h>
 #include <grpcpp/grpcpp.h>
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -26,6 +26,7 @@
 #include "base/status.h"
 #include "discovery/etcd_options.h"
 #include "etcd/rpc.grpc.pb.h"
+#include "net/grpc_queue.h"
 
 namespace podmirror::discovery {
 
@@ -37,17 +38,14 @@ inline constexpr SteadyMs kLastCallTimeoutMs = 16'000;
 
 class EtcdV3Session {
  public:
-  // The operation that an event of the queue ends.
-  enum class Op : std::intptr_t { kNone, kWake, kCall, kStart, kWrite, kRead, kFinish };
+  // What may be under way.
+  enum class Op : std::uint8_t { kCall, kStart, kWrite, kRead, kFinish };
   enum class Outcome { kDone, kFailed, kTimeout, kWoken };
-  static void* TagOf(Op op) {
-    return reinterpret_cast<void*>(op);  // NOLINT(performance-no-int-to-ptr)
-  }
 
   // `stopping` is asked, on the calling thread, whether to give up.
   EtcdV3Session(CheckedEtcdOptions checked, std::function<bool()> stopping, Env& env);
   // Requires: nothing is under way.
-  ~EtcdV3Session();
+  ~EtcdV3Session() = default;
 
   // A connection, not necessarily open yet, and a token where a user is set.
   Status Connect();
@@ -63,11 +61,13 @@ class EtcdV3Session {
 
   // For a watch: the stub, the queue that its operations go to, and what its context has to carry.
   etcdserverpb::Watch::Stub& watch() { return *member_.watch; }
-  grpc::CompletionQueue* queue() { return &queue_; }
+  grpc::CompletionQueue* queue() { return queue_.queue(); }
+  // The tag for an operation that is then awaited by Await(op).
+  void* TagOf(Op op);
   void Prepare(grpc::ClientContext& context) const;
 
-  // Waits for the end of `op`, for `until` on the clock of `env`, or for Wake. A kRead that ends
-  // while another operation is awaited is kept for the next Await of kRead.
+  // Waits for the end of `op`, for `until` on the clock of `env`, or for Wake. Another operation
+  // that ends meanwhile is kept for its own Await.
   Outcome Await(Op op, SteadyMs until);
   // Ends the Await under way or the next one.
   void Wake();
@@ -81,6 +81,17 @@ class EtcdV3Session {
     std::unique_ptr<etcdserverpb::KV::Stub> kv;
     std::unique_ptr<etcdserverpb::Watch::Stub> watch;
     std::unique_ptr<etcdserverpb::Auth::Stub> auth;
+  };
+
+  static constexpr std::size_t kOps = 5;
+
+  // What was heard and not yet awaited. Shared with reactions, which may be about to leave it when
+  // the session is destroyed.
+  struct News {
+    absl::Mutex mu;
+    absl::CondVar any;
+    std::array<std::optional<Outcome>, kOps> ended ABSL_GUARDED_BY(mu);
+    bool woken ABSL_GUARDED_BY(mu) = false;
   };
 
   Status Authenticate();
@@ -97,11 +108,10 @@ class EtcdV3Session {
   bool has_token_ = false;  // Authenticate went well on this connection
   SteadyMs call_timeout_ms_ = kFirstCallTimeoutMs;
 
-  grpc::CompletionQueue queue_;
-  std::optional<Outcome> read_;  // a kRead that has ended, not awaited yet
-  absl::Mutex wake_mutex_;
-  grpc::Alarm wake_alarm_ ABSL_GUARDED_BY(wake_mutex_);
-  bool wake_pending_ ABSL_GUARDED_BY(wake_mutex_) = false;
+  const std::unique_ptr<net::GrpcQueue> own_queue_;  // null when the options name one
+  net::GrpcQueue& queue_;
+  std::array<net::Event, kOps> events_;
+  const std::shared_ptr<News> news_ = std::make_shared<News>();
 };
 
 }  // namespace podmirror::discovery

@@ -16,6 +16,10 @@
 #include "base/status.h"
 #include "telemetry/metrics.h"
 
+namespace podmirror::net {
+class GrpcQueue;
+}
+
 namespace podmirror::discovery {
 
 struct SourceEvents {
@@ -43,6 +47,9 @@ struct EtcdOptions {
   std::vector<std::string> endpoints;  // http://host:port or https://host:port
   std::string prefix = "/registry";
   std::string ca_file, cert_file, key_file, user, password_file;
+  // For v3's watches and reads, where the program speaks gRPC in other places too; must outlive the
+  // source. Null: the source has its own.
+  net::GrpcQueue* queue = nullptr;
 };
 
 struct KubeApiOptions {

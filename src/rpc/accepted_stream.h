@@ -2,36 +2,33 @@
 // Thread safety: see exchange_stream.h.
 #pragma once
 
-#include <grpcpp/impl/service_type.h>
-#include <grpcpp/server_context.h>
-#include <grpcpp/support/server_callback.h>
-
 #include <memory>
 
 #include "rpc/exchange_stream.h"
+#include "rpc/server_call.h"
 
 namespace podmirror::rpc {
 
-class AcceptedStream final : public ExchangeStream<grpc::ServerBidiReactor<v1::Frame, v1::Frame>> {
+class AcceptedStream final : public ExchangeStream {
  public:
-  // context: of the call, valid until OnDone.
-  AcceptedStream(sync::ConnId conn, grpc::CallbackServerContext* context, sync::Driver& driver,
-                 StreamSet& streams)
-      : ExchangeStream(conn, driver, streams), context_(context) {}
+  // Takes a call of podmirror.v1.Peer.Exchange; it lives in the context's streams until its end.
+  static void Accept(std::shared_ptr<ServerCall> call, const StreamContext& context);
 
-  // Begins to read and to write. Once.
-  void Start();
-
-  void OnDone() override;
+  AcceptedStream(sync::ConnId conn, std::shared_ptr<ServerCall> call, const StreamContext& context)
+      : ExchangeStream(conn, false, context), call_(std::move(call)) {}
 
  private:
-  void Cancel() override;
+  void StartRead(grpc::ByteBuffer* to, net::Event::Reaction reaction) override {
+    call_->Read(to, std::move(reaction));
+  }
+  void StartWrite(const grpc::ByteBuffer& message, net::Event::Reaction reaction) override {
+    call_->Write(message, std::move(reaction));
+  }
+  void Cancel() override { call_->Cancel(); }
   void End() override;
+  Status EndedBecause() const override { return {Code::kUnavailable, "stream ended by the peer"}; }
 
-  grpc::CallbackServerContext* const context_;
+  const std::shared_ptr<ServerCall> call_;
 };
-
-// podmirror.v1.Peer: each call becomes a stream in `streams`. Both must outlive the service.
-std::unique_ptr<grpc::Service> NewPeerService(sync::Driver& driver, StreamSet& streams);
 
 }  // namespace podmirror::rpc

@@ -7,47 +7,46 @@
 
 namespace podmirror::rpc {
 
-Status DialledStream::Dial(sync::ConnId conn, const std::string& target, sync::Driver& driver,
-                           StreamSet& streams) {
-  const auto stream = std::make_shared<DialledStream>(conn, target, driver, streams);
-  Status status = streams.Add(conn, stream, StreamSet::kMaxWithDialled);
+Status DialledStream::Dial(sync::ConnId conn, const std::string& target,
+                           const StreamContext& context) {
+  const auto stream = std::make_shared<DialledStream>(conn, target, context);
+  Status status = context.streams.Add(conn, stream, StreamSet::kMaxWithDialled);
   if (status.ok()) stream->Start();
   return status;
 }
 
-DialledStream::DialledStream(sync::ConnId conn, const std::string& target, sync::Driver& driver,
-                             StreamSet& streams)
-    : ExchangeStream(conn, driver, streams),
-      channel_(NewChannel(target)),
-      stub_(v1::Peer::NewStub(channel_)) {}
+DialledStream::DialledStream(sync::ConnId conn, const std::string& target,
+                             const StreamContext& context)
+    : ExchangeStream(conn, true, context), channel_(NewChannel(target)) {}
 
 void DialledStream::Start() {
-  stub_->async()->Exchange(&context_, this);
-  AddHold();
-  ReadFirst();
-  StartCall();
-  driver().Opened(conn());
-  Pump();
+  const auto self = shared_from_this();
+  // The call starts with the first message, Hello.
+  call_context_.set_initial_metadata_corked(true);
+  context().queue.Start([&] {
+    call_ = grpc::GenericStub(channel_).PrepareCall(&call_context_, "/podmirror.v1.Peer/Exchange",
+                                                    context().queue.queue());
+    call_->StartCall(nullptr);
+    // From the start on, so that the end of the call is told whatever else is in flight.
+    call_->Finish(&status_, end_.Expect([self, this](bool) { CallEnded(); }));
+  });
+  context().driver.Opened(conn());
+  Begin();
 }
 
 // A call that the other side has ended must not be cancelled: its status could get lost.
 void DialledStream::Cancel() {
-  if (reason()) context_.TryCancel();
+  if (reason()) call_context_.TryCancel();
 }
 
 void DialledStream::End() {
   Cancel();
-  RemoveHold();
+  Ended();
 }
 
-void DialledStream::OnDone(const grpc::Status& status) {
-  if (const std::optional<Status> ours = reason()) {
-    Done(*ours);
-  } else if (status.ok()) {
-    Done({Code::kUnavailable, "stream ended by the peer"});
-  } else {
-    Done(net::FromGrpc(status));
-  }
+Status DialledStream::EndedBecause() const {
+  if (status_.ok()) return {Code::kUnavailable, "stream ended by the peer"};
+  return net::FromGrpc(status_);
 }
 
 }  // namespace podmirror::rpc

@@ -1,133 +1,101 @@
-// ExchangeStream is what both ends of podmirror.v1.Peer.Exchange have in common: a gRPC reactor
-// that gives what it reads to the driver, and writes what the driver has for it. Nothing is queued:
-// the next read starts when the driver has taken the last message, the next message is pulled when
-// the last write is done.
-// Thread safety: reactions come from gRPC's threads, Wake and Close from any; see write_gate.h.
-// Invariants: (1) at most one read and one write are in flight; out_ is untouched while it is
-//                 written.
+// ExchangeStream is what both ends of podmirror.v1.Peer.Exchange have in common: it gives what it
+// reads to the driver, and writes what the driver has for it. Nothing is queued: the next read
+// starts when the driver has taken the last message, the next message is pulled when the last write
+// is done.
+//
+// When the next read starts: gRPC 1.51 tells the other side of each read that starts, which wakes
+// it. So a read is started behind a write, whose packets wake the other side anyway. Only when more
+// is to come before the next write it is started at once. How the call ends is told without a read.
+//
+// Thread safety: reactions come by the queue, Wake and Close from any thread; see write_gate.h for
+// who writes. A large message is decoded and merged by the bulk thread, and so is an answer made
+// that takes long; meanwhile no read, and no write, is in flight.
+// Invariants: (1) at most one read and one write are in flight; Driver::Receive calls do not
+//                 overlap.
 //             (2) End is called once; no write is started after it.
-//             (3) Driver::Closed is called once, by OnDone, the last of all.
+//             (3) Driver::Closed is called once, when nothing uses the call any more: the last of
+//                 all.
 #pragma once
 
-#include <cstdlib>
+#include <grpcpp/support/byte_buffer.h>
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
 #include <optional>
-#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/status.h"
-#include "podmirror/v1/peer.pb.h"
-#include "rpc/codec.h"
+#include "net/grpc_queue.h"
 #include "rpc/stream_set.h"
+#include "rpc/unanswered.h"
 #include "rpc/write_gate.h"
-#include "sync/driver.h"
+#include "sync/message.h"
+#include "sync/types.h"
 
 namespace podmirror::rpc {
 
-// Reactor: grpc::ServerBidiReactor or grpc::ClientBidiReactor of <v1::Frame, v1::Frame>.
-template <typename Reactor>
-class ExchangeStream : public Reactor, public Stream {
+class ExchangeStream : public Stream, public std::enable_shared_from_this<ExchangeStream> {
  public:
-  ExchangeStream(sync::ConnId conn, sync::Driver& driver, StreamSet& streams)
-      : Stream(streams), conn_(conn), driver_(driver) {}
+  // asks: this side asks, the other one only answers.
+  ExchangeStream(sync::ConnId conn, bool asks, const StreamContext& context);
 
   void Wake() final { Do(gate_.Wake()); }
-
-  void Close(const Status& reason) final {
-    {
-      absl::MutexLock lock(&reason_mu_);
-      if (!reason_) reason_ = reason;
-    }
-    Do(gate_.Close());
-  }
-
-  void OnReadDone(bool ok) final {
-    if (!ok) {
-      Do(gate_.Close());
-      return;
-    }
-    Result<std::optional<sync::Message>> message = Decode(in_);
-    in_.Clear();
-    if (!message.ok()) {
-      Close(message.status());
-      return;
-    }
-    // A message that we do not know comes from a later version: it is skipped.
-    if (message->has_value()) driver_.Receive(conn_, std::move(**message));
-    if (!gate_.closing()) this->StartRead(&in_);
-  }
-
-  void OnWriteDone(bool ok) final {
-    if (ok) {
-      Pump();
-    } else {
-      Do(gate_.Fail());
-    }
-  }
+  void Close(const Status& reason) final;
 
  protected:
+  // Starts a read or a write; the reaction is to be called when it is through.
+  virtual void StartRead(grpc::ByteBuffer* to, net::Event::Reaction reaction) = 0;
+  virtual void StartWrite(const grpc::ByteBuffer& message, net::Event::Reaction reaction) = 0;
   // Makes everything in flight fail soon. Called while the call is still ours.
   virtual void Cancel() = 0;
-  // Lets the call end: OnDone follows when all reactions are through.
+  // Nothing will be written any more: lets the call end. Ended follows.
   virtual void End() = 0;
+  // How the call ended, when this side did not close it.
+  virtual Status EndedBecause() const = 0;
 
-  void ReadFirst() { this->StartRead(&in_); }
-
-  // Pulls and writes, as the gate's owner: the creator is the first.
-  void Pump() {
-    WriteGate::Next next = WriteGate::Next::kPump;
-    while (next == WriteGate::Next::kPump) {
-      if (!gate_.closing()) {
-        if (const std::optional<sync::Message> message = driver_.Next(conn_)) {
-          Encode(*message, &out_);
-          gate_.HandOn();
-          this->StartWrite(&out_);
-          return;
-        }
-      }
-      next = gate_.Idle();
-    }
-    Do(next);
-  }
-
-  // The last thing that OnDone does: it may destroy this object.
-  void Done(const Status& status) {
-    if (!gate_.closing()) std::abort();  // gRPC ended what we still use
-    driver_.Closed(conn_, status);
-    streams().Remove(conn_);
-  }
+  // Begins to read and to write. Once.
+  void Begin();
+  // The call is over for gRPC: it closes the stream.
+  void CallEnded();
+  // What End has begun is through.
+  void Ended() { PartEnded(); }
 
   sync::ConnId conn() const { return conn_; }
-  sync::Driver& driver() { return driver_; }
+  const StreamContext& context() const { return context_; }
   // Why this side closed the stream; empty when it did not.
-  std::optional<Status> reason() const {
-    absl::MutexLock lock(&reason_mu_);
-    return reason_;
-  }
+  std::optional<Status> reason() const;
 
  private:
-  void Do(WriteGate::Next next) {
-    switch (next) {
-      case WriteGate::Next::kNothing:
-        return;
-      case WriteGate::Next::kPump:
-        Pump();
-        return;
-      case WriteGate::Next::kCancel:
-        Cancel();
-        Do(gate_.Leave());
-        return;
-      case WriteGate::Next::kEnd:
-        End();
-        return;
-    }
-  }
+  // kIdle: a read may be started. kTaking: a message is being taken; kTakingThenNext: and the next
+  // read is wanted at once. kOver: none will be started.
+  enum class Reading : std::uint8_t { kIdle, kStarted, kTaking, kTakingThenNext, kOver };
+
+  void Do(WriteGate::Next next);
+  void Pump();
+  // Encodes and writes, as the gate's owner.
+  void Write(const sync::Message& message);
+  void OnWritten(bool ok);
+  // Starts the next read, or makes Take do it.
+  void ReadNext();
+  void OnRead(bool ok);
+  void Take();
+  // The reading ends, unless a read or a message is under way: that will end it.
+  void EndReading();
+  // One of three that use the call has ended: reading, writing, the call itself.
+  void PartEnded();
 
   const sync::ConnId conn_;
-  sync::Driver& driver_;
+  const bool asks_;
+  const StreamContext context_;
   WriteGate gate_;
-  v1::Frame in_;   // belongs to the read in flight
-  v1::Frame out_;  // belongs to the gate's owner
+  std::atomic<Reading> reading_{Reading::kIdle};
+  std::atomic<bool> call_ended_{false};
+  Unanswered unanswered_;
+  std::atomic<int> parts_{3};
+  grpc::ByteBuffer in_;   // belongs to the read in flight, or to who takes it
+  grpc::ByteBuffer out_;  // belongs to the gate's owner; untouched while it is written
   mutable absl::Mutex reason_mu_;
   std::optional<Status> reason_ ABSL_GUARDED_BY(reason_mu_);
 };

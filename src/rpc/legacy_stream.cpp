@@ -11,13 +11,17 @@
 #include "net/grpc_status.h"
 #include "rpc/channel.h"
 #include "rpc/legacy_codec.h"
+#include "rpc/server_call.h"
 
 namespace podmirror::rpc {
 namespace {
 
-constexpr std::int64_t kProbeMs = 2000;
-constexpr std::int64_t kSetMs = 5000;
-constexpr std::int64_t kGetAllMs = 10'000;
+// The calls for each kind of task, in that order.
+struct MethodOf {
+  std::string_view name;
+  std::int64_t timeout_ms;
+};
+constexpr MethodOf kMethods[] = {{"Get", 2000}, {"Set", 5000}, {"GetAll", 10'000}};
 
 // A legacy peer does not tell one run of it from the next: it gets one incarnation for ever, made
 // from its id, and so the same on all daemons.
@@ -29,25 +33,24 @@ sync::Incarnation IncarnationOf(const PodRecord& peer) {
 }  // namespace
 
 Status LegacyStream::Dial(sync::ConnId conn, const std::string& target, const PodRecord& peer,
-                          sync::Driver& driver, StreamSet& streams, telemetry::Metrics& metrics) {
-  const auto stream = std::make_shared<LegacyStream>(conn, target, peer, driver, streams, metrics);
-  Status status = streams.Add(conn, stream, StreamSet::kMaxWithDialled);
+                          const StreamContext& context, telemetry::Metrics& metrics) {
+  const auto stream = std::make_shared<LegacyStream>(conn, target, peer, context, metrics);
+  Status status = context.streams.Add(conn, stream, StreamSet::kMaxWithDialled);
   if (status.ok()) {
-    driver.Opened(conn);
+    context.driver.Opened(conn);
     stream->Pump();
   }
   return status;
 }
 
 LegacyStream::LegacyStream(sync::ConnId conn, const std::string& target, const PodRecord& peer,
-                           sync::Driver& driver, StreamSet& streams, telemetry::Metrics& metrics)
-    : Stream(streams),
+                           const StreamContext& context, telemetry::Metrics& metrics)
+    : Stream(context.streams),
       conn_(conn),
       incarnation_(IncarnationOf(peer)),
-      driver_(driver),
+      context_(context),
       metrics_(metrics),
-      channel_(NewChannel(target)),
-      stub_(hellorpc::Sync::NewStub(channel_)) {}
+      channel_(NewChannel(target)) {}
 
 void LegacyStream::Wake() { Do(gate_.Wake()); }
 
@@ -80,7 +83,7 @@ void LegacyStream::Pump() {
   WriteGate::Next next = WriteGate::Next::kPump;
   while (next == WriteGate::Next::kPump) {
     while (HasRoom() && !gate_.closing()) {
-      const std::optional<sync::Message> message = driver_.Next(conn_);
+      const std::optional<sync::Message> message = context_.driver.Next(conn_);
       if (!message) break;
       Handle(*message);
     }
@@ -152,27 +155,26 @@ void LegacyStream::Advance() {
 }
 
 void LegacyStream::Start(const std::shared_ptr<Call>& call) {
-  auto done = [self = shared_from_this(), call](const grpc::Status& status) {
-    self->Completed(call, status);
-  };
-  switch (call->kind) {
-    case Task::Kind::kProbe:
-      net::SetTimeout(call->context, kProbeMs);
-      stub_->async()->Get(&call->context, &call->request, &call->response, std::move(done));
-      return;
-    case Task::Kind::kSet:
-      net::SetTimeout(call->context, kSetMs);
-      stub_->async()->Set(&call->context, &call->request, &call->response, std::move(done));
-      return;
-    case Task::Kind::kGetAll:
-      net::SetTimeout(call->context, kGetAllMs);
-      stub_->async()->GetAll(&call->context, &call->request, &call->response, std::move(done));
-      return;
-  }
+  const MethodOf& method = kMethods[static_cast<int>(call->kind)];
+  net::SetTimeout(call->context, method.timeout_ms);
+  call->reader = grpc::GenericStub(channel_).PrepareUnaryCall(
+      &call->context, "/hellorpc.Sync/" + std::string(method.name), ToBytes(call->request),
+      context_.queue.queue());
+  call->reader->StartCall();
+  call->reader->Finish(&call->response, &call->status,
+                       call->end.Expect([self = shared_from_this(), call](bool) {
+                         if (call->kind != Task::Kind::kGetAll) {
+                           self->Completed(call);
+                         } else {
+                           self->context_.bulk.Post([self, call] { self->Completed(call); });
+                         }
+                       }));
 }
 
-void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Status& status) {
-  const Status outcome = net::FromGrpc(status);
+void LegacyStream::Completed(const std::shared_ptr<Call>& call) {
+  Status outcome = net::FromGrpc(call->status);
+  hellorpc::SyncResponse response;
+  if (outcome.ok()) outcome = FromBytes(call->response, &response);
   // A value that the service does not take even alone is skipped: it must not hold up all other
   // values for ever.
   const bool too_large = outcome.code() == Code::kExhausted && HoldsOne(call->request) &&
@@ -183,11 +185,10 @@ void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Stat
   const bool too_much = outcome.code() == Code::kExhausted && call->kind == Task::Kind::kGetAll;
   const bool succeeded = outcome.ok() || too_large || too_much;
   if (succeeded) {
-    Succeeded(*call, outcome);
+    Succeeded(*call, response, outcome);
   } else {
-    static constexpr std::string_view kNames[] = {"Get", "Set", "GetAll"};
-    Close({outcome.code(),
-           std::string(kNames[static_cast<int>(call->kind)]) + ": " + outcome.message()});
+    const std::string name(kMethods[static_cast<int>(call->kind)].name);
+    Close({outcome.code(), name + ": " + outcome.message()});
   }
   bool ended = false;
   {
@@ -206,7 +207,8 @@ void LegacyStream::Completed(const std::shared_ptr<Call>& call, const grpc::Stat
   }
 }
 
-void LegacyStream::Succeeded(const Call& call, const Status& outcome) {
+void LegacyStream::Succeeded(const Call& call, const hellorpc::SyncResponse& response,
+                             const Status& outcome) {
   sync::Message reply;
   bool was_full = false;
   {
@@ -218,7 +220,7 @@ void LegacyStream::Succeeded(const Call& call, const Status& outcome) {
     tasks_.pop_front();
   }
   if (call.kind == Task::Kind::kGetAll) {
-    LegacyEntries copy = FromLegacy(call.response);
+    LegacyEntries copy = FromLegacy(response);
     if (copy.skipped != 0) metrics_.LegacyValueSkipped(copy.skipped);
     sync::FetchReply fetched;
     fetched.entries = std::move(copy.entries);
@@ -248,7 +250,7 @@ void LegacyStream::Deliver(sync::Message reply) {
       next = std::move(replies_.front());
       replies_.pop_front();
     }
-    driver_.Receive(conn_, std::move(next));
+    context_.driver.Receive(conn_, std::move(next));
   }
 }
 
@@ -278,8 +280,8 @@ void LegacyStream::Done() {
     absl::MutexLock lock(&mu_);
     status = reason_.value_or(Status(Code::kUnavailable, "stream ended"));
   }
-  driver_.Closed(conn_, status);
-  streams().Remove(conn_);
+  context_.driver.Closed(conn_, status);
+  context_.streams.Remove(conn_);
 }
 
 }  // namespace podmirror::rpc

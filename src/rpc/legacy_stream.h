@@ -8,13 +8,15 @@
 // A call that fails ends the stream, and the node dials again; but not a call that would fail at
 // any time, as for a value that is too large. One call is in flight; heartbeats are answered
 // meanwhile, so a long GetAll does not look like silence.
-// Thread safety: Wake and Close from any thread; calls complete on gRPC's threads.
-// Invariants: (1) Driver::Receive calls do not overlap.
+// Thread safety: Wake and Close from any thread; calls complete by the queue, and what GetAll
+// brought is taken by the bulk thread. Invariants: (1) Driver::Receive calls do not overlap.
 //             (2) the end is told to the driver once, when no call is in flight any more.
 #pragma once
 
 #include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/support/byte_buffer.h>
 
 #include <deque>
 #include <memory>
@@ -25,7 +27,7 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/peer.h"
-#include "hellorpc/hellorpc.grpc.pb.h"
+#include "hellorpc/hellorpc.pb.h"
 #include "rpc/stream_set.h"
 #include "rpc/write_gate.h"
 #include "sync/driver.h"
@@ -37,10 +39,10 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
  public:
   // As DialledStream::Dial.
   static Status Dial(sync::ConnId conn, const std::string& target, const PodRecord& peer,
-                     sync::Driver& driver, StreamSet& streams, telemetry::Metrics& metrics);
+                     const StreamContext& context, telemetry::Metrics& metrics);
 
   LegacyStream(sync::ConnId conn, const std::string& target, const PodRecord& peer,
-               sync::Driver& driver, StreamSet& streams, telemetry::Metrics& metrics);
+               const StreamContext& context, telemetry::Metrics& metrics);
 
   void Wake() override;
   void Close(const Status& reason) override;
@@ -60,7 +62,10 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
     Task::Kind kind = Task::Kind::kProbe;
     grpc::ClientContext context;
     hellorpc::SyncRequest request;
-    hellorpc::SyncResponse response;
+    std::unique_ptr<grpc::GenericClientAsyncResponseReader> reader;
+    grpc::ByteBuffer response;
+    grpc::Status status;
+    net::Event end;
   };
 
   void Do(WriteGate::Next next);
@@ -72,10 +77,10 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
   // Starts the next call unless one is in flight.
   void Advance();
   void Start(const std::shared_ptr<Call>& call);
-  void Completed(const std::shared_ptr<Call>& call, const grpc::Status& status);
+  void Completed(const std::shared_ptr<Call>& call);
   // Takes the task at the front further after its call. outcome: OK, or why the peer cannot do what
   // the call asks for, though it is alive.
-  void Succeeded(const Call& call, const Status& outcome);
+  void Succeeded(const Call& call, const hellorpc::SyncResponse& response, const Status& outcome);
   // Gives replies to the driver one after the other, though several threads may bring them.
   void Deliver(sync::Message reply);
   // No call may be started any more; the one in flight is cancelled.
@@ -85,10 +90,9 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
 
   const sync::ConnId conn_;
   const sync::Incarnation incarnation_;
-  sync::Driver& driver_;
+  const StreamContext context_;
   telemetry::Metrics& metrics_;
   const std::shared_ptr<grpc::Channel> channel_;
-  const std::unique_ptr<hellorpc::Sync::Stub> stub_;
   WriteGate gate_;
 
   mutable absl::Mutex mu_;

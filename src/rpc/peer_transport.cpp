@@ -9,27 +9,30 @@
 
 namespace podmirror::rpc {
 
-PeerTransport::PeerTransport(telemetry::Metrics& metrics) : metrics_(metrics) {}
+PeerTransport::PeerTransport(net::GrpcQueue& queue, BulkThread& bulk, telemetry::Metrics& metrics)
+    : queue_(queue), bulk_(bulk), metrics_(metrics) {}
 
 PeerTransport::~PeerTransport() = default;
 
 void PeerTransport::Bind(sync::Driver& driver) {
-  driver_ = &driver;
-  service_ = NewPeerService(driver, streams_);
+  context_.emplace(StreamContext{driver, streams_, queue_, bulk_});
 }
 
-grpc::Service& PeerTransport::service() { return *service_; }
+void PeerTransport::AddTo(Methods& methods) {
+  methods.emplace("/podmirror.v1.Peer/Exchange", [this](std::shared_ptr<ServerCall> call) {
+    AcceptedStream::Accept(std::move(call), *context_);
+  });
+}
 
 void PeerTransport::Dial(sync::ConnId conn, const PodRecord& peer, bool legacy) {
   Result<std::string> target = net::GrpcTargetOf(peer);
   if (!target.ok()) {
-    driver_->Closed(conn, target.status());
+    context_->driver.Closed(conn, target.status());
     return;
   }
-  const Status status = legacy
-                            ? LegacyStream::Dial(conn, *target, peer, *driver_, streams_, metrics_)
-                            : DialledStream::Dial(conn, *target, *driver_, streams_);
-  if (!status.ok()) driver_->Closed(conn, status);
+  const Status status = legacy ? LegacyStream::Dial(conn, *target, peer, *context_, metrics_)
+                               : DialledStream::Dial(conn, *target, *context_);
+  if (!status.ok()) context_->driver.Closed(conn, status);
 }
 
 void PeerTransport::Wake(sync::ConnId conn) {

@@ -3,8 +3,6 @@
 #include <google/protobuf/stubs/logging.h>
 #include <grpc/grpc.h>
 #include <grpc/support/time.h>
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
-#include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
@@ -25,8 +23,6 @@ constexpr int kMaxCallsPerConnection = 1024;
 // How many bytes of messages that are being received all connections together may hold. Beyond it,
 // calls are ended with RESOURCE_EXHAUSTED until there is room again.
 constexpr std::size_t kMaxReceivedBytes = 2 * sync::kMaxMessageBytes;
-// Threads that gRPC may use for reflection, the only service that blocks one for each call.
-constexpr int kMaxBlockingThreads = 8;
 
 std::string JoinHostPort(const std::string& host, std::uint16_t port) {
   const bool v6 = host.find(':') != std::string::npos;
@@ -64,7 +60,8 @@ Status TryToListen(const std::string& host, std::uint16_t port) {
 }  // namespace
 
 Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std::uint16_t port,
-                                                    const std::vector<grpc::Service*>& services) {
+                                                    net::GrpcQueue& queue, BulkThread& bulk,
+                                                    const std::vector<Service*>& services) {
   const std::string local = host == "::" && !HasIpv6() ? "0.0.0.0" : host;
   const std::string address = JoinHostPort(local, port);
   if (const Status status = TryToListen(local, port); !status.ok()) {
@@ -72,9 +69,11 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std
   }
   // Protobuf would write a line to stderr for each text of a request that is not UTF-8.
   google::protobuf::SetLogHandler(nullptr);
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
-  grpc::ServerBuilder builder;
+  auto started = std::unique_ptr<RpcServer>(new RpcServer(queue, bulk));
+  for (Service* service : services) service->AddTo(started->methods_);
+  started->health_.AddTo(started->methods_);
+  started->reflection_.AddTo(started->methods_);
+  grpc::ServerBuilder& builder = queue.builder();
   int selected = 0;
   builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &selected);
   builder.SetMaxReceiveMessageSize(static_cast<int>(sync::kMaxMessageBytes));
@@ -93,37 +92,42 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std
   // compressed message is refused before that (UNIMPLEMENTED, with the encodings that we accept).
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_DEFLATE, false);
   builder.SetCompressionAlgorithmSupportStatus(GRPC_COMPRESS_GZIP, false);
-  builder.SetResourceQuota(
-      grpc::ResourceQuota().Resize(kMaxReceivedBytes).SetMaxThreads(kMaxBlockingThreads));
-  builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MIN_POLLERS, 1);
-  builder.SetSyncServerOption(grpc::ServerBuilder::MAX_POLLERS, 1);
-  for (grpc::Service* service : services) builder.RegisterService(service);
-  std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-  if (!server || selected <= 0) {
+  builder.SetResourceQuota(grpc::ResourceQuota().Resize(kMaxReceivedBytes));
+  builder.RegisterAsyncGenericService(&started->calls_);
+  started->server_ = builder.BuildAndStart();
+  if (!started->server_ || selected <= 0) {
     return Status(Code::kUnavailable, "cannot listen on " + address);
   }
-  auto started = std::unique_ptr<RpcServer>(
-      new RpcServer(std::move(server), static_cast<std::uint16_t>(selected)));
-  started->SetServing(false);
+  started->port_ = static_cast<std::uint16_t>(selected);
+  started->Await();
   return started;
 }
 
-RpcServer::~RpcServer() { Stop(absl::ZeroDuration()); }
+RpcServer::~RpcServer() = default;
 
-void RpcServer::SetServing(bool serving) {
-  grpc::HealthCheckServiceInterface* health = server_->GetHealthCheckService();
-  for (const char* service : {"podmirror.v1.Cache", "hellorpc.Sync"}) {
-    health->SetServingStatus(service, serving);
-  }
-  health->SetServingStatus("", serving);
+// One call is awaited at a time: the next one as soon as it has come.
+void RpcServer::Await() {
+  const auto call = std::make_shared<ServerCall>(queue_, count_);
+  call->Await(calls_, [this, call](bool ok) {
+    if (!ok) return;
+    Await();
+    const auto handler = methods_.find(call->method());
+    if (handler != methods_.end()) {
+      handler->second(call);
+    } else {
+      call->Finish({Code::kUnimplemented, "no such method"});
+    }
+  });
 }
 
-void RpcServer::Leave() { server_->GetHealthCheckService()->Shutdown(); }
+void RpcServer::SetServing(bool serving) { health_.SetServing(serving); }
 
-void RpcServer::Stop(absl::Duration grace) {
+void RpcServer::Leave() { health_.Leave(); }
+
+bool RpcServer::Stop(absl::Duration grace) {
   server_->Shutdown(gpr_time_from_millis(absl::ToInt64Milliseconds(grace), GPR_TIMESPAN));
   server_->Wait();
+  return count_.AwaitNone(absl::Milliseconds(kGoneMs));
 }
 
 }  // namespace podmirror::rpc

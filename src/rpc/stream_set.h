@@ -11,6 +11,9 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/status.h"
+#include "net/grpc_queue.h"
+#include "rpc/bulk_thread.h"
+#include "sync/driver.h"
 #include "sync/types.h"
 
 namespace podmirror::rpc {
@@ -32,11 +35,16 @@ class Stream {
   // Ends the stream soon, whatever is in flight; `reason` is told to both sides where possible.
   virtual void Close(const Status& reason) = 0;
 
- protected:
-  StreamSet& streams() { return streams_; }
-
  private:
   StreamSet& streams_;
+};
+
+// What all streams work with. All of it must outlive them.
+struct StreamContext {
+  sync::Driver& driver;
+  StreamSet& streams;
+  net::GrpcQueue& queue;
+  BulkThread& bulk;
 };
 
 class StreamSet {
@@ -55,7 +63,7 @@ class StreamSet {
 
   // Takes no more streams, closes all and waits until the last is destroyed: only then are their
   // channels gone, which gRPC must not be left to destroy on a thread of its own. False when some
-  // are still there after `timeout`. Not from a gRPC callback: it blocks.
+  // are still there after `timeout`. Not from a reaction: it blocks.
   bool Stop(absl::Duration timeout);
 
  private:

@@ -1,19 +1,13 @@
 #include "rpc/sync_service.h"
 
-#include <grpc/support/time.h>
-#include <grpcpp/alarm.h>
-#include <grpcpp/server_context.h>
-#include <grpcpp/support/server_callback.h>
-
 #include <algorithm>
 #include <atomic>
 #include <map>
 #include <string>
 #include <utility>
 
-#include "hellorpc/hellorpc.grpc.pb.h"
-#include "net/grpc_status.h"
-#include "rpc/finish.h"
+#include "base/utf8.h"
+#include "hellorpc/hellorpc.pb.h"
 
 namespace podmirror::rpc {
 namespace {
@@ -61,30 +55,29 @@ class Answer {
   std::uint64_t skipped_ = 0;
 };
 
-// Gathers whole types, one group of buckets at a time: between them other calls get the thread, so
-// a large cache does not hold up the streams of peers.
-class GetAllCall final : public grpc::ServerUnaryReactor {
+// Gathers whole types, one group of buckets at a time: between them others get the bulk thread.
+class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
  public:
-  GetAllCall(const hellorpc::SyncRequest& request, hellorpc::SyncResponse* response,
-             const Cache& cache, const Env& env, telemetry::Metrics& metrics,
+  GetAllCall(std::shared_ptr<UnaryCall> call, const hellorpc::SyncRequest& request,
+             const Cache& cache, const Env& env, telemetry::Metrics& metrics, BulkThread& bulk,
              std::atomic<int>& running)
-      : all_(request.data().empty()),
-        answer_(response),
+      : call_(std::move(call)),
+        all_(request.data().empty()),
+        answer_(&response_),
         cache_(cache),
         env_(env),
         metrics_(metrics),
+        bulk_(bulk),
         running_(running) {
     for (const hellorpc::SyncData& data : request.data()) {
       hellorpc::SyncData*& known = types_[data.type()];
       if (known == nullptr) known = answer_.AddData(data.type());
     }
-    Continue();
   }
+  ~GetAllCall() { running_.fetch_sub(1); }
 
-  void OnCancel() override { cancelled_.store(true, std::memory_order_relaxed); }
-  void OnDone() override {
-    running_.fetch_sub(1);
-    delete this;
+  void Start() {
+    bulk_.Post([self = shared_from_this()] { self->Continue(); });
   }
 
  private:
@@ -96,14 +89,17 @@ class GetAllCall final : public grpc::ServerUnaryReactor {
         if (!entry->tombstone() && !entry->expired(now)) Add(*entry);
       }
     }
-    if (bucket_ == kBuckets || !answer_.fits() || cancelled_.load(std::memory_order_relaxed)) {
-      if (answer_.skipped() != 0) metrics_.LegacyValueSkipped(answer_.skipped());
-      Finish(net::ToGrpc(answer_.Outcome()));
+    if (bucket_ != kBuckets && answer_.fits() && !call_->over()) {
+      Start();
       return;
     }
-    // A new alarm each time: the one that called us is still in use by gRPC.
-    next_ = std::make_unique<grpc::Alarm>();
-    next_->Set(gpr_time_0(GPR_TIMESPAN), [this](bool) { Continue(); });
+    if (answer_.skipped() != 0) metrics_.LegacyValueSkipped(answer_.skipped());
+    if (const Status status = answer_.Outcome(); !status.ok()) {
+      call_->Fail(status);
+    } else {
+      call_->Answer(response_, shared_from_this());
+    }
+    response_.Clear();
   }
 
   void Add(const Entry& entry) {
@@ -115,58 +111,85 @@ class GetAllCall final : public grpc::ServerUnaryReactor {
     answer_.Add(entry, data->second);
   }
 
+  const std::shared_ptr<UnaryCall> call_;
   const bool all_;
+  hellorpc::SyncResponse response_;
   Answer answer_;
   const Cache& cache_;
   const Env& env_;
   telemetry::Metrics& metrics_;
+  BulkThread& bulk_;
   std::atomic<int>& running_;
-  std::atomic<bool> cancelled_{false};
   std::map<std::int32_t, hellorpc::SyncData*> types_;
   std::uint32_t bucket_ = 0;  // the next one to read
-  std::unique_ptr<grpc::Alarm> next_;
 };
 
-class SyncService final : public hellorpc::Sync::CallbackService {
+class SyncService final : public Service {
  public:
   SyncService(const RequestOptions& options, sync::Driver& driver, const Cache& cache,
-              const Env& env, telemetry::Metrics& metrics)
-      : options_(options), driver_(driver), cache_(cache), env_(env), metrics_(metrics) {}
+              const Env& env, telemetry::Metrics& metrics, BulkThread& bulk)
+      : options_(options),
+        driver_(driver),
+        cache_(cache),
+        env_(env),
+        metrics_(metrics),
+        bulk_(bulk) {}
 
-  grpc::ServerUnaryReactor* Get(grpc::CallbackServerContext* context,
-                                const hellorpc::SyncRequest* request,
-                                hellorpc::SyncResponse* response) override {
-    return FinishRead(context, Read(*request, response), response, answers_);
-  }
-
-  grpc::ServerUnaryReactor* Set(grpc::CallbackServerContext* context,
-                                const hellorpc::SyncRequest* request,
-                                hellorpc::SyncResponse* response) override {
-    const auto items = ItemsOf(*request, options_);
-    if (!items.ok()) return FinishNow(context, items.status());
-    const sync::WriteRefusal refusal = driver_.WriteLocal(*items);
-    if (refusal != sync::WriteRefusal::kNone) return FinishNow(context, RefusalStatus(refusal));
-    *response->mutable_data() = request->data();
-    return FinishNow(context, {});
-  }
-
-  grpc::ServerUnaryReactor* GetAll(grpc::CallbackServerContext* context,
-                                   const hellorpc::SyncRequest* request,
-                                   hellorpc::SyncResponse* response) override {
-    if (const Status status = CheckReadable(driver_); !status.ok()) {
-      return FinishNow(context, status);
-    }
-    if (const Status status = CheckRequest(*request); !status.ok()) {
-      return FinishNow(context, status);
-    }
-    if (get_alls_.fetch_add(1) >= kMaxGetAlls) {
-      get_alls_.fetch_sub(1);
-      return FinishNow(context, {Code::kUnavailable, "overloaded"});
-    }
-    return new GetAllCall(*request, response, cache_, env_, metrics_, get_alls_);
+  void AddTo(Methods& methods) override {
+    using Method =
+        Status (SyncService::*)(const std::shared_ptr<UnaryCall>&, const hellorpc::SyncRequest&);
+    const auto add = [&](const std::string& name, Method method) {
+      methods.emplace("/hellorpc.Sync/" + name,
+                      UnaryHandler(bulk_, [this, method](const std::shared_ptr<UnaryCall>& call) {
+                        hellorpc::SyncRequest request;
+                        Status status = FromBytes(call->request(), &request);
+                        if (status.ok()) status = (this->*method)(call, request);
+                        if (!status.ok()) call->Fail(status);
+                      }));
+    };
+    add("Get", &SyncService::Get);
+    add("Set", &SyncService::Set);
+    add("GetAll", &SyncService::GetAll);
   }
 
  private:
+  // Each answers the call, now or later, or tells why it fails.
+
+  // A small request may have a large answer: the bulk thread makes it.
+  Status Get(const std::shared_ptr<UnaryCall>& call, const hellorpc::SyncRequest& request) {
+    bulk_.Post([this, call, request] {
+      hellorpc::SyncResponse response;
+      if (const Status status = Read(request, &response); !status.ok()) {
+        call->Fail(status);
+      } else {
+        call->AnswerRead(response, answers_);
+      }
+    });
+    return {};
+  }
+
+  Status Set(const std::shared_ptr<UnaryCall>& call, const hellorpc::SyncRequest& request) {
+    const auto items = ItemsOf(request, options_);
+    if (!items.ok()) return items.status();
+    const sync::WriteRefusal refusal = driver_.WriteLocal(*items);
+    if (refusal != sync::WriteRefusal::kNone) return RefusalStatus(refusal);
+    hellorpc::SyncResponse response;
+    *response.mutable_data() = request.data();
+    call->Answer(response);
+    return {};
+  }
+
+  Status GetAll(const std::shared_ptr<UnaryCall>& call, const hellorpc::SyncRequest& request) {
+    if (Status status = CheckReadable(driver_); !status.ok()) return status;
+    if (Status status = CheckRequest(request); !status.ok()) return status;
+    if (get_alls_.fetch_add(1) >= kMaxGetAlls) {
+      get_alls_.fetch_sub(1);
+      return {Code::kUnavailable, "overloaded"};
+    }
+    std::make_shared<GetAllCall>(call, request, cache_, env_, metrics_, bulk_, get_alls_)->Start();
+    return {};
+  }
+
   Status CheckRequest(const hellorpc::SyncRequest& request) const {
     std::size_t count = static_cast<std::size_t>(request.data_size());
     for (const hellorpc::SyncData& data : request.data()) count += data.data().size();
@@ -194,16 +217,17 @@ class SyncService final : public hellorpc::Sync::CallbackService {
   const Cache& cache_;
   const Env& env_;
   telemetry::Metrics& metrics_;
+  BulkThread& bulk_;
   std::atomic<int> get_alls_{0};
   ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
 };
 
 }  // namespace
 
-std::unique_ptr<grpc::Service> NewSyncService(const RequestOptions& options, sync::Driver& driver,
-                                              const Cache& cache, const Env& env,
-                                              telemetry::Metrics& metrics) {
-  return std::make_unique<SyncService>(options, driver, cache, env, metrics);
+std::unique_ptr<Service> NewSyncService(const RequestOptions& options, sync::Driver& driver,
+                                        const Cache& cache, const Env& env,
+                                        telemetry::Metrics& metrics, BulkThread& bulk) {
+  return std::make_unique<SyncService>(options, driver, cache, env, metrics, bulk);
 }
 
 }  // namespace podmirror::rpc

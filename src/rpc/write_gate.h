@@ -54,11 +54,6 @@ class WriteGate {
     return LeaveLocked();
   }
 
-  // The owner calls it before it starts a write. The write may end on another thread, and the lock
-  // makes sure that what the owner has done is seen there. gRPC orders the two threads as well, but
-  // by means that ThreadSanitizer does not know.
-  void HandOn() { absl::MutexLock lock(&mu_); }
-
   // The owner's write failed, or it must not go on: kEnd or kNothing.
   Next Fail() {
     absl::MutexLock lock(&mu_);

@@ -16,6 +16,8 @@
 #include "base/env.h"
 #include "cache/cache.h"
 #include "integration/eventually.h"
+#include "net/grpc_queue.h"
+#include "rpc/bulk_thread.h"
 #include "rpc/cache_service.h"
 #include "rpc/peer_transport.h"
 #include "rpc/rpc_server.h"
@@ -40,11 +42,10 @@ class Daemon {
       : options_(options),
         driver_(NodeOptionsOf(options), cache_, Env::Real(), transport_, nullptr) {
     transport_.Bind(driver_);
-    cache_service_ = NewCacheService(options.requests, driver_, cache_, Env::Real());
-    sync_service_ = NewSyncService(options.requests, driver_, cache_, Env::Real(), metrics_);
-    auto server =
-        RpcServer::Start(options.host, options.port,
-                         {&transport_.service(), cache_service_.get(), sync_service_.get()});
+    cache_service_ = NewCacheService(options.requests, driver_, cache_, Env::Real(), bulk_);
+    sync_service_ = NewSyncService(options.requests, driver_, cache_, Env::Real(), metrics_, bulk_);
+    auto server = RpcServer::Start(options.host, options.port, queue_, bulk_,
+                                   {&transport_, cache_service_.get(), sync_service_.get()});
     if (!server.ok()) throw std::runtime_error(server.status().ToString());
     server_ = std::move(*server);
     ticker_ = std::thread([this] {
@@ -60,8 +61,12 @@ class Daemon {
   // In the order that peer_transport.h tells. Returns false when streams were left.
   bool Stop() {
     if (!ticker_.joinable()) return true;
-    const bool ended = transport_.Stop(absl::Seconds(10));
-    server_->Stop(absl::Milliseconds(100));
+    bool ended = transport_.Stop(absl::Seconds(10));
+    ended = server_->Stop(absl::Milliseconds(100)) && ended;
+    if (ended) {
+      bulk_.Stop();
+      queue_.Stop();
+    }
     stopping_ = true;
     ticker_.join();
     return ended;
@@ -138,10 +143,12 @@ class Daemon {
   const DaemonOptions options_;
   telemetry::Metrics metrics_;
   Cache cache_;
-  PeerTransport transport_{metrics_};
+  net::GrpcQueue queue_;
+  BulkThread bulk_;
+  PeerTransport transport_{queue_, bulk_, metrics_};
   sync::Driver driver_;
-  std::unique_ptr<grpc::Service> cache_service_;
-  std::unique_ptr<grpc::Service> sync_service_;
+  std::unique_ptr<Service> cache_service_;
+  std::unique_ptr<Service> sync_service_;
   std::unique_ptr<RpcServer> server_;
   std::atomic<bool> stopping_{false};
   std::thread ticker_;

@@ -1,4 +1,5 @@
 // A daemon and a peer that speaks only hellorpc.Sync.
+#include <grpcpp/generic/async_generic_service.h>
 #include <grpcpp/server_builder.h>
 
 #include <catch2/catch.hpp>
@@ -219,6 +220,8 @@ TEST_CASE("a pod that speaks neither is no peer, and says so") {
   grpc::ServerBuilder builder;
   int port = 0;
   builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+  grpc::CallbackGenericService none;  // UNIMPLEMENTED for every method
+  builder.RegisterCallbackGenericService(&none);
   const auto server = builder.BuildAndStart();
   Daemon a({"a"});
   PodRecord record;

@@ -1,4 +1,6 @@
 // podmirror.v1.Cache, hellorpc.Sync, health and reflection as clients see them.
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/descriptor.pb.h>
 #include <grpcpp/create_channel.h>
 #include <grpcpp/impl/client_unary_call.h>
 #include <netinet/in.h>
@@ -10,6 +12,8 @@
 #include <map>
 #include <set>
 
+#include "grpc/health.pb.h"
+#include "grpc/reflection.pb.h"
 #include "hellorpc/hellorpc.grpc.pb.h"
 #include "integration/rpc/daemon.h"
 #include "podmirror/v1/cache.grpc.pb.h"
@@ -510,24 +514,26 @@ TEST_CASE("hellorpc answers up to 64 MiB") {
 
 // --- the server ---
 
-// grpc.health.v1.Health/Check of a service, by its bytes: its proto is not ours.
-std::string Health(const Client& client, const std::string& service) {
-  const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Check",
-                                         grpc::internal::RpcMethod::NORMAL_RPC);
-  std::string bytes;
-  if (!service.empty())
-    bytes = "\x0a" + std::string(1, static_cast<char>(service.size())) + service;
-  const grpc::Slice slice(bytes);
-  const grpc::ByteBuffer request(&slice, 1);
-  grpc::ByteBuffer response;
+// A call of a service of gRPC's own, for whose messages no stub is generated.
+template <typename Response, typename Request>
+grpc::Status Call(const Client& client, const char* name, const Request& request,
+                  Response* response) {
+  const grpc::internal::RpcMethod method(name, grpc::internal::RpcMethod::NORMAL_RPC);
   grpc::ClientContext context;
-  const grpc::Status status = grpc::internal::BlockingUnaryCall<grpc::ByteBuffer, grpc::ByteBuffer>(
-      client.channel.get(), method, &context, request, &response);
+  return grpc::internal::BlockingUnaryCall<Request, Response>(client.channel.get(), method,
+                                                              &context, request, response);
+}
+
+using HealthRequest = grpc::health::v1::HealthCheckRequest;
+using HealthResponse = grpc::health::v1::HealthCheckResponse;
+
+std::string Health(const Client& client, const std::string& service) {
+  HealthRequest request;
+  request.set_service(service);
+  HealthResponse response;
+  const grpc::Status status = Call(client, "/grpc.health.v1.Health/Check", request, &response);
   if (!status.ok()) return "error " + std::to_string(status.error_code());
-  grpc::Slice answer;
-  if (!response.TrySingleSlice(&answer).ok()) return "?";
-  if (answer.size() != 2) return "?";
-  return answer.begin()[1] == 1 ? "serving" : "not serving";
+  return HealthResponse::ServingStatus_Name(response.status());
 }
 
 TEST_CASE("health follows what the daemon says") {
@@ -535,62 +541,204 @@ TEST_CASE("health follows what the daemon says") {
   Client client(*a);
   for (const char* service : {"", "podmirror.v1.Cache", "hellorpc.Sync"}) {
     a->server().SetServing(false);
-    CHECK(Health(client, service) == "not serving");
+    CHECK(Health(client, service) == "NOT_SERVING");
     a->server().SetServing(true);
-    CHECK(Health(client, service) == "serving");
+    CHECK(Health(client, service) == "SERVING");
   }
   CHECK(Health(client, "no.such.Service") == "error 5");
+  a->server().Leave();
+  a->server().SetServing(true);
+  CHECK(Health(client, "") == "NOT_SERVING");
 }
 
-TEST_CASE("reflection lists the services") {
+// A call of Health/Watch.
+struct HealthWatch {
+  HealthWatch(const Client& client, const std::string& service) {
+    const grpc::internal::RpcMethod method("/grpc.health.v1.Health/Watch",
+                                           grpc::internal::RpcMethod::SERVER_STREAMING);
+    HealthRequest request;
+    request.set_service(service);
+    reader.reset(grpc::internal::ClientReaderFactory<HealthResponse>::Create(
+        client.channel.get(), method, &context, request));
+  }
+  ~HealthWatch() { context.TryCancel(); }
+
+  std::string Next() {
+    HealthResponse response;
+    if (!reader->Read(&response)) return "the end";
+    return HealthResponse::ServingStatus_Name(response.status());
+  }
+
+  grpc::ClientContext context;
+  std::unique_ptr<grpc::ClientReader<HealthResponse>> reader;
+};
+
+TEST_CASE("health is watched") {
   const auto a = Ready({"a"});
   Client client(*a);
-  const grpc::internal::RpcMethod method(
-      "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
-      grpc::internal::RpcMethod::BIDI_STREAMING);
+  HealthWatch watch(client, "");
+  HealthWatch unknown(client, "no.such.Service");
+  CHECK(watch.Next() == "NOT_SERVING");
+  CHECK(unknown.Next() == "SERVICE_UNKNOWN");
+  for (int i = 0; i < 3; ++i) {
+    a->server().SetServing(true);
+    CHECK(watch.Next() == "SERVING");
+    a->server().SetServing(false);
+    CHECK(watch.Next() == "NOT_SERVING");
+  }
+  {
+    HealthWatch gone(client, "hellorpc.Sync");
+    CHECK(gone.Next() == "NOT_SERVING");
+  }
+  a->server().SetServing(true);
+  CHECK(watch.Next() == "SERVING");
+  a->server().Leave();
+  CHECK(watch.Next() == "NOT_SERVING");
+  CHECK(a->Stop());  // with watches still open
+  CHECK(watch.Next() == "the end");
+}
+
+// A stream of ServerReflectionInfo.
+struct Reflection {
+  using Request = grpc::reflection::v1alpha::ServerReflectionRequest;
+  using Response = grpc::reflection::v1alpha::ServerReflectionResponse;
+
+  Reflection(const Client& client, const char* version)
+      : name("/grpc.reflection." + std::string(version) + ".ServerReflection/ServerReflectionInfo"),
+        method(name.c_str(), grpc::internal::RpcMethod::BIDI_STREAMING),
+        stream(grpc::internal::ClientReaderWriterFactory<Request, Response>::Create(
+            client.channel.get(), method, &context)) {}
+
+  Response Ask(const Request& request) {
+    REQUIRE(stream->Write(request));
+    Response response;
+    REQUIRE(stream->Read(&response));
+    return response;
+  }
+
+  const std::string name;
+  const grpc::internal::RpcMethod method;
   grpc::ClientContext context;
-  auto stream = std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>>(
+  std::unique_ptr<grpc::ClientReaderWriter<Request, Response>> stream;
+};
+
+TEST_CASE("reflection tells the services and their files") {
+  const auto a = Ready({"a"});
+  Client client(*a);
+  const char* version = GENERATE("v1alpha", "v1");
+  Reflection reflection(client, version);
+  Reflection::Request request;
+  request.set_host("h");
+  request.set_list_services("");
+  std::set<std::string> services;
+  const Reflection::Response listed = reflection.Ask(request);
+  CHECK(listed.valid_host() == "h");
+  for (const auto& service : listed.list_services_response().service()) {
+    services.insert(service.name());
+    // Every service that is listed is described, with all that its file needs.
+    request.set_file_containing_symbol(service.name());
+    google::protobuf::DescriptorPool pool;
+    const Reflection::Response described = reflection.Ask(request);
+    const auto& files = described.file_descriptor_response().file_descriptor_proto();
+    for (auto file = files.rbegin(); file != files.rend(); ++file) {
+      google::protobuf::FileDescriptorProto proto;
+      REQUIRE(proto.ParseFromString(*file));
+      pool.BuildFile(proto);
+    }
+    INFO(service.name());
+    CHECK(pool.FindServiceByName(service.name()) != nullptr);
+  }
+  CHECK(services == std::set<std::string>{"podmirror.v1.Peer", "podmirror.v1.Cache",
+                                          "hellorpc.Sync", "grpc.health.v1.Health",
+                                          "grpc.reflection.v1alpha.ServerReflection"});
+  request.set_file_by_filename("podmirror/v1/cache.proto");
+  CHECK(reflection.Ask(request).file_descriptor_response().file_descriptor_proto_size() == 1);
+  request.set_file_by_filename("none.proto");
+  CHECK(reflection.Ask(request).error_response().error_code() == grpc::StatusCode::NOT_FOUND);
+  request.clear_message_request();
+  CHECK(reflection.Ask(request).error_response().error_code() == grpc::StatusCode::UNIMPLEMENTED);
+  CHECK(a->Stop());  // with the stream still open
+  reflection.stream->Finish();
+}
+
+TEST_CASE("calls that no handler takes are refused") {
+  const auto a = Ready({"a"});
+  Client client(*a);
+  v1::GetResponse response;
+  for (const char* name : {"/podmirror.v1.Cache/None", "/none.Service/Get", "/x"}) {
+    INFO(name);
+    CHECK(Call(client, name, v1::GetRequest(), &response).error_code() ==
+          grpc::StatusCode::UNIMPLEMENTED);
+  }
+  // Bytes that are no message.
+  const grpc::Slice slice(std::string("\xff\xff\xff"));
+  const grpc::ByteBuffer nonsense(&slice, 1);
+  grpc::ByteBuffer answer;
+  for (const char* name :
+       {"/podmirror.v1.Cache/Get", "/podmirror.v1.Cache/Set", "/podmirror.v1.Cache/Delete",
+        "/podmirror.v1.Cache/GetAll", "/hellorpc.Sync/Get", "/hellorpc.Sync/Set",
+        "/hellorpc.Sync/GetAll", "/grpc.health.v1.Health/Check"}) {
+    INFO(name);
+    CHECK(Call(client, name, nonsense, &answer).error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+  }
+  // A client that ends its side without a request.
+  const grpc::internal::RpcMethod method("/podmirror.v1.Cache/Get",
+                                         grpc::internal::RpcMethod::BIDI_STREAMING);
+  grpc::ClientContext context;
+  const std::unique_ptr<grpc::ClientReaderWriter<grpc::ByteBuffer, grpc::ByteBuffer>> stream(
       grpc::internal::ClientReaderWriterFactory<grpc::ByteBuffer, grpc::ByteBuffer>::Create(
           client.channel.get(), method, &context));
-  const grpc::Slice list(std::string("\x3a\x00", 2));  // list_services = ""
-  REQUIRE(stream->Write(grpc::ByteBuffer(&list, 1)));
-  grpc::ByteBuffer response;
-  REQUIRE(stream->Read(&response));
-  std::vector<grpc::Slice> slices;
-  REQUIRE(response.Dump(&slices).ok());
-  std::string text;
-  for (const auto& slice : slices) {
-    text.append(reinterpret_cast<const char*>(slice.begin()), slice.size());
+  stream->WritesDone();
+  CHECK(stream->Finish().error_code() == grpc::StatusCode::INVALID_ARGUMENT);
+}
+
+TEST_CASE("large requests and answers do not hold up small ones") {
+  // They are worked on by another thread; here it is seen only that they are right.
+  const auto a = Ready({"a"});
+  Client client(*a);
+  v1::SetRequest set;
+  v1::GetRequest get;
+  for (int i = 0; i < 1000; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    AddItem(&set, 1, key, std::string(1000, 'v'));
+    get.add_keys()->set_type(1);
+    get.mutable_keys(i)->set_key(key);
   }
-  for (const char* service :
-       {"podmirror.v1.Peer", "podmirror.v1.Cache", "hellorpc.Sync", "grpc.health.v1.Health"}) {
-    INFO(service);
-    CHECK(text.find(service) != std::string::npos);
-  }
-  CHECK(a->Stop());  // with the reflection stream still open
-  stream->Finish();
+  v1::SetResponse answer;
+  REQUIRE(client.Set(set, &answer).ok());
+  CHECK(answer.set() == 1000);
+  v1::GetResponse found;
+  REQUIRE(client.Get(get, &found).ok());
+  CHECK(found.entries_size() == 1000);
+  CHECK(found.entries(999).key() == "k999");
 }
 
 TEST_CASE("a taken port is told, whoever took it") {
   Daemon a({"a"});
-  const auto again = RpcServer::Start("127.0.0.1", a.port(), {});
+  net::GrpcQueue queue;
+  BulkThread bulk;
+  const auto again = RpcServer::Start("127.0.0.1", a.port(), queue, bulk, {});
   REQUIRE_FALSE(again.ok());
   CHECK(again.status().message() ==
         "cannot listen on 127.0.0.1:" + std::to_string(a.port()) + ": Address already in use");
-  const auto wildcard = RpcServer::Start("::", a.port(), {});
+  const auto wildcard = RpcServer::Start("::", a.port(), queue, bulk, {});
   REQUIRE_FALSE(wildcard.ok());
   CHECK(wildcard.status().message().find("Address already in use") != std::string::npos);
-  CHECK_FALSE(RpcServer::Start("192.0.2.1", 0, {}).ok());
+  CHECK_FALSE(RpcServer::Start("192.0.2.1", 0, queue, bulk, {}).ok());
 }
 
 TEST_CASE("the wildcard address serves both families") {
-  const auto server = RpcServer::Start("::", 0, {});
+  net::GrpcQueue queue;
+  BulkThread bulk;
+  const auto server = RpcServer::Start("::", 0, queue, bulk, {});
   REQUIRE(server.ok());
   for (const char* host : {"127.0.0.1", "[::1]"}) {
     auto channel = grpc::CreateChannel(host + (":" + std::to_string((*server)->port())),
                                        grpc::InsecureChannelCredentials());
     CHECK(channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(5)));
   }
+  CHECK((*server)->Stop(absl::ZeroDuration()));
+  queue.Stop();
 }
 
 }  // namespace

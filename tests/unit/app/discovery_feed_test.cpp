@@ -189,6 +189,7 @@ TEST_CASE("refresh, readiness and stop reach the source") {
 
 TEST_CASE("a source that cannot read its options names the setting") {
   telemetry::Metrics metrics;
+  net::GrpcQueue queue;
   settings::Settings settings;
   settings.discovery = "etcd";
   settings.etcd_endpoints = {"http://127.0.0.1:1"};
@@ -196,12 +197,12 @@ TEST_CASE("a source that cannot read its options names the setting") {
   settings.ns = "default";
   settings.selector = "a in (";
   settings.peer_port = 7070;
-  const auto source = NewSource(settings, metrics, Env::Real());
+  const auto source = NewSource(settings, queue, metrics, Env::Real());
   REQUIRE_FALSE(source.ok());
   CHECK(source.status().code() == Code::kInvalid);
   CHECK(source.status().message().starts_with("selector"));
   settings.discovery = "none";
-  CHECK(NewSource(settings, metrics, Env::Real()).ok());
+  CHECK(NewSource(settings, queue, metrics, Env::Real()).ok());
 }
 
 }  // namespace

@@ -1,0 +1,67 @@
+#include "net/grpc_queue.h"
+
+#include <grpc/grpc.h>
+#include <grpcpp/support/async_stream.h>
+#include <pthread.h>
+
+#include <cstdlib>
+#include <utility>
+
+namespace podmirror::net {
+namespace {
+
+// Whether this thread is in Start, or is the one that polls: it comes to further events by itself.
+thread_local bool reacting = false;
+
+}  // namespace
+
+void* Event::Expect(Reaction reaction) {
+  reaction_ = std::move(reaction);
+  expected_.store(true, std::memory_order_release);
+  return this;
+}
+
+void Event::Happen(bool ok) {
+  if (!expected_.exchange(false, std::memory_order_acquire)) std::abort();
+  Reaction reaction = std::move(reaction_);
+  reaction(ok);
+}
+
+GrpcQueue::GrpcQueue() : queue_(builder_.AddCompletionQueue()), thread_([this] { Run(); }) {}
+
+void GrpcQueue::Stop() {
+  if (!thread_.joinable()) return;
+  queue_->Shutdown();
+  thread_.join();
+}
+
+void GrpcQueue::Start(absl::FunctionRef<void()> start) {
+  if (reacting) {
+    start();
+    return;
+  }
+  reacting = true;
+  grpc_completion_queue_thread_local_cache_init(queue_->cq());
+  start();
+  void* tag = nullptr;
+  int success = 0;
+  while (grpc_completion_queue_thread_local_cache_flush(queue_->cq(), &tag, &success) != 0) {
+    // As CompletionQueue::Next: what gRPC has to finish itself, and which events are its own.
+    bool ok = success != 0;
+    grpc_completion_queue_thread_local_cache_init(queue_->cq());
+    if (static_cast<grpc::internal::CompletionQueueTag*>(tag)->FinalizeResult(&tag, &ok)) {
+      static_cast<Event*>(tag)->Happen(ok);
+    }
+  }
+  reacting = false;
+}
+
+void GrpcQueue::Run() {
+  pthread_setname_np(pthread_self(), "grpc");
+  reacting = true;
+  void* tag = nullptr;
+  bool ok = false;
+  while (queue_->Next(&tag, &ok)) static_cast<Event*>(tag)->Happen(ok);
+}
+
+}  // namespace podmirror::net

@@ -1,0 +1,43 @@
+// BulkThread does the work that would keep the queue's thread from others' writes for long: reading
+// and merging large messages, making parts of a copy and whole listings.
+// Thread safety: Post from any thread.
+// Invariants: tasks run one after the other, in the order of Post. Whoever posts has one task there
+// at most, so they are as many as there are streams and calls.
+#pragma once
+
+#include <cstddef>
+#include <deque>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/synchronization/mutex.h"
+
+namespace podmirror::rpc {
+
+// What is at least so large takes long.
+inline constexpr std::size_t kBulkBytes = 32 * 1024;
+
+class BulkThread {
+ public:
+  BulkThread();
+  ~BulkThread() { Stop(); }
+  BulkThread(const BulkThread&) = delete;
+  BulkThread& operator=(const BulkThread&) = delete;
+
+  using Task = absl::AnyInvocable<void()>;
+  void Post(Task task);
+  // Runs what has been posted, then ends. Idempotent, from one thread.
+  void Stop();
+
+ private:
+  void Run();
+
+  absl::Mutex mu_;
+  absl::CondVar posted_;
+  std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  std::thread thread_;
+};
+
+}  // namespace podmirror::rpc

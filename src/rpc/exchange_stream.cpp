@@ -1,0 +1,154 @@
+#include "rpc/exchange_stream.h"
+
+#include <utility>
+#include <variant>
+
+#include "podmirror/v1/peer.pb.h"
+#include "rpc/codec.h"
+#include "rpc/server_call.h"
+
+namespace podmirror::rpc {
+
+ExchangeStream::ExchangeStream(sync::ConnId conn, bool asks, const StreamContext& context)
+    : Stream(context.streams), conn_(conn), asks_(asks), context_(context) {}
+
+std::optional<Status> ExchangeStream::reason() const {
+  absl::MutexLock lock(&reason_mu_);
+  return reason_;
+}
+
+void ExchangeStream::Close(const Status& reason) {
+  {
+    absl::MutexLock lock(&reason_mu_);
+    if (!reason_) reason_ = reason;
+  }
+  Do(gate_.Close());
+}
+
+void ExchangeStream::Begin() {
+  Pump();
+  ReadNext();
+}
+
+void ExchangeStream::CallEnded() {
+  call_ended_.store(true);
+  Do(gate_.Close());
+  EndReading();
+  PartEnded();
+}
+
+void ExchangeStream::Do(WriteGate::Next next) {
+  switch (next) {
+    case WriteGate::Next::kNothing:
+      return;
+    case WriteGate::Next::kPump:
+      Pump();
+      return;
+    case WriteGate::Next::kCancel:
+      Cancel();
+      Do(gate_.Leave());
+      return;
+    case WriteGate::Next::kEnd:
+      End();
+      return;
+  }
+}
+
+void ExchangeStream::Pump() {
+  WriteGate::Next next = WriteGate::Next::kPump;
+  while (next == WriteGate::Next::kPump) {
+    if (!gate_.closing()) {
+      sync::Outgoing outgoing = context_.driver.Pull(conn_);
+      if (const auto* message = std::get_if<sync::Message>(&outgoing)) {
+        Write(*message);
+        return;
+      }
+      if (auto* question = std::get_if<sync::Question>(&outgoing)) {
+        context_.bulk.Post([self = shared_from_this(), question = std::move(*question)] {
+          self->Write(self->context_.driver.AnswerTo(question));
+        });
+        return;
+      }
+    }
+    next = gate_.Idle();
+  }
+  Do(next);
+}
+
+void ExchangeStream::Write(const sync::Message& message) {
+  v1::Frame frame;
+  Encode(message, &frame);
+  out_ = ToBytes(frame);
+  unanswered_.Asked(message);
+  context_.queue.Start([&] {
+    StartWrite(out_, [self = shared_from_this()](bool ok) { self->OnWritten(ok); });
+    ReadNext();
+  });
+}
+
+void ExchangeStream::OnWritten(bool ok) {
+  if (ok) {
+    Pump();
+  } else {
+    Do(gate_.Fail());
+  }
+}
+
+void ExchangeStream::ReadNext() {
+  Reading now = Reading::kIdle;
+  while (!reading_.compare_exchange_weak(
+      now, now == Reading::kIdle ? Reading::kStarted : Reading::kTakingThenNext)) {
+    if (now != Reading::kIdle && now != Reading::kTaking) return;
+  }
+  if (now == Reading::kTaking) return;
+  context_.queue.Start(
+      [&] { StartRead(&in_, [self = shared_from_this()](bool ok) { self->OnRead(ok); }); });
+}
+
+void ExchangeStream::OnRead(bool ok) {
+  reading_.store(Reading::kTaking);
+  if (!ok) {
+    Do(gate_.Close());
+    reading_.store(Reading::kOver);
+    PartEnded();
+  } else if (in_.Length() < kBulkBytes) {
+    Take();
+  } else {
+    context_.bulk.Post([self = shared_from_this()] { self->Take(); });
+  }
+}
+
+void ExchangeStream::Take() {
+  v1::Frame frame;
+  Status status = FromBytes(in_, &frame);
+  if (status.ok()) {
+    Result<std::optional<sync::Message>> message = Decode(frame);
+    if (!message.ok()) {
+      status = message.status();
+    } else if (message->has_value()) {
+      // A message that we do not know comes from a later version: it is skipped.
+      unanswered_.Answered(**message);
+      context_.driver.Receive(conn_, std::move(**message));
+    }
+  }
+  if (!status.ok()) Close(status);
+  const bool next = reading_.exchange(Reading::kIdle) == Reading::kTakingThenNext;
+  if (call_ended_.load()) {
+    EndReading();
+  } else if (next || !asks_ || unanswered_.any()) {
+    ReadNext();
+  }
+}
+
+void ExchangeStream::EndReading() {
+  Reading idle = Reading::kIdle;
+  if (reading_.compare_exchange_strong(idle, Reading::kOver)) PartEnded();
+}
+
+void ExchangeStream::PartEnded() {
+  if (parts_.fetch_sub(1) != 1) return;
+  context_.driver.Closed(conn_, reason().value_or(EndedBecause()));
+  context_.streams.Remove(conn_);
+}
+
+}  // namespace podmirror::rpc
