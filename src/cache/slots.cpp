@@ -11,19 +11,16 @@ namespace {
 
 static_assert(sizeof(void*) == sizeof(std::uint64_t), "a slot packs a 64-bit address");
 
-// How much room a bucket gets. The one bucket that grows gets ample room. In a rebuild each bucket
-// gets little, because there it is multiplied by the number of buckets.
-constexpr std::uint32_t GrownCapacity(std::uint32_t size) { return size + 2 + size / 8; }
-constexpr std::uint32_t RebuiltCapacity(std::uint32_t size) {
-  return size == 0 ? 0 : size + 1 + size / 16;
+// How far from a full bucket a free place may be: each bucket in between costs a slot to move.
+constexpr std::uint32_t kReach = 16;
+
+// How many free places a new block for so many entries has beside a sixteenth of them. They are
+// what small buckets use up until the next block, so they are many as long as that costs little.
+constexpr std::uint32_t FreePlaces(std::uint32_t held) {
+  return std::min<std::uint32_t>(16 + held, kBucketsPerGroup);
 }
-// The size of a block with `used` slots in use. Buckets that grow are moved to its free end, until
-// there is no room and everything moves to a new block. Odd sizes fill malloc's steps of 16 bytes.
-constexpr std::uint32_t BlockSize(std::uint32_t used) {
-  return (used + std::max<std::uint32_t>(16, used / 8)) | 1;
-}
-// Larger than the block that Rebuild makes for so many entries, however they are spread over the
-// buckets, so that removals do not rebuild again and again.
+// Larger than the block that Rebuild makes for so many entries, so that removals do not rebuild
+// again and again.
 constexpr std::uint32_t LargestBlock(std::uint32_t held) { return 2 * held + 128; }
 
 // A bucket that holds more than this is crowded: far more than its share of all that is held, or so
@@ -40,8 +37,7 @@ std::pair<std::int32_t, std::string_view> KeyOf(const Entry& entry) {
 
 Slots::~Slots() {
   for (const Range& range : ranges_) {
-    for (std::uint32_t i = 0; i < range.size; ++i)
-      EntryRef::Adopt(Address(block_[range.begin + i]));
+    for (std::uint32_t i = 0; i < range.size; ++i) EntryRef::Adopt(Address(Load(range.begin + i)));
   }
 }
 
@@ -53,16 +49,19 @@ Slots::Index* Slots::IndexOf(std::uint32_t bucket) {
 
 void Slots::BuildIndex(std::uint32_t bucket) {
   Index& index = crowded_[bucket];
-  for (std::uint32_t i = 0; i < ranges_[bucket].size; ++i) index[KeyOf(at(bucket, i))] = i;
+  const Range range = ranges_[bucket];
+  for (std::uint32_t place = range.begin; place < range.begin + range.size; ++place) {
+    index[KeyOf(*Address(Load(place)))] = place;
+  }
 }
 
 void Slots::PrefetchEntry(std::uint32_t bucket, std::uint64_t key_hash) const {
   if (IndexOf(bucket) != nullptr) return;
   const Range range = ranges_[bucket];
-  const std::uint64_t tag = key_hash << kAddressBits;
+  const std::uint64_t tag = TagOf(key_hash);
   for (std::uint32_t i = 0; i < range.size; ++i) {
-    const std::uint64_t slot = block_[range.begin + i];
-    if ((slot & ~kAddressMask) == tag) __builtin_prefetch(Address(slot), 1);
+    const std::uint64_t slot = Load(range.begin + i);
+    if (HasTag(slot, tag)) __builtin_prefetch(Address(slot), 1);
   }
 }
 
@@ -70,13 +69,13 @@ std::uint32_t Slots::Find(std::uint32_t bucket, std::uint64_t key_hash, std::int
                           std::string_view key) const {
   if (const Index* index = IndexOf(bucket)) {
     const auto found = index->find({type, key});
-    return found == index->end() ? kNone : found->second;
+    return found == index->end() ? kNone : found->second - ranges_[bucket].begin;
   }
   const Range range = ranges_[bucket];
-  const std::uint64_t tag = key_hash << kAddressBits;
+  const std::uint64_t tag = TagOf(key_hash);
   for (std::uint32_t i = 0; i < range.size; ++i) {
-    const std::uint64_t slot = block_[range.begin + i];
-    if ((slot & ~kAddressMask) != tag) continue;
+    const std::uint64_t slot = Load(range.begin + i);
+    if (!HasTag(slot, tag)) continue;
     const Entry& entry = *Address(slot);
     if (entry.type() == type && entry.key() == key) return i;
   }
@@ -84,46 +83,47 @@ std::uint32_t Slots::Find(std::uint32_t bucket, std::uint64_t key_hash, std::int
 }
 
 void Slots::Add(std::uint32_t bucket, std::uint64_t key_hash, EntryRef entry) {
+  MakeRoom(bucket);
   Range& range = ranges_[bucket];
-  if (range.size == range.capacity) Grow(bucket);
-  block_[range.begin + range.size++] = Pack(key_hash << kAddressBits, entry.Release());
+  const std::uint32_t place = range.begin + range.size++;
+  const Entry* added = entry.Release();
+  Store(place, Pack(TagOf(key_hash), added));
   ++held_;
-  const std::uint32_t last = range.size - 1;
   if (Index* index = IndexOf(bucket)) {
-    index->emplace(KeyOf(at(bucket, last)), last);
+    index->emplace(KeyOf(*added), place);
   } else if (range.size > Crowd(held_)) {
     BuildIndex(bucket);
   }
 }
 
 void Slots::Replace(std::uint32_t bucket, std::uint32_t index, EntryRef& entry) {
-  std::uint64_t& slot = block_[ranges_[bucket].begin + index];
+  const std::uint32_t place = ranges_[bucket].begin + index;
+  const std::uint64_t slot = Load(place);
   const Entry* old = Address(slot);
-  slot = Pack(slot & ~kAddressMask, entry.Release());
+  const Entry* added = entry.Release();
+  Store(place, Pack(slot & ~kAddressMask, added));
   if (Index* places = IndexOf(bucket)) {
     places->erase(KeyOf(*old));
-    places->emplace(KeyOf(*Address(slot)), index);
+    places->emplace(KeyOf(*added), place);
   }
   entry = EntryRef::Adopt(old);
 }
 
 EntryRef Slots::Remove(std::uint32_t bucket, std::uint32_t index) {
   Range& range = ranges_[bucket];
-  std::uint64_t& slot = block_[range.begin + index];
-  EntryRef removed = EntryRef::Adopt(Address(slot));
-  slot = block_[range.begin + --range.size];
+  const std::uint32_t place = range.begin + index;
+  EntryRef removed = EntryRef::Adopt(Address(Load(place)));
+  if (Index* places = IndexOf(bucket)) places->erase(KeyOf(*removed));
+  --range.size;
   --held_;
-  if (Index* places = IndexOf(bucket)) {
-    places->erase(KeyOf(*removed));
-    if (index < range.size) (*places)[KeyOf(*Address(slot))] = index;
-    if (range.size < Crowd(held_) / 2) crowded_.erase(bucket);
-  }
-  if (held_ == 0 || block_size_ > LargestBlock(held_)) Rebuild(kNone, 0);
+  if (index < range.size) Move(bucket, range.begin + range.size, place);
+  if (IndexOf(bucket) != nullptr && range.size < Crowd(held_) / 2) crowded_.erase(bucket);
+  if (held_ == 0 || block_size() > LargestBlock(held_)) Rebuild(kNone);
   return removed;
 }
 
 std::size_t Slots::memory_bytes() const {
-  std::size_t bytes = block_size_ == 0 ? 0 : MallocBytes(block_size_ * sizeof(std::uint64_t));
+  std::size_t bytes = block_ == nullptr ? 0 : MallocBytes(BlockBytes(block_size()));
   for (const auto& [bucket, index] : crowded_) {
     bytes += MallocBytes(index.capacity() * (sizeof(Index::value_type) + 1));
   }
@@ -132,36 +132,63 @@ std::size_t Slots::memory_bytes() const {
 
 std::uint64_t Slots::Pack(std::uint64_t tag, const Entry* entry) {
   const auto address = reinterpret_cast<std::uint64_t>(entry);
-  // Linux hands out addresses beyond 47 bits only to a program that asks for them by a hint.
-  if ((address & ~kAddressMask) != 0) std::abort();
-  return tag | address;
+  // Linux hands out addresses beyond 48 bits only to a program that asks for them by a hint.
+  if (address % kAlignment != 0 || address / kAlignment > kAddressMask) std::abort();
+  return tag | address / kAlignment;
 }
 
-void Slots::Grow(std::uint32_t bucket) {
+void Slots::MakeRoom(std::uint32_t bucket) {
+  for (std::uint32_t far = 0; far <= kReach; ++far) {
+    if (bucket + far < kBucketsPerGroup && !Full(bucket + far)) {
+      for (std::uint32_t i = bucket + far; i > bucket; --i) ShiftUp(i);
+      return;
+    }
+    if (bucket >= far && !Full(bucket - far)) {
+      for (std::uint32_t i = bucket - far + 1; i <= bucket; ++i) ShiftDown(i);
+      return;
+    }
+  }
+  Rebuild(bucket);
+}
+
+void Slots::ShiftUp(std::uint32_t bucket) {
   Range& range = ranges_[bucket];
-  const std::uint32_t capacity = GrownCapacity(range.size);
-  if (capacity > block_size_ - used_) {
-    Rebuild(bucket, capacity);
+  if (range.size != 0) Move(bucket, range.begin, range.begin + range.size);
+  ++range.begin;
+}
+
+void Slots::ShiftDown(std::uint32_t bucket) {
+  Range& range = ranges_[bucket];
+  --range.begin;
+  if (range.size != 0) Move(bucket, range.begin + range.size, range.begin);
+}
+
+void Slots::Move(std::uint32_t bucket, std::uint32_t from, std::uint32_t to) {
+  const std::uint64_t slot = Load(from);
+  Store(to, slot);
+  if (Index* index = IndexOf(bucket)) (*index)[KeyOf(*Address(slot))] = to;
+}
+
+void Slots::Rebuild(std::uint32_t growing) {
+  if (held_ == 0 && growing == kNone) {
+    block_.reset();
+    ranges_ = {};
     return;
   }
-  std::copy_n(block_.get() + range.begin, range.size, block_.get() + used_);
-  range.begin = used_;
-  range.capacity = capacity;
-  used_ += capacity;
-}
-
-void Slots::Rebuild(std::uint32_t growing, std::uint32_t capacity) {
-  std::array<Range, kBucketsPerGroup> ranges = ranges_;
-  used_ = 0;
-  for (std::uint32_t i = 0; i < kBucketsPerGroup; ++i) {
-    ranges[i].begin = used_;
-    ranges[i].capacity = i == growing ? capacity : RebuiltCapacity(ranges[i].size);
-    used_ += ranges[i].capacity;
+  Ranges ranges = ranges_;
+  const std::uint32_t free = FreePlaces(held_);
+  std::uint32_t before = 0;  // entries in the buckets before
+  for (std::uint32_t i = 0; i <= kBucketsPerGroup; ++i) {
+    ranges[i].begin = before + before / 16 + i * free / kBucketsPerGroup;
+    before += ranges[i].size + (i == growing ? 1 : 0);
   }
-  block_size_ = held_ == 0 && growing == kNone ? 0 : BlockSize(used_);
-  auto block = std::make_unique_for_overwrite<std::uint64_t[]>(block_size_);
+  auto block = std::make_unique_for_overwrite<char[]>(BlockBytes(ranges[kBucketsPerGroup].begin));
   for (std::uint32_t i = 0; i < kBucketsPerGroup; ++i) {
-    std::copy_n(block_.get() + ranges_[i].begin, ranges_[i].size, block.get() + ranges[i].begin);
+    std::copy_n(block_.get() + ranges_[i].begin * kSlotBytes, ranges_[i].size * kSlotBytes,
+                block.get() + ranges[i].begin * kSlotBytes);
+  }
+  for (auto& [bucket, index] : crowded_) {
+    for (auto& [key, place] : index) place += ranges[bucket].begin - ranges_[bucket].begin;
   }
   block_ = std::move(block);
   ranges_ = ranges;
