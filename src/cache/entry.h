@@ -1,9 +1,10 @@
-// An Entry is one immutable, reference-counted block: header, key and value in one allocation,
-// laid out as it goes over the wire, so that sending it is a copy of bytes and nothing more.
+// An Entry is one immutable, reference-counted block: header, key and value in one allocation, laid
+// out to take little memory (cache/entry_layout.h). It goes over the wire in its packed form.
 // A tombstone is an entry like any other.
 // Thread safety: immutable after Make/Unpack; EntryRef counts atomically.
 // Invariants: (1) 1 <= key size <= kMaxKeyBytes, key is UTF-8 without NUL.
 //             (2) a tombstone has no value and no expiry.
+//             (3) it holds the number of its origin, unless it has the whole origin.
 #pragma once
 
 #include <atomic>
@@ -18,7 +19,9 @@
 
 #include "base/env.h"
 #include "base/utf8.h"
+#include "cache/entry_layout.h"
 #include "cache/malloc_bytes.h"
+#include "cache/origins.h"
 
 namespace podmirror {
 
@@ -111,20 +114,24 @@ class Entry {
   // cut off or breaks an invariant; `bytes` is then unspecified.
   static EntryRef Unpack(std::string_view& bytes);
 
-  std::int32_t type() const { return Load<std::int32_t>(bytes() + kTypeAt); }
+  std::int32_t type() const { return layout().type(block()); }
   std::string_view key() const {
-    return {bytes() + key_at(), Load<std::uint16_t>(bytes() + kKeySizeAt)};
+    const EntryLayout& in = layout();
+    return {block() + in.key_at(), in.key_size(block())};
   }
   std::string_view value() const {
-    const std::string_view before = key();
-    return {before.data() + before.size(), value_word() & kSizeMask};
+    const EntryLayout& in = layout();
+    return {block() + in.key_at() + in.key_size(block()), in.value_size(block())};
   }
-  Version version() const {
-    return {Load<std::uint64_t>(bytes() + kHlcAt), Load<std::uint64_t>(bytes() + kOriginAt)};
+  Version version() const { return {Load<std::uint64_t>(block() + EntryLayout::kHlcAt), origin()}; }
+  std::size_t content_bytes() const {  // of key and value
+    const EntryLayout& in = layout();
+    return in.key_size(block()) + in.value_size(block());
   }
-  bool tombstone() const { return (value_word() & kTombstone) != 0; }
+  bool tombstone() const { return layout().tombstone(); }
   WallMs expires_at() const {  // 0 = never
-    return (value_word() & kExpires) == 0 ? 0 : Load<WallMs>(bytes() + kFixedBytes);
+    const EntryLayout& in = layout();
+    return in.expires() ? Load<WallMs>(block() + in.expires_at()) : 0;
   }
   bool expired(WallMs now) const {
     const WallMs at = expires_at();
@@ -132,63 +139,59 @@ class Entry {
   }
   std::uint64_t key_hash() const { return KeyHash(type(), key()); }
 
-  // The wire form, valid as long as the entry. Little-endian, without padding:
+  // The wire form. Little-endian, without padding:
   //   u64 hlc | u64 origin | i32 type | u32 value size and flags | u16 key size
-  //   [i64 expires_at, if flag kExpires] | key | value
-  std::string_view packed() const {
-    const std::string_view last = value();
-    return {bytes(), static_cast<std::size_t>(last.data() + last.size() - bytes())};
-  }
+  //   [i64 expires_at, if flagged] | key | value
+  std::size_t packed_size() const;
+  // Writes it, and returns where it ends. Requires: room for packed_size().
+  char* PackTo(char* to) const;
+  // The part of it from `offset` on, at most `size` bytes. Requires: offset <= packed_size().
+  std::string Packed(std::size_t offset = 0, std::size_t size = std::string::npos) const;
 
   // Bytes of memory that this entry occupies: with malloc's overhead, without the cache's slot.
-  std::size_t memory_bytes() const { return MallocBytes(sizeof(Entry) + packed().size()); }
+  std::size_t memory_bytes() const {
+    return MallocBytes(sizeof(Entry) + layout().key_at() + content_bytes());
+  }
 
  private:
   friend class EntryRef;
 
-  static constexpr std::size_t kHlcAt = 0;
-  static constexpr std::size_t kOriginAt = 8;
-  static constexpr std::size_t kTypeAt = 16;
-  static constexpr std::size_t kValueWordAt = 20;
-  static constexpr std::size_t kKeySizeAt = 24;
-  static constexpr std::size_t kFixedBytes = 26;
-  static constexpr std::size_t kExpiresBytes = 8;
-  static_assert(kMaxHeadBytes == kFixedBytes + kExpiresBytes);
-
-  // The flags share one word with the value size. A word with any other bit set is refused, so that
-  // these bits can get a meaning later.
-  static constexpr std::uint32_t kTombstone = 1U << 31;
-  static constexpr std::uint32_t kExpires = 1U << 30;
-  static constexpr std::uint32_t kSizeMask = (1U << 26) - 1;
-  static_assert(kMaxValueBytes <= kSizeMask);
-  static_assert(kMaxKeyBytes <= 0xFFFF);
-
   Entry() = default;
   ~Entry() = default;
 
-  static constexpr std::size_t KeyAt(std::uint32_t value_word) {
-    return kFixedBytes + ((value_word & kExpires) != 0 ? kExpiresBytes : 0);
-  }
-
-  // A block with room for `packed_size` bytes at `packed`, to be filled before anybody sees it.
-  static EntryRef Allocate(std::size_t packed_size, char*& packed);
-  static EntryRef Build(std::int32_t type, std::string_view key, std::string_view value,
-                        Version version, std::uint32_t flags, WallMs expires_at);
+  // Requires: all of it keeps the invariants. Key and value are to be written to `content`, before
+  // anybody sees the entry.
+  static EntryRef Build(std::int32_t type, std::size_t key_size, std::size_t value_size,
+                        Version version, bool tombstone, WallMs expires_at, char*& content);
   // The last reference is gone.
   static void Free(const Entry* entry);
 
-  const char* bytes() const { return reinterpret_cast<const char*>(this) + sizeof(Entry); }
+  // Where the shape lies, of which the layout follows.
+  const char* block() const { return reinterpret_cast<const char*>(this) + sizeof(Entry); }
+  const EntryLayout& layout() const {
+    return EntryLayout::Of(Load<std::uint8_t>(block() + EntryLayout::kShapeAt));
+  }
+  std::uint64_t origin() const {
+    const char* at = block() + EntryLayout::kOriginAt;
+    return layout().whole_origin() ? Load<std::uint64_t>(at)
+                                   : origins.at(Load<Origins::Number>(at));
+  }
   template <typename T>
   static T Load(const char* at) {
     T number;
     std::memcpy(&number, at, sizeof(number));
     return number;
   }
-  std::uint32_t value_word() const { return Load<std::uint32_t>(bytes() + kValueWordAt); }
-  std::size_t key_at() const { return KeyAt(value_word()); }
+  // Writes the packed form up to the key, and returns its size. Requires: room for kMaxHeadBytes.
+  std::size_t PackHead(char* to) const;
+  // Key and value, which the packed form ends with.
+  std::string_view content() const { return {block() + layout().key_at(), content_bytes()}; }
+
+  // Of all entries, whichever cache they are in: an entry does not know its cache.
+  static inline constinit Origins origins;
 
   mutable std::atomic<std::uint32_t> refs_{1};
-  // The packed form follows at once, unaligned.
+  // The block follows at once, unaligned.
 };
 
 EntryRef EntryRef::Share(const Entry* entry) {

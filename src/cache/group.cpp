@@ -188,7 +188,7 @@ void Group::Count(Bucket& bucket, std::uint64_t key_hash, const Entry& entry) {
     ++totals_.stats.tombstones;
     return;
   }
-  const std::uint64_t bytes = entry.key().size() + entry.value().size();
+  const std::uint64_t bytes = entry.content_bytes();
   ++totals_.stats.entries;
   totals_.stats.bytes += bytes;
   const auto [type, added] = types_.try_emplace(entry.type());
@@ -209,7 +209,7 @@ void Group::Discount(Bucket& bucket, std::uint64_t key_hash, const Entry& entry)
     --totals_.stats.tombstones;
     return;
   }
-  const std::uint64_t bytes = entry.key().size() + entry.value().size();
+  const std::uint64_t bytes = entry.content_bytes();
   --totals_.stats.entries;
   totals_.stats.bytes -= bytes;
   const auto type = types_.find(entry.type());

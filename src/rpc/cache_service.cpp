@@ -151,7 +151,7 @@ class CacheService final : public Service {
     for (const v1::Key& key : request.keys()) {
       EntryRef entry = cache_.Find(key.type(), key.key(), now);
       if (!entry) continue;
-      bytes += entry->packed().size() + sizeof(v1::Entry);
+      bytes += entry->packed_size() + sizeof(v1::Entry);
       entries.push_back(std::move(entry));
     }
     if (bytes > sync::kMaxMessageBytes) {

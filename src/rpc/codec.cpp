@@ -22,10 +22,10 @@ using rpc::Take;
 
 std::string Pack(const std::vector<EntryRef>& entries) {
   std::size_t size = 0;
-  for (const EntryRef& entry : entries) size += entry->packed().size();
-  std::string packed;
-  packed.reserve(size);
-  for (const EntryRef& entry : entries) packed.append(entry->packed());
+  for (const EntryRef& entry : entries) size += entry->packed_size();
+  std::string packed(size, '\0');
+  char* to = packed.data();
+  for (const EntryRef& entry : entries) to = entry->PackTo(to);
   return packed;
 }
 

@@ -110,7 +110,7 @@ OfferReply AnswerOffer(const Cache& cache, const Offer& offer, const Asker& aske
           reply.large.push_back({hash, newer.entry->version()});
           continue;
         }
-        bytes += newer.entry->packed().size();
+        bytes += newer.entry->packed_size();
         reply.entries.push_back(newer.entry);
       }
     }
@@ -136,7 +136,7 @@ FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch, const Asker& aske
         return reply;
       }
       if (asker.fragments && IsLarge(*keyed[i].entry)) continue;
-      bytes += keyed[i].entry->packed().size();
+      bytes += keyed[i].entry->packed_size();
       reply.entries.push_back(keyed[i].entry);
     }
   }
@@ -148,7 +148,7 @@ FetchReply AnswerFetch(const Cache& cache, const Fetch& fetch, const Asker& aske
 Fragment AnswerFragment(const Cache& cache, const FragmentRequest& request) {
   EntryRef entry = FindVersion(cache, request.id);
   if (!entry) return {request.id, 0, 0, {}, false};
-  const std::uint64_t total = entry->packed().size();
+  const std::uint64_t total = entry->packed_size();
   const bool same = entry->version() == request.id.version && request.offset < total;
   const std::uint64_t offset = same ? request.offset : 0;
   return Cut({std::move(entry), offset, std::min<std::uint64_t>(total - offset, kFragmentBytes)});

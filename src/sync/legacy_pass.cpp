@@ -32,7 +32,7 @@ Push LegacyPass::MakePush(const Cache& cache, WallMs now) {
       if (theirs_.contains(EntryHash(ours.key_hash, LegacyVersion(entry.value())))) continue;
       if (bytes >= kBytesPerPush && ours.key_hash != at_.after_key_hash) return push;
       at_.after_key_hash = ours.key_hash;
-      bytes += entry.packed().size();
+      bytes += entry.packed_size();
       ++sent_;
       push.entries.push_back(std::move(ours.entry));
     }

@@ -235,7 +235,7 @@ using Message =
                  Push, PushReply, Fetch, FetchReply, FragmentRequest, Fragment, FragmentReply>;
 
 // Whether it travels in fragments.
-inline bool IsLarge(const Entry& entry) { return entry.packed().size() > kFragmentBytes; }
+inline bool IsLarge(const Entry& entry) { return entry.packed_size() > kFragmentBytes; }
 
 // The entries that a message brings as a whole, or null.
 inline const std::vector<EntryRef>* EntriesOf(const Message& message) {

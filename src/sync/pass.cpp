@@ -127,7 +127,7 @@ Push Pass::MakePush(const Cache& cache) {
         large_.Push({hash, wanted.entry->version()});
         continue;
       }
-      bytes += wanted.entry->packed().size();
+      bytes += wanted.entry->packed_size();
       push.entries.push_back(wanted.entry);
     }
   }
@@ -174,7 +174,7 @@ bool Pass::Plausible(const OfferReply& reply) const {
   std::size_t bytes = reply.large.size() * kLargeListedBytes;
   for (const EntryRef& entry : reply.entries) {
     if (!dealt_with(entry->key_hash())) return false;
-    bytes += entry->packed().size();
+    bytes += entry->packed_size();
   }
   for (const EntryId& id : reply.large) {
     if (!dealt_with(id.key_hash)) return false;

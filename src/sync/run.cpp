@@ -53,7 +53,7 @@ Batch Run::NextBatch(const Backlog& backlog) {
       large_.Add(cursor_);
       left_out_.push_back(cursor_);
     } else {
-      bytes += entry->packed().size();
+      bytes += entry->packed_size();
       batch.entries.push_back(entry);
     }
     ++cursor_;

@@ -5,12 +5,11 @@
 namespace podmirror::sync {
 
 Fragment Cut(const Slice& slice) {
-  const std::string_view packed = slice.entry->packed();
   Fragment fragment;
   fragment.id = {slice.entry->key_hash(), slice.entry->version()};
-  fragment.total = packed.size();
+  fragment.total = slice.entry->packed_size();
   fragment.offset = slice.offset;
-  fragment.bytes = packed.substr(slice.offset, slice.size);
+  fragment.bytes = slice.entry->Packed(slice.offset, slice.size);
   fragment.write = slice.write;
   return fragment;
 }
@@ -33,14 +32,14 @@ void Transfer::Begin(EntryRef entry, bool write) {
 
 Slice Transfer::Next() {
   unanswered_ = true;
-  const std::uint64_t left = entry_->packed().size() - offset_;
+  const std::uint64_t left = entry_->packed_size() - offset_;
   return {entry_, offset_, probe_ ? 0 : std::min<std::uint64_t>(left, kFragmentBytes), write_};
 }
 
 Transfer::Step Transfer::OnReply(const FragmentReply& reply, SteadyMs now) {
   if (!unanswered_ || reply.id != id_) return Step::kIgnored;
   unanswered_ = false;
-  const std::uint64_t total = entry_->packed().size();
+  const std::uint64_t total = entry_->packed_size();
   if (reply.next > total || (reply.later && reply.next == total)) return Step::kBroken;
   if (reply.next == total) return Step::kDone;
   // Where an answer brings no progress, sending the same again at once would be for nothing.

@@ -223,7 +223,7 @@ void CheckLegacy(const hellorpc::SyncResponse& response) {
   Require(after.size() == before.size(), "each key is said once");
   for (const EntryRef& entry : after) {
     const auto known = before.find({entry->type(), std::string(entry->key())});
-    Require(known != before.end() && known->second->packed() == entry->packed(),
+    Require(known != before.end() && known->second->Packed() == entry->Packed(),
             "the newest value is said");
   }
 }

@@ -15,7 +15,7 @@ constexpr SteadyMs kPause = sync::kHandshakeMs + 1000;
 std::uint64_t BytesOf(const sync::Message& message) {
   const auto sum = [](const std::vector<EntryRef>& entries) {
     std::uint64_t bytes = 0;
-    for (const EntryRef& entry : entries) bytes += entry->packed().size();
+    for (const EntryRef& entry : entries) bytes += entry->packed_size();
     return bytes;
   };
   if (const auto* batch = std::get_if<sync::Batch>(&message)) return sum(batch->entries);

@@ -317,7 +317,7 @@ bool Witness::Hears(const Process& at, const Process& from, SteadyMs for_ms) {
 void Witness::Sent(Process& from, const Process& to, const sync::Message& message) {
   std::size_t bytes = 0;
   if (const auto* entries = sync::EntriesOf(message)) {
-    for (const EntryRef& entry : *entries) bytes += entry->packed().size();
+    for (const EntryRef& entry : *entries) bytes += entry->packed_size();
   }
   // One chunk, and the one entry that went over it, which is no large one.
   if (bytes > sync::kChunkBytes + sync::kFragmentBytes) {

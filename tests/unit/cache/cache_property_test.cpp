@@ -49,8 +49,8 @@ std::map<Key, std::string> Expected(const std::vector<EntryRef>& entries, WallMs
   std::map<Key, std::string> expected;
   for (const auto& [key, entry] : newest) {
     expected[key] = entry->expired(now)
-                        ? Entry::MakeTombstone(key.first, key.second, entry->version())->packed()
-                        : entry->packed();
+                        ? Entry::MakeTombstone(key.first, key.second, entry->version())->Packed()
+                        : entry->Packed();
   }
   return expected;
 }

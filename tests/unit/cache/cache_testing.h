@@ -22,7 +22,7 @@ inline std::map<Key, std::string> Contents(const Cache& cache) {
   std::map<Key, std::string> contents;
   for (std::uint32_t bucket = 0; bucket < kBuckets; ++bucket) {
     for (const EntryRef& entry : cache.Bucket(bucket)) {
-      contents.emplace(KeyOf(*entry), entry->packed());
+      contents.emplace(KeyOf(*entry), entry->Packed());
     }
   }
   return contents;

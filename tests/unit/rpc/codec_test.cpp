@@ -350,7 +350,7 @@ TEST_CASE("what is listed as large rises and is bounded") {
 }
 
 TEST_CASE("packed entries must be whole to the last byte") {
-  const std::string packed(SomeEntries()[0]->packed());
+  const std::string packed(SomeEntries()[0]->Packed());
   for (std::size_t size = 1; size < packed.size(); ++size) {
     v1::Frame frame;
     frame.mutable_push()->set_entries(packed + packed.substr(0, size));

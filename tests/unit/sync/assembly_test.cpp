@@ -26,7 +26,7 @@ Assembly::Taken TakeAll(Assembly& assembly, const EntryRef& entry, std::uint64_t
                         ConnId from, SteadyMs now) {
   Assembly::Taken taken;
   taken.next = offset;
-  while (taken.next < entry->packed().size() && !taken.later) {
+  while (taken.next < entry->packed_size() && !taken.later) {
     taken = assembly.Take(from, PartOf(entry, taken.next), now);
   }
   return taken;
@@ -36,11 +36,11 @@ TEST_CASE("fragments become the entry again") {
   Assembly assembly;
   const EntryRef entry = Large("k", 3);
   CHECK(assembly.Take(kOne, PartOf(entry, 0), 0).next == kFragmentBytes);
-  CHECK(assembly.bytes() == entry->packed().size());
+  CHECK(assembly.bytes() == entry->packed_size());
   const Assembly::Taken taken = TakeAll(assembly, entry, kFragmentBytes, kOne, 0);
   REQUIRE(taken.entry);
-  CHECK(taken.next == entry->packed().size());
-  CHECK(taken.entry->packed() == entry->packed());
+  CHECK(taken.next == entry->packed_size());
+  CHECK(taken.entry->Packed() == entry->Packed());
   CHECK(assembly.bytes() == 0);
 }
 
@@ -82,8 +82,8 @@ TEST_CASE("what leaves a gap, or is there already, changes nothing") {
   CHECK(assembly.Take(kOne, PartOf(entry, 0), 0).next == kFragmentBytes);
   CHECK(assembly.Take(kOne, PartOf(entry, 0), 0).next == kFragmentBytes);
   CHECK(assembly.Take(kOne, PartOf(entry, 1000), 0).next == kFragmentBytes + 1000);
-  CHECK(TakeAll(assembly, entry, kFragmentBytes + 1000, kOne, 0).entry->packed() ==
-        entry->packed());
+  CHECK(TakeAll(assembly, entry, kFragmentBytes + 1000, kOne, 0).entry->Packed() ==
+        entry->Packed());
 }
 
 TEST_CASE("a fragment without bytes only asks how far it is") {
@@ -129,14 +129,14 @@ TEST_CASE("what is not the entry that it was said to be is broken, and forgotten
   const EntryRef entry = Large("k", 2);
   Fragment last = PartOf(entry, 2 * kFragmentBytes);
   SECTION("of another version") {
-    for (std::uint64_t at = 0; at < entry->packed().size(); at += kFragmentBytes) {
+    for (std::uint64_t at = 0; at < entry->packed_size(); at += kFragmentBytes) {
       last = PartOf(entry, at);
       last.id.version.hlc = 6;
       if (at < 2 * kFragmentBytes) assembly.Take(kOne, last, 0);
     }
   }
   SECTION("of another key") {
-    for (std::uint64_t at = 0; at < entry->packed().size(); at += kFragmentBytes) {
+    for (std::uint64_t at = 0; at < entry->packed_size(); at += kFragmentBytes) {
       last = PartOf(entry, at);
       ++last.id.key_hash;
       if (at < 2 * kFragmentBytes) assembly.Take(kOne, last, 0);
@@ -170,7 +170,7 @@ TEST_CASE("what is in the cache already need not come") {
   cache.Merge(entry, 0);
   const Assembly::Taken taken =
       TakeFragment(cache, assembly, kOne, PartOf(entry, kFragmentBytes), 0, 0, {});
-  CHECK(taken.next == entry->packed().size());
+  CHECK(taken.next == entry->packed_size());
   CHECK(assembly.bytes() == 0);
 }
 
@@ -179,7 +179,7 @@ TEST_CASE("what is dead is complete, and not merged") {
   Cache cache;
   const EntryRef entry = Large("k", 2);
   Assembly::Taken taken;
-  while (taken.next < entry->packed().size()) {
+  while (taken.next < entry->packed_size()) {
     taken = TakeFragment(cache, assembly, kOne, PartOf(entry, taken.next), 0, 0, 5);
   }
   CHECK(taken.dead);

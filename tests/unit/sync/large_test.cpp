@@ -274,7 +274,7 @@ struct Accepted : Fixture {
       const std::uint64_t offset = reply ? reply->next : 0;
       node.driver.Receive(conn, Cut({entry, offset, kFragmentBytes, true}));
       reply = Find<FragmentReply>(node.Pull(conn));
-    } while (reply && reply->next < entry->packed().size());
+    } while (reply && reply->next < entry->packed_size());
     return reply;
   }
   EntryRef Large(std::uint64_t hlc) const {
@@ -300,9 +300,9 @@ TEST_CASE("fragments that must not be close the stream") {
     const EntryRef entry = f.Large(HlcOf(kStartWall));
     Fragment fragment = Cut({entry, 0, 0, true});
     ++fragment.id.key_hash;
-    for (std::uint64_t at = 0; at < entry->packed().size(); at += kFragmentBytes) {
+    for (std::uint64_t at = 0; at < entry->packed_size(); at += kFragmentBytes) {
       fragment.offset = at;
-      fragment.bytes = entry->packed().substr(at, kFragmentBytes);
+      fragment.bytes = entry->Packed(at, kFragmentBytes);
       f.node.driver.Receive(f.conn, fragment);
       f.node.Pull(f.conn);
     }

@@ -35,7 +35,7 @@ struct Traffic {
 
 inline std::size_t BytesOf(const std::vector<EntryRef>& entries) {
   std::size_t bytes = 0;
-  for (const EntryRef& entry : entries) bytes += entry->packed().size();
+  for (const EntryRef& entry : entries) bytes += entry->packed_size();
   return bytes;
 }
 

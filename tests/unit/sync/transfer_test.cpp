@@ -20,7 +20,7 @@ struct Fixture {
   }
 
   const EntryRef entry = Put("k", 5, std::string(3 * kFragmentBytes, 'v'));
-  const std::uint64_t total = entry->packed().size();
+  const std::uint64_t total = entry->packed_size();
   Transfer transfer;
   SteadyMs now = 1000;
 };
@@ -30,7 +30,7 @@ TEST_CASE("an entry goes fragment by fragment, one unanswered at a time") {
   for (std::uint64_t offset = 0; offset < 3 * kFragmentBytes; offset += kFragmentBytes) {
     const Fragment fragment = f.Send();
     CHECK(fragment.offset == offset);
-    CHECK(fragment.bytes == f.entry->packed().substr(offset, kFragmentBytes));
+    CHECK(fragment.bytes == f.entry->Packed(offset, kFragmentBytes));
     CHECK(fragment.total == f.total);
     CHECK(fragment.write);
     CHECK_FALSE(f.transfer.Due(f.now));
