@@ -4,7 +4,7 @@
 
 namespace podmirror::rpc {
 
-void AcceptedStream::Accept(std::shared_ptr<ServerCall> call, const StreamContext& context) {
+void AcceptedStream::Accept(const std::shared_ptr<ServerCall>& call, const StreamContext& context) {
   const sync::ConnId conn = context.driver.Accept();
   const auto stream = std::make_shared<AcceptedStream>(conn, call, context);
   if (const Status status = context.streams.Add(conn, stream, StreamSet::kMaxWithAccepted);

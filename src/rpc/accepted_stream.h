@@ -12,7 +12,7 @@ namespace podmirror::rpc {
 class AcceptedStream final : public ExchangeStream {
  public:
   // Takes a call of podmirror.v1.Peer.Exchange; it lives in the context's streams until its end.
-  static void Accept(std::shared_ptr<ServerCall> call, const StreamContext& context);
+  static void Accept(const std::shared_ptr<ServerCall>& call, const StreamContext& context);
 
   AcceptedStream(sync::ConnId conn, std::shared_ptr<ServerCall> call, const StreamContext& context)
       : ExchangeStream(conn, false, context), call_(std::move(call)) {}

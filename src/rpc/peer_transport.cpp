@@ -19,8 +19,8 @@ void PeerTransport::Bind(sync::Driver& driver) {
 }
 
 void PeerTransport::AddTo(Methods& methods) {
-  methods.emplace("/podmirror.v1.Peer/Exchange", [this](std::shared_ptr<ServerCall> call) {
-    AcceptedStream::Accept(std::move(call), *context_);
+  methods.emplace("/podmirror.v1.Peer/Exchange", [this](const std::shared_ptr<ServerCall>& call) {
+    AcceptedStream::Accept(call, *context_);
   });
 }
 

@@ -142,7 +142,7 @@ Handler UnaryHandler(BulkThread& bulk,
                      std::function<void(const std::shared_ptr<UnaryCall>&)> answer) {
   return RequestHandler(bulk, [answer = std::move(answer)](const std::shared_ptr<ServerCall>& call,
                                                            grpc::ByteBuffer& request) {
-    const auto unary = std::make_shared<UnaryCall>(call, std::move(request));
+    const auto unary = std::make_shared<UnaryCall>(call, request);
     answer(unary);
     if (!unary->over()) call->OnEnd([unary](bool) { unary->Drop(); });
   });

@@ -103,8 +103,10 @@ class Service {
 // Thread safety: any thread, but for request.
 class UnaryCall {
  public:
-  UnaryCall(std::shared_ptr<ServerCall> call, grpc::ByteBuffer request)
-      : call_(std::move(call)), request_(std::move(request)) {}
+  // Takes what `request` holds.
+  UnaryCall(std::shared_ptr<ServerCall> call, grpc::ByteBuffer& request) : call_(std::move(call)) {
+    request_.Swap(&request);
+  }
 
   // Within the handler.
   grpc::ByteBuffer& request() { return request_; }
