@@ -13,6 +13,9 @@ namespace {
 // Whether this thread is in Start, or is the one that polls: it comes to further events by itself.
 thread_local bool reacting = false;
 
+// How many reactions a caller of Start is kept for: each may start what is over at once again.
+constexpr int kReactions = 16;
+
 }  // namespace
 
 void* Event::Expect(Reaction reaction) {
@@ -45,10 +48,12 @@ void GrpcQueue::Start(absl::FunctionRef<void()> start) {
   start();
   void* tag = nullptr;
   int success = 0;
-  while (grpc_completion_queue_thread_local_cache_flush(queue_->cq(), &tag, &success) != 0) {
+  for (int left = kReactions;
+       grpc_completion_queue_thread_local_cache_flush(queue_->cq(), &tag, &success) != 0; --left) {
     // As CompletionQueue::Next: what gRPC has to finish itself, and which events are its own.
     bool ok = success != 0;
-    grpc_completion_queue_thread_local_cache_init(queue_->cq());
+    // At last without the cache: what is over at once is then told on the queue's thread.
+    if (left > 0) grpc_completion_queue_thread_local_cache_init(queue_->cq());
     if (static_cast<grpc::internal::CompletionQueueTag*>(tag)->FinalizeResult(&tag, &ok)) {
       static_cast<Event*>(tag)->Happen(ok);
     }

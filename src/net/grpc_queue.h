@@ -62,8 +62,8 @@ class GrpcQueue {
   // Of the one server whose calls may come to this queue. Before that server starts.
   grpc::ServerBuilder& builder() { return builder_; }
 
-  // Calls `start`, which starts operations, and then reacts here to what they complete at once, as
-  // most writes do: to leave that to the queue's thread would wake it each time.
+  // Calls `start`, which starts operations, and then reacts here to some of what is over at once,
+  // as most writes are: to leave that to the queue's thread would wake it each time.
   void Start(absl::FunctionRef<void()> start);
 
   // Waits for what is under way and for all reactions; nothing may be started any more. The server

@@ -18,9 +18,15 @@ void BulkThread::Stop() {
   thread_.join();
 }
 
+void BulkThread::PostForPeers(Task task) {
+  absl::MutexLock lock(&mu_);
+  for_peers_.push_back(std::move(task));
+  posted_.Signal();
+}
+
 void BulkThread::Post(Task task) {
   absl::MutexLock lock(&mu_);
-  tasks_.push_back(std::move(task));
+  others_.push_back(std::move(task));
   posted_.Signal();
 }
 
@@ -30,12 +36,13 @@ void BulkThread::Run() {
     Task task;
     {
       absl::MutexLock lock(&mu_);
-      while (tasks_.empty()) {
+      while (for_peers_.empty() && others_.empty()) {
         if (stopping_) return;
         posted_.Wait(&mu_);
       }
-      task = std::move(tasks_.front());
-      tasks_.pop_front();
+      std::deque<Task>& first = for_peers_.empty() ? others_ : for_peers_;
+      task = std::move(first.front());
+      first.pop_front();
     }
     task();
   }

@@ -1,8 +1,8 @@
 // BulkThread does the work that would keep the queue's thread from others' writes for long: reading
 // and merging large messages, making parts of a copy and whole listings.
-// Thread safety: Post from any thread.
-// Invariants: tasks run one after the other, in the order of Post. Whoever posts has one task there
-// at most, so they are as many as there are streams and calls.
+// Thread safety: PostForPeers and Post from any thread.
+// Invariants: tasks run one after the other: those of peers' streams first, else in the order in
+// which they were posted. A stream has two there at most, and a call one.
 #pragma once
 
 #include <cstddef>
@@ -26,6 +26,7 @@ class BulkThread {
   BulkThread& operator=(const BulkThread&) = delete;
 
   using Task = absl::AnyInvocable<void()>;
+  void PostForPeers(Task task);
   void Post(Task task);
   // Runs what has been posted, then ends. Idempotent, from one thread.
   void Stop();
@@ -35,7 +36,8 @@ class BulkThread {
 
   absl::Mutex mu_;
   absl::CondVar posted_;
-  std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);
+  std::deque<Task> for_peers_ ABSL_GUARDED_BY(mu_);
+  std::deque<Task> others_ ABSL_GUARDED_BY(mu_);
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   std::thread thread_;
 };

@@ -181,6 +181,7 @@ class CacheService final : public Service {
       call->Fail({Code::kInternal, "no request"});
       return;
     }
+    call->request().Clear();  // the call may wait for long
     const auto set =
         ReadSet({reinterpret_cast<const char*>(bytes.begin()), bytes.size()}, options_);
     if (!set.ok()) {

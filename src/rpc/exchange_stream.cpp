@@ -50,6 +50,8 @@ void ExchangeStream::Do(WriteGate::Next next) {
       return;
     case WriteGate::Next::kEnd:
       End();
+      // gRPC tells the end of a call that we opened only when all that came has been read.
+      ReadNext();
       return;
   }
 }
@@ -64,7 +66,7 @@ void ExchangeStream::Pump() {
         return;
       }
       if (auto* question = std::get_if<sync::Question>(&outgoing)) {
-        context_.bulk.Post([self = shared_from_this(), question = std::move(*question)] {
+        context_.bulk.PostForPeers([self = shared_from_this(), question = std::move(*question)] {
           self->Write(self->context_.driver.AnswerTo(question));
         });
         return;
@@ -114,7 +116,7 @@ void ExchangeStream::OnRead(bool ok) {
   } else if (in_.Length() < kBulkBytes) {
     Take();
   } else {
-    context_.bulk.Post([self = shared_from_this()] { self->Take(); });
+    context_.bulk.PostForPeers([self = shared_from_this()] { self->Take(); });
   }
 }
 
@@ -125,7 +127,7 @@ void ExchangeStream::Take() {
     Result<std::optional<sync::Message>> message = Decode(frame);
     if (!message.ok()) {
       status = message.status();
-    } else if (message->has_value()) {
+    } else if (message->has_value() && !gate_.closing()) {
       // A message that we do not know comes from a later version: it is skipped.
       unanswered_.Answered(**message);
       context_.driver.Receive(conn_, std::move(**message));
@@ -135,7 +137,7 @@ void ExchangeStream::Take() {
   const bool next = reading_.exchange(Reading::kIdle) == Reading::kTakingThenNext;
   if (call_ended_.load()) {
     EndReading();
-  } else if (next || !asks_ || unanswered_.any()) {
+  } else if (next || !asks_ || unanswered_.any() || gate_.closing()) {
     ReadNext();
   }
 }

@@ -5,14 +5,15 @@
 //
 // When the next read starts: gRPC 1.51 tells the other side of each read that starts, which wakes
 // it. So a read is started behind a write, whose packets wake the other side anyway. Only when more
-// is to come before the next write it is started at once. How the call ends is told without a read.
+// is to come before the next write, or the end, it is started at once.
 //
 // Thread safety: reactions come by the queue, Wake and Close from any thread; see write_gate.h for
-// who writes. A large message is decoded and merged by the bulk thread, and so is an answer made
-// that takes long; meanwhile no read, and no write, is in flight.
+// who writes. A large message is decoded and merged by the bulk thread, and no read is in flight
+// meanwhile; an answer that takes long is made there, too, and no write is in flight meanwhile.
 // Invariants: (1) at most one read and one write are in flight; Driver::Receive calls do not
 //                 overlap.
-//             (2) End is called once; no write is started after it.
+//             (2) End is called once; no write is started after it, and what is read then is
+//                 thrown away.
 //             (3) Driver::Closed is called once, when nothing uses the call any more: the last of
 //                 all.
 #pragma once

@@ -161,14 +161,14 @@ void LegacyStream::Start(const std::shared_ptr<Call>& call) {
       &call->context, "/hellorpc.Sync/" + std::string(method.name), ToBytes(call->request),
       context_.queue.queue());
   call->reader->StartCall();
-  call->reader->Finish(&call->response, &call->status,
-                       call->end.Expect([self = shared_from_this(), call](bool) {
-                         if (call->kind != Task::Kind::kGetAll) {
-                           self->Completed(call);
-                         } else {
-                           self->context_.bulk.Post([self, call] { self->Completed(call); });
-                         }
-                       }));
+  call->reader->Finish(
+      &call->response, &call->status, call->end.Expect([self = shared_from_this(), call](bool) {
+        if (call->response.Length() < kBulkBytes) {
+          self->Completed(call);
+        } else {
+          self->context_.bulk.PostForPeers([self, call] { self->Completed(call); });
+        }
+      }));
 }
 
 void LegacyStream::Completed(const std::shared_ptr<Call>& call) {

@@ -84,7 +84,10 @@ class ReflectionService::Call final : public std::enable_shared_from_this<Call> 
       return;
     }
     Request request;
-    if (const Status status = FromBytes(bytes_, &request); !status.ok()) {
+    const Status status = bytes_.Length() < kBulkBytes
+                              ? FromBytes(bytes_, &request)
+                              : Status(Code::kExhausted, "no name is so long");
+    if (!status.ok()) {
       call_->Finish(status);
       return;
     }

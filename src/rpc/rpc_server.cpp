@@ -20,6 +20,7 @@ namespace podmirror::rpc {
 namespace {
 
 constexpr int kMaxCallsPerConnection = 1024;
+constexpr int kMaxPendingCalls = 64 * kMaxCallsPerConnection;
 // How many bytes of messages that are being received all connections together may hold. Beyond it,
 // calls are ended with RESOURCE_EXHAUSTED until there is room again.
 constexpr std::size_t kMaxReceivedBytes = 2 * sync::kMaxMessageBytes;
@@ -79,6 +80,9 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std
   builder.SetMaxReceiveMessageSize(static_cast<int>(sync::kMaxMessageBytes));
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsPerConnection);
+  // Later versions of gRPC turn calls away at random when a thousand have come at once.
+  builder.AddChannelArgument("grpc.server.max_pending_requests", kMaxPendingCalls);
+  builder.AddChannelArgument("grpc.server.max_pending_requests_hard_limit", kMaxPendingCalls);
   // As in channel.cpp.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_BDP_PROBE, 0);
   // Connections of clients that vanished without a word are given up after a while.

@@ -137,7 +137,7 @@ class SyncService final : public Service {
 
   void AddTo(Methods& methods) override {
     using Method =
-        Status (SyncService::*)(const std::shared_ptr<UnaryCall>&, const hellorpc::SyncRequest&);
+        Status (SyncService::*)(const std::shared_ptr<UnaryCall>&, hellorpc::SyncRequest&);
     const auto add = [&](const std::string& name, Method method) {
       methods.emplace("/hellorpc.Sync/" + name,
                       UnaryHandler(bulk_, [this, method](const std::shared_ptr<UnaryCall>& call) {
@@ -156,8 +156,10 @@ class SyncService final : public Service {
   // Each answers the call, now or later, or tells why it fails.
 
   // A small request may have a large answer: the bulk thread makes it.
-  Status Get(const std::shared_ptr<UnaryCall>& call, const hellorpc::SyncRequest& request) {
-    bulk_.Post([this, call, request] {
+  Status Get(const std::shared_ptr<UnaryCall>& call, hellorpc::SyncRequest& request) {
+    if (Status status = CheckReadable(driver_); !status.ok()) return status;
+    if (Status status = CheckRequest(request); !status.ok()) return status;
+    bulk_.Post([this, call, request = std::move(request)] {
       hellorpc::SyncResponse response;
       if (const Status status = Read(request, &response); !status.ok()) {
         call->Fail(status);
@@ -168,7 +170,7 @@ class SyncService final : public Service {
     return {};
   }
 
-  Status Set(const std::shared_ptr<UnaryCall>& call, const hellorpc::SyncRequest& request) {
+  Status Set(const std::shared_ptr<UnaryCall>& call, hellorpc::SyncRequest& request) {
     const auto items = ItemsOf(request, options_);
     if (!items.ok()) return items.status();
     const sync::WriteRefusal refusal = driver_.WriteLocal(*items);
@@ -179,7 +181,7 @@ class SyncService final : public Service {
     return {};
   }
 
-  Status GetAll(const std::shared_ptr<UnaryCall>& call, const hellorpc::SyncRequest& request) {
+  Status GetAll(const std::shared_ptr<UnaryCall>& call, hellorpc::SyncRequest& request) {
     if (Status status = CheckReadable(driver_); !status.ok()) return status;
     if (Status status = CheckRequest(request); !status.ok()) return status;
     if (get_alls_.fetch_add(1) >= kMaxGetAlls) {
@@ -197,8 +199,6 @@ class SyncService final : public Service {
   }
 
   Status Read(const hellorpc::SyncRequest& request, hellorpc::SyncResponse* response) {
-    if (Status status = CheckReadable(driver_); !status.ok()) return status;
-    if (Status status = CheckRequest(request); !status.ok()) return status;
     const WallMs now = env_.now().wall;
     Answer answer(response);
     for (const hellorpc::SyncData& asked : request.data()) {

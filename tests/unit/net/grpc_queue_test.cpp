@@ -2,7 +2,7 @@
 
 #include <grpcpp/alarm.h>
 
-#include <algorithm>
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <future>
@@ -41,13 +41,13 @@ TEST_CASE("an operation that is over at once is told by the thread that started 
   CHECK(told == std::this_thread::get_id());
 }
 
-TEST_CASE("what a reaction starts is told after it, not within it") {
-  GrpcQueue queue;
+TEST_CASE("what reactions start is told after them, and keeps a caller for a few only") {
   constexpr int kMany = 1000;
   struct Chain {
     void Next() {
-      ++depth;
-      deepest = std::max(deepest, depth);
+      thread_local int depth = 0;
+      if (++depth > deepest) deepest = depth;
+      if (std::this_thread::get_id() == caller) ++by_caller;
       if (++count < kMany) {
         operations[count % 2].Start(queue, -1000, [this](bool) { Next(); });
       } else {
@@ -55,17 +55,21 @@ TEST_CASE("what a reaction starts is told after it, not within it") {
       }
       --depth;
     }
-    GrpcQueue& queue;
+    GrpcQueue queue = {};
     Operation operations[2] = {};
-    int count = 0;
-    int depth = 0;
-    int deepest = 0;
+    const std::thread::id caller = std::this_thread::get_id();
+    std::atomic<int> count{0};
+    std::atomic<int> by_caller{0};
+    std::atomic<int> deepest{0};
     std::promise<void> done = {};
-  } chain{queue};
-  chain.operations[0].Start(queue, -1000, [&](bool) { chain.Next(); });
+  } chain;
+  chain.operations[0].Start(chain.queue, -1000, [&](bool) { chain.Next(); });
   chain.done.get_future().get();
+  chain.queue.Stop();
   CHECK(chain.count == kMany);
   CHECK(chain.deepest == 1);
+  CHECK(chain.by_caller > 1);
+  CHECK(chain.by_caller < 100);
 }
 
 TEST_CASE("a reaction may destroy the operation that it ends") {

@@ -27,10 +27,11 @@ TEST_CASE("one ack may answer several batches, and not those after them") {
   CHECK_FALSE(unanswered.any());
 }
 
-TEST_CASE("one heartbeat may answer several") {
+TEST_CASE("each heartbeat has an answer until all have come") {
   Unanswered unanswered;
   unanswered.Asked(Heartbeat{});
   unanswered.Asked(Heartbeat{});
+  unanswered.Answered(Heartbeat{});
   CHECK(unanswered.any());
   unanswered.Answered(Heartbeat{});
   CHECK_FALSE(unanswered.any());
