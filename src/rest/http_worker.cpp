@@ -19,7 +19,7 @@ constexpr SteadyMs kRoundMs = 2;
 // How often deadlines are looked at.
 constexpr SteadyMs kSweepMs = 250;
 // How many surplus connections a worker keeps; the oldest one makes room for the next.
-constexpr std::size_t kMaxSurplus = 32;
+constexpr std::size_t kMaxSurplus = 256;
 constexpr int kAcceptsPerEvent = 16;
 
 // In an epoll event, their addresses stand for the listener and the inbox instead of a connection.

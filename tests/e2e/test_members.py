@@ -103,6 +103,7 @@ def fourth_node_is_found_and_copies_100000_entries(cluster):
     four.delete_record()
     for node in nodes:
         wait_for(lambda: node.peer(four.name) is None, 2, f"{four.name} gone from {node.name}")
+        wait_for(lambda: node.events("peer_removed"), 2, "the log says so")
         equal(len(node.events("peer_removed")), 1)
 
 
