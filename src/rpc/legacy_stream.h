@@ -8,8 +8,9 @@
 // A call that fails ends the stream, and the node dials again; but not a call that would fail at
 // any time, as for a value that is too large. One call is in flight; heartbeats are answered
 // meanwhile, so a long GetAll does not look like silence.
-// Thread safety: Wake and Close from any thread; calls complete by the queue, and what GetAll
-// brought is taken by the bulk thread. Invariants: (1) Driver::Receive calls do not overlap.
+// Thread safety: Wake and Close from any thread; calls complete by the queue, and large answers are
+// taken by the bulk thread.
+// Invariants: (1) Driver::Receive calls do not overlap.
 //             (2) the end is told to the driver once, when no call is in flight any more.
 #pragma once
 
