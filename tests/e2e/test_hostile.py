@@ -264,7 +264,7 @@ def more_connections_than_allowed(cluster):
     finally:
         for link in links:
             link.close()
-    wait_for(lambda: one.get("/healthz").status == 200, 5, "healthy after the flood")
+    wait_for(lambda: one.get("/v1/cache").status == 200, 5, "serving after the flood")
     equal(one.put(1, "k", b"v").status, 200)
 
 
