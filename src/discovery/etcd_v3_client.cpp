@@ -8,6 +8,7 @@
 
 #include "discovery/etcd_v3_channel.h"
 #include "discovery/etcd_v3_session.h"
+#include "net/grpc_bytes.h"
 
 namespace podmirror::discovery {
 namespace {
@@ -56,11 +57,9 @@ class Client final : public EtcdV3Client {
   std::int64_t list_revision_ = 0;  // of the last list
 
   std::unique_ptr<grpc::ClientContext> watch_context_;
-  std::unique_ptr<
-      grpc::ClientAsyncReaderWriter<etcdserverpb::WatchRequest, etcdserverpb::WatchResponse>>
-      watch_;
-  etcdserverpb::WatchResponse watch_message_;  // being read into while kRead is under way
-  std::optional<Op> watch_op_;                 // the watch's operation that is under way
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> watch_;
+  grpc::ByteBuffer watch_message_;  // being read into while kRead is under way
+  std::optional<Op> watch_op_;      // the watch's operation that is under way
 };
 
 Result<std::int64_t> Client::List(const std::string& prefix, const OnKey& on_key) {
@@ -128,8 +127,7 @@ Status Client::OpenWatch(const std::string& prefix, std::int64_t revision) {
   CloseWatch();
   if (Status status = session_.Connect(); !status.ok()) return status;
   watch_context_ = std::make_unique<grpc::ClientContext>();
-  session_.Prepare(*watch_context_);
-  watch_ = session_.watch().PrepareAsyncWatch(watch_context_.get(), session_.queue());
+  watch_ = session_.PrepareWatch(*watch_context_);
   watch_->StartCall(session_.TagOf(Op::kStart));
   if (!AwaitWatch(Op::kStart)) return session_.ToStatus(EndWatch());
   etcdserverpb::WatchRequest request;
@@ -139,7 +137,7 @@ Status Client::OpenWatch(const std::string& prefix, std::int64_t revision) {
   create.set_start_revision(revision);
   create.set_progress_notify(true);
   create.set_fragment(true);
-  watch_->Write(request, session_.TagOf(Op::kWrite));
+  watch_->Write(net::ToBytes(request), session_.TagOf(Op::kWrite));
   if (!AwaitWatch(Op::kWrite)) return session_.ToStatus(EndWatch());
   watch_->Read(&watch_message_, session_.TagOf(Op::kRead));
   watch_op_ = Op::kRead;
@@ -167,7 +165,10 @@ Result<std::optional<EtcdWatchAnswer>> Client::ReadWatch(SteadyMs until, bool wa
     break;
   }
   watch_op_.reset();
-  Result<std::optional<EtcdWatchAnswer>> answer = Convert(watch_message_);
+  etcdserverpb::WatchResponse message;
+  const Status parsed = net::FromBytes(watch_message_, &message);
+  Result<std::optional<EtcdWatchAnswer>> answer =
+      parsed.ok() ? Convert(message) : Result<std::optional<EtcdWatchAnswer>>(parsed);
   watch_->Read(&watch_message_, session_.TagOf(Op::kRead));
   watch_op_ = Op::kRead;
   return answer;

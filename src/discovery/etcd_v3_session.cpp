@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "discovery/etcd_v3_channel.h"
+#include "net/grpc_bytes.h"
 #include "net/grpc_channel.h"
 
 namespace podmirror::discovery {
@@ -19,14 +20,11 @@ EtcdV3Session::EtcdV3Session(CheckedEtcdOptions checked, std::function<bool()> s
       queue_(own_queue_ != nullptr ? *own_queue_ : *checked_.options.queue) {}
 
 Status EtcdV3Session::Connect() {
-  if (member_.kv == nullptr) {
+  if (channel_ == nullptr) {
     Result<std::shared_ptr<grpc::Channel>> opened =
         OpenEtcdChannel(checked_.options, checked_.endpoints[endpoint_]);
     if (!opened.ok()) return opened.status();
-    const std::shared_ptr<grpc::Channel>& channel = *opened;
-    member_ = {.kv = etcdserverpb::KV::NewStub(channel),
-               .watch = etcdserverpb::Watch::NewStub(channel),
-               .auth = etcdserverpb::Auth::NewStub(channel)};
+    channel_ = std::move(*opened);
   }
   return checked_.options.user.empty() || has_token_ ? Status() : Authenticate();
 }
@@ -34,7 +32,7 @@ Status EtcdV3Session::Connect() {
 // Drops the channel even if there is only one member: a channel that has failed once tries again
 // only while a call waits for it, and resolves names again only every 30 s.
 void EtcdV3Session::NextEndpoint() {
-  member_ = Member();
+  channel_.reset();
   endpoint_ = (endpoint_ + 1) % checked_.endpoints.size();
   token_.clear();
   has_token_ = false;
@@ -68,16 +66,25 @@ EtcdV3Session::Outcome EtcdV3Session::Await(Op op, SteadyMs until) {
   return *std::exchange(ended, std::nullopt);
 }
 
-// One call, cancelled when stopping. `prepare` makes it: (context, queue) -> reader.
-template <typename Call, typename Response>
-grpc::Status EtcdV3Session::Unary(const Call& prepare, Response& response) {
+std::unique_ptr<grpc::GenericClientAsyncReaderWriter> EtcdV3Session::PrepareWatch(
+    grpc::ClientContext& context) {
+  Prepare(context);
+  return grpc::GenericStub(channel_).PrepareCall(&context, "/etcdserverpb.Watch/Watch",
+                                                 queue_.queue());
+}
+
+// One call, cancelled when stopping.
+grpc::Status EtcdV3Session::Unary(const char* method, const google::protobuf::Message& request,
+                                  google::protobuf::Message& response) {
   grpc::ClientContext context;
   net::SetTimeout(context, call_timeout_ms_);
   Prepare(context);
-  const auto reader = prepare(&context, queue());
+  const auto reader = grpc::GenericStub(channel_).PrepareUnaryCall(
+      &context, method, net::ToBytes(request), queue_.queue());
   reader->StartCall();
   grpc::Status status;
-  reader->Finish(&response, &status, TagOf(Op::kCall));
+  grpc::ByteBuffer bytes;
+  reader->Finish(&bytes, &status, TagOf(Op::kCall));
   // The call ends by its own deadline at the latest.
   while (true) {
     if (stopping_()) context.TryCancel();
@@ -86,6 +93,8 @@ grpc::Status EtcdV3Session::Unary(const Call& prepare, Response& response) {
   }
   if (status.ok()) {
     call_timeout_ms_ = kFirstCallTimeoutMs;
+    const Status parsed = net::FromBytes(bytes, &response);
+    if (!parsed.ok()) status = {grpc::StatusCode::INTERNAL, parsed.message()};
   } else if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     call_timeout_ms_ = std::min(call_timeout_ms_ * 2, kLastCallTimeoutMs);
   }
@@ -107,11 +116,7 @@ Status EtcdV3Session::Authenticate() {
   request.set_name(checked_.options.user);
   request.set_password(*password);
   etcdserverpb::AuthenticateResponse response;
-  const grpc::Status status = Unary(
-      [&](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
-        return member_.auth->PrepareAsyncAuthenticate(context, request, queue);
-      },
-      response);
+  const grpc::Status status = Unary("/etcdserverpb.Auth/Authenticate", request, response);
   // A server that has no users yet serves without a token.
   has_token_ =
       status.ok() || absl::StrContains(status.error_message(), "authentication is not enabled");
@@ -122,13 +127,7 @@ Status EtcdV3Session::Authenticate() {
 
 grpc::Status EtcdV3Session::Range(const etcdserverpb::RangeRequest& request,
                                   etcdserverpb::RangeResponse& response) {
-  const auto range = [&] {
-    return Unary(
-        [&](grpc::ClientContext* context, grpc::CompletionQueue* queue) {
-          return member_.kv->PrepareAsyncRange(context, request, queue);
-        },
-        response);
-  };
+  const auto range = [&] { return Unary("/etcdserverpb.KV/Range", request, response); };
   grpc::Status status = range();
   if (checked_.options.user.empty() || !WantsNewToken(status)) return status;
   if (Status renewed = Authenticate(); !renewed.ok()) {

@@ -11,6 +11,7 @@
 
 #include <absl/base/thread_annotations.h>
 #include <absl/synchronization/mutex.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
 #include <array>
@@ -25,7 +26,7 @@
 #include "base/env.h"
 #include "base/status.h"
 #include "discovery/etcd_options.h"
-#include "etcd/rpc.grpc.pb.h"
+#include "etcd/rpc.pb.h"
 #include "net/grpc_queue.h"
 
 namespace podmirror::discovery {
@@ -59,12 +60,10 @@ class EtcdV3Session {
   grpc::Status Range(const etcdserverpb::RangeRequest& request,
                      etcdserverpb::RangeResponse& response);
 
-  // For a watch: the stub, the queue that its operations go to, and what its context has to carry.
-  etcdserverpb::Watch::Stub& watch() { return *member_.watch; }
-  grpc::CompletionQueue* queue() { return queue_.queue(); }
+  // A watch that is not started yet: its messages are bytes.
+  std::unique_ptr<grpc::GenericClientAsyncReaderWriter> PrepareWatch(grpc::ClientContext& context);
   // The tag for an operation that is then awaited by Await(op).
   void* TagOf(Op op);
-  void Prepare(grpc::ClientContext& context) const;
 
   // Waits for the end of `op`, for `until` on the clock of `env`, or for Wake. Another operation
   // that ends meanwhile is kept for its own Await.
@@ -77,12 +76,6 @@ class EtcdV3Session {
   Status ToStatus(const grpc::Status& status) const;
 
  private:
-  struct Member {
-    std::unique_ptr<etcdserverpb::KV::Stub> kv;
-    std::unique_ptr<etcdserverpb::Watch::Stub> watch;
-    std::unique_ptr<etcdserverpb::Auth::Stub> auth;
-  };
-
   static constexpr std::size_t kOps = 5;
 
   // What was heard and not yet awaited. Shared with reactions, which may be about to leave it when
@@ -95,17 +88,19 @@ class EtcdV3Session {
   };
 
   Status Authenticate();
-  template <typename Call, typename Response>
-  grpc::Status Unary(const Call& prepare, Response& response);
+  grpc::Status Unary(const char* method, const google::protobuf::Message& request,
+                     google::protobuf::Message& response);
+  // What the context of each call has to carry.
+  void Prepare(grpc::ClientContext& context) const;
 
   const CheckedEtcdOptions checked_;
   const std::function<bool()> stopping_;
   Env& env_;
 
   std::size_t endpoint_ = 0;
-  Member member_;           // of endpoint_; empty until Connect
-  std::string token_;       // empty: none, or none is needed
-  bool has_token_ = false;  // Authenticate went well on this connection
+  std::shared_ptr<grpc::Channel> channel_;  // to endpoint_; null until Connect
+  std::string token_;                       // empty: none, or none is needed
+  bool has_token_ = false;                  // Authenticate went well on this connection
   SteadyMs call_timeout_ms_ = kFirstCallTimeoutMs;
 
   const std::unique_ptr<net::GrpcQueue> own_queue_;  // null when the options name one

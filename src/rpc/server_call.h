@@ -21,10 +21,14 @@
 #include "absl/time/time.h"
 #include "base/byte_budget.h"
 #include "base/status.h"
+#include "net/grpc_bytes.h"
 #include "net/grpc_queue.h"
 #include "rpc/bulk_thread.h"
 
 namespace podmirror::rpc {
+
+using net::FromBytes;
+using net::ToBytes;
 
 // How many calls there are: their server cannot go before them.
 // Thread safety: all calls from any thread.
@@ -141,9 +145,5 @@ Handler RequestHandler(
 // The same for one answer, which `answer` gives at once or later.
 Handler UnaryHandler(BulkThread& bulk,
                      std::function<void(const std::shared_ptr<UnaryCall>&)> answer);
-
-// As bytes, and back. kInvalid when `bytes` are no such message. Takes what `bytes` holds.
-grpc::ByteBuffer ToBytes(const google::protobuf::Message& message);
-Status FromBytes(grpc::ByteBuffer& bytes, google::protobuf::Message* message);
 
 }  // namespace podmirror::rpc
