@@ -113,10 +113,10 @@ class Connection:
 
 class Server:
     """A gRPC port that gives one and the same answer to every call: these headers, this data, and
-    no end."""
+    these trailers behind it, or no end. It never resets a stream, as gRPC's own servers do."""
 
-    def __init__(self, ip, headers, data):
-        self._headers, self._data = headers, data
+    def __init__(self, ip, headers, data, trailers=None):
+        self._headers, self._data, self._trailers = headers, data, trailers
         self.calls = 0
         self._listener = socket.create_server((ip, harness.GRPC_PORT), backlog=16)
         threading.Thread(target=self._accept, daemon=True).start()
@@ -152,6 +152,10 @@ class Server:
                             h2_link.send_data(stream, data[:window])
                             data = data[window:]
                         left[stream] = data
+                    if self._trailers:
+                        for stream in [stream for stream, data in left.items() if not data]:
+                            h2_link.send_headers(stream, self._trailers, end_stream=True)
+                            del left[stream]
                     link.sendall(h2_link.data_to_send())
             except (OSError, h2.exceptions.ProtocolError):
                 pass

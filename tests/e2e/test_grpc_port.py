@@ -10,6 +10,7 @@ import time
 import zlib
 
 import harness
+import stubs
 from h2_client import Connection, Server, frame
 from harness import BareNode, NotYet, equal, test, wait_for
 
@@ -82,6 +83,27 @@ def compressed_answers_are_refused_before_they_are_unpacked(cluster):
     print(f"     grew by {grown >> 20} MiB: {error}")
     assert grown < BOMB_GROWTH, f"grew by {grown >> 20} MiB"
     assert "gzip" in error, error
+
+
+@test
+def a_peer_that_says_too_much_leaves_no_stream_behind(cluster):
+    """It answers what nobody has asked, then ends the call. A daemon that still has such streams
+    cannot end in order, and says so."""
+    frames, _ = stubs.generate("proto", "podmirror/v1/peer.proto")
+    reply = frames.Frame(hello_reply=frames.HelloReply(self=frames.Introduction(
+        name="x", uid="x", cluster="test", protocol=1, incarnation=0xB00B5,
+        process_started_ms=1)))
+    beat = frames.Frame(heartbeat=frames.Heartbeat())
+    answer = b"".join(frame(each.SerializeToString()) for each in [reply, *[beat] * 4])
+    one = BareNode(cluster)
+    ip = f"{cluster.net}.99"
+    with Server(ip, [], answer, [("grpc-status", "0")]) as peer:
+        one.start("--discovery=static", f"--peers={ip}:{harness.GRPC_PORT}", "--service=",
+                  "--cluster=test", "--etcd-endpoints=")
+        wait_for(lambda: peer.calls >= 5, 20, "it dials, and dials again")
+        equal(one.terminate(), 0)
+    equal([event["msg"] for event in one.events("stopped")], ["stopped"])
+    assert one.events("peer_connected"), "it was taken for a peer"
 
 
 # Each sends messages of the greatest length that is allowed; three of four only one, all but its
