@@ -13,7 +13,6 @@
 //             (2) an operation's Event outlives the operation.
 #pragma once
 
-#include <absl/base/thread_annotations.h>
 #include <absl/functional/any_invocable.h>
 #include <absl/functional/function_ref.h>
 #include <grpcpp/completion_queue.h>

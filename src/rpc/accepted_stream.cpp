@@ -17,7 +17,7 @@ void AcceptedStream::Accept(const std::shared_ptr<ServerCall>& call, const Strea
   stream->Begin();
 }
 
-void AcceptedStream::End() {
+void AcceptedStream::EndCall() {
   call_->Finish(reason().value_or(Status()), [self = shared_from_this(), this](bool) { Ended(); });
 }
 

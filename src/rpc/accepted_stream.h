@@ -25,7 +25,7 @@ class AcceptedStream final : public ExchangeStream {
     call_->Write(message, std::move(reaction));
   }
   void Cancel() override { call_->Cancel(); }
-  void End() override;
+  void EndCall() override;
   Status EndedBecause() const override { return {Code::kUnavailable, "stream ended by the peer"}; }
 
   const std::shared_ptr<ServerCall> call_;

@@ -39,7 +39,7 @@ void DialledStream::Cancel() {
   if (reason()) call_context_.TryCancel();
 }
 
-void DialledStream::End() {
+void DialledStream::EndCall() {
   Cancel();
   Ended();
 }

@@ -32,7 +32,7 @@ class DialledStream final : public ExchangeStream {
     call_->Write(message, write_.Expect(std::move(reaction)));
   }
   void Cancel() override;
-  void End() override;
+  void EndCall() override;
   Status EndedBecause() const override;
 
   const std::shared_ptr<grpc::Channel> channel_;

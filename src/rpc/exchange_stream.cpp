@@ -10,20 +10,7 @@
 namespace podmirror::rpc {
 
 ExchangeStream::ExchangeStream(sync::ConnId conn, bool asks, const StreamContext& context)
-    : Stream(context.streams), conn_(conn), asks_(asks), context_(context) {}
-
-std::optional<Status> ExchangeStream::reason() const {
-  absl::MutexLock lock(&reason_mu_);
-  return reason_;
-}
-
-void ExchangeStream::Close(const Status& reason) {
-  {
-    absl::MutexLock lock(&reason_mu_);
-    if (!reason_) reason_ = reason;
-  }
-  Do(gate_.Close());
-}
+    : GatedStream(context.streams), conn_(conn), asks_(asks), context_(context) {}
 
 void ExchangeStream::Begin() {
   Pump();
@@ -32,34 +19,21 @@ void ExchangeStream::Begin() {
 
 void ExchangeStream::CallEnded() {
   call_ended_.store(true);
-  Do(gate_.Close());
+  Do(gate().Close());
   EndReading();
   PartEnded();
 }
 
-void ExchangeStream::Do(WriteGate::Next next) {
-  switch (next) {
-    case WriteGate::Next::kNothing:
-      return;
-    case WriteGate::Next::kPump:
-      Pump();
-      return;
-    case WriteGate::Next::kCancel:
-      Cancel();
-      Do(gate_.Leave());
-      return;
-    case WriteGate::Next::kEnd:
-      End();
-      // gRPC tells the end of a call that we opened only when all that came has been read.
-      ReadNext();
-      return;
-  }
+// gRPC tells the end of a call that we opened only when all that came has been read.
+void ExchangeStream::End() {
+  EndCall();
+  ReadNext();
 }
 
 void ExchangeStream::Pump() {
   WriteGate::Next next = WriteGate::Next::kPump;
   while (next == WriteGate::Next::kPump) {
-    if (!gate_.closing()) {
+    if (!gate().closing()) {
       sync::Outgoing outgoing = context_.driver.Pull(conn_);
       if (const auto* message = std::get_if<sync::Message>(&outgoing)) {
         Write(*message);
@@ -72,7 +46,7 @@ void ExchangeStream::Pump() {
         return;
       }
     }
-    next = gate_.Idle();
+    next = gate().Idle();
   }
   Do(next);
 }
@@ -92,7 +66,7 @@ void ExchangeStream::OnWritten(bool ok) {
   if (ok) {
     Pump();
   } else {
-    Do(gate_.Fail());
+    Do(gate().Fail());
   }
 }
 
@@ -110,7 +84,7 @@ void ExchangeStream::ReadNext() {
 void ExchangeStream::OnRead(bool ok) {
   reading_.store(Reading::kTaking);
   if (!ok) {
-    Do(gate_.Close());
+    Do(gate().Close());
     reading_.store(Reading::kOver);
     PartEnded();
   } else if (in_.Length() < kBulkBytes) {
@@ -127,7 +101,7 @@ void ExchangeStream::Take() {
     Result<std::optional<sync::Message>> message = Decode(frame);
     if (!message.ok()) {
       status = message.status();
-    } else if (message->has_value() && !gate_.closing()) {
+    } else if (message->has_value() && !gate().closing()) {
       // A message that we do not know comes from a later version: it is skipped.
       unanswered_.Answered(**message);
       context_.driver.Receive(conn_, std::move(**message));
@@ -137,7 +111,7 @@ void ExchangeStream::Take() {
   const bool next = reading_.exchange(Reading::kIdle) == Reading::kTakingThenNext;
   if (call_ended_.load()) {
     EndReading();
-  } else if (next || !asks_ || unanswered_.any() || gate_.closing()) {
+  } else if (next || !asks_ || unanswered_.any() || gate().closing()) {
     ReadNext();
   }
 }

@@ -12,7 +12,7 @@
 // meanwhile; an answer that takes long is made there, too, and no write is in flight meanwhile.
 // Invariants: (1) at most one read and one write are in flight; Driver::Receive calls do not
 //                 overlap.
-//             (2) End is called once; no write is started after it, and what is read then is
+//             (2) EndCall is called once; no write is started after it, and what is read then is
 //                 thrown away.
 //             (3) Driver::Closed is called once, when nothing uses the call any more: the last of
 //                 all.
@@ -23,36 +23,28 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <optional>
 
-#include "absl/base/thread_annotations.h"
-#include "absl/synchronization/mutex.h"
 #include "base/status.h"
 #include "net/grpc_queue.h"
+#include "rpc/gated_stream.h"
 #include "rpc/stream_set.h"
 #include "rpc/unanswered.h"
-#include "rpc/write_gate.h"
 #include "sync/message.h"
 #include "sync/types.h"
 
 namespace podmirror::rpc {
 
-class ExchangeStream : public Stream, public std::enable_shared_from_this<ExchangeStream> {
+class ExchangeStream : public GatedStream, public std::enable_shared_from_this<ExchangeStream> {
  public:
   // asks: this side asks, the other one only answers.
   ExchangeStream(sync::ConnId conn, bool asks, const StreamContext& context);
-
-  void Wake() final { Do(gate_.Wake()); }
-  void Close(const Status& reason) final;
 
  protected:
   // Starts a read or a write; the reaction is to be called when it is through.
   virtual void StartRead(grpc::ByteBuffer* to, net::Event::Reaction reaction) = 0;
   virtual void StartWrite(const grpc::ByteBuffer& message, net::Event::Reaction reaction) = 0;
-  // Makes everything in flight fail soon. Called while the call is still ours.
-  virtual void Cancel() = 0;
   // Nothing will be written any more: lets the call end. Ended follows.
-  virtual void End() = 0;
+  virtual void EndCall() = 0;
   // How the call ended, when this side did not close it.
   virtual Status EndedBecause() const = 0;
 
@@ -60,21 +52,19 @@ class ExchangeStream : public Stream, public std::enable_shared_from_this<Exchan
   void Begin();
   // The call is over for gRPC: it closes the stream.
   void CallEnded();
-  // What End has begun is through.
+  // What EndCall has begun is through.
   void Ended() { PartEnded(); }
 
   sync::ConnId conn() const { return conn_; }
   const StreamContext& context() const { return context_; }
-  // Why this side closed the stream; empty when it did not.
-  std::optional<Status> reason() const;
 
  private:
   // kIdle: a read may be started. kTaking: a message is being taken; kTakingThenNext: and the next
   // read is wanted at once. kOver: none will be started.
   enum class Reading : std::uint8_t { kIdle, kStarted, kTaking, kTakingThenNext, kOver };
 
-  void Do(WriteGate::Next next);
-  void Pump();
+  void Pump() final;
+  void End() final;
   // Encodes and writes, as the gate's owner.
   void Write(const sync::Message& message);
   void OnWritten(bool ok);
@@ -90,15 +80,12 @@ class ExchangeStream : public Stream, public std::enable_shared_from_this<Exchan
   const sync::ConnId conn_;
   const bool asks_;
   const StreamContext context_;
-  WriteGate gate_;
   std::atomic<Reading> reading_{Reading::kIdle};
   std::atomic<bool> call_ended_{false};
   Unanswered unanswered_;
   std::atomic<int> parts_{3};
   grpc::ByteBuffer in_;   // belongs to the read in flight, or to who takes it
   grpc::ByteBuffer out_;  // belongs to the gate's owner; untouched while it is written
-  mutable absl::Mutex reason_mu_;
-  std::optional<Status> reason_ ABSL_GUARDED_BY(reason_mu_);
 };
 
 }  // namespace podmirror::rpc

@@ -45,49 +45,22 @@ Status LegacyStream::Dial(sync::ConnId conn, const std::string& target, const Po
 
 LegacyStream::LegacyStream(sync::ConnId conn, const std::string& target, const PodRecord& peer,
                            const StreamContext& context, telemetry::Metrics& metrics)
-    : Stream(context.streams),
+    : GatedStream(context.streams),
       conn_(conn),
       incarnation_(IncarnationOf(peer)),
       context_(context),
       metrics_(metrics),
       channel_(NewChannel(target)) {}
 
-void LegacyStream::Wake() { Do(gate_.Wake()); }
-
-void LegacyStream::Close(const Status& reason) {
-  {
-    absl::MutexLock lock(&mu_);
-    if (!reason_) reason_ = reason;
-  }
-  Do(gate_.Close());
-}
-
-void LegacyStream::Do(WriteGate::Next next) {
-  switch (next) {
-    case WriteGate::Next::kNothing:
-      return;
-    case WriteGate::Next::kPump:
-      Pump();
-      return;
-    case WriteGate::Next::kCancel:
-      StopCalls();
-      Do(gate_.Leave());
-      return;
-    case WriteGate::Next::kEnd:
-      End();
-      return;
-  }
-}
-
 void LegacyStream::Pump() {
   WriteGate::Next next = WriteGate::Next::kPump;
   while (next == WriteGate::Next::kPump) {
-    while (HasRoom() && !gate_.closing()) {
+    while (HasRoom() && !gate().closing()) {
       const std::optional<sync::Message> message = context_.driver.Next(conn_);
       if (!message) break;
       Handle(*message);
     }
-    next = gate_.Idle();
+    next = gate().Idle();
   }
   Do(next);
 }
@@ -254,7 +227,7 @@ void LegacyStream::Deliver(sync::Message reply) {
   }
 }
 
-void LegacyStream::StopCalls() {
+void LegacyStream::Cancel() {
   std::shared_ptr<Call> call;
   {
     absl::MutexLock lock(&mu_);
@@ -265,7 +238,7 @@ void LegacyStream::StopCalls() {
 }
 
 void LegacyStream::End() {
-  StopCalls();
+  Cancel();
   {
     absl::MutexLock lock(&mu_);
     ended_ = true;
@@ -275,12 +248,7 @@ void LegacyStream::End() {
 }
 
 void LegacyStream::Done() {
-  Status status;
-  {
-    absl::MutexLock lock(&mu_);
-    status = reason_.value_or(Status(Code::kUnavailable, "stream ended"));
-  }
-  context_.driver.Closed(conn_, status);
+  context_.driver.Closed(conn_, reason().value_or(Status(Code::kUnavailable, "stream ended")));
   context_.streams.Remove(conn_);
 }
 

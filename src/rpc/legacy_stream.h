@@ -21,7 +21,6 @@
 
 #include <deque>
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,14 +28,14 @@
 #include "absl/synchronization/mutex.h"
 #include "base/peer.h"
 #include "hellorpc/hellorpc.pb.h"
+#include "rpc/gated_stream.h"
 #include "rpc/stream_set.h"
-#include "rpc/write_gate.h"
 #include "sync/driver.h"
 #include "telemetry/metrics.h"
 
 namespace podmirror::rpc {
 
-class LegacyStream final : public Stream, public std::enable_shared_from_this<LegacyStream> {
+class LegacyStream final : public GatedStream, public std::enable_shared_from_this<LegacyStream> {
  public:
   // As DialledStream::Dial.
   static Status Dial(sync::ConnId conn, const std::string& target, const PodRecord& peer,
@@ -44,9 +43,6 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
 
   LegacyStream(sync::ConnId conn, const std::string& target, const PodRecord& peer,
                const StreamContext& context, telemetry::Metrics& metrics);
-
-  void Wake() override;
-  void Close(const Status& reason) override;
 
  private:
   // The node asks one thing at a time for each purpose; with so many tasks we stop pulling.
@@ -69,8 +65,7 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
     net::Event end;
   };
 
-  void Do(WriteGate::Next next);
-  void Pump();
+  void Pump() override;
   bool HasRoom() const;
   void Handle(const sync::Message& message);
   void HandleSet(const std::vector<EntryRef>& entries, sync::Message reply);
@@ -85,8 +80,8 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
   // Gives replies to the driver one after the other, though several threads may bring them.
   void Deliver(sync::Message reply);
   // No call may be started any more; the one in flight is cancelled.
-  void StopCalls();
-  void End();
+  void Cancel() override;
+  void End() override;
   void Done();
 
   const sync::ConnId conn_;
@@ -94,7 +89,6 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
   const StreamContext context_;
   telemetry::Metrics& metrics_;
   const std::shared_ptr<grpc::Channel> channel_;
-  WriteGate gate_;
 
   mutable absl::Mutex mu_;
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);  // the first one is under way
@@ -103,7 +97,6 @@ class LegacyStream final : public Stream, public std::enable_shared_from_this<Le
   bool delivering_ ABSL_GUARDED_BY(mu_) = false;
   bool stopped_ ABSL_GUARDED_BY(mu_) = false;
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
-  std::optional<Status> reason_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace podmirror::rpc
