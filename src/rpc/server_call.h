@@ -75,8 +75,6 @@ class ServerCall : public std::enable_shared_from_this<ServerCall> {
   // Ends the call soon, whatever is in flight.
   void Cancel() { context_.TryCancel(); }
 
-  net::GrpcQueue& queue() { return queue_; }
-
  private:
   void Ended();
 

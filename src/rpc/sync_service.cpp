@@ -176,7 +176,7 @@ class SyncService final : public Service {
     const sync::WriteRefusal refusal = driver_.WriteLocal(*items);
     if (refusal != sync::WriteRefusal::kNone) return RefusalStatus(refusal);
     hellorpc::SyncResponse response;
-    *response.mutable_data() = request.data();
+    response.mutable_data()->Swap(request.mutable_data());
     call->Answer(response);
     return {};
   }
