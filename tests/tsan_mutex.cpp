@@ -27,7 +27,13 @@ extern "C" const char* __tsan_default_suppressions() {  // NOLINT: the sanitizer
          "race_top:grpc::\n"
          // Its templates, compiled into us, on its own objects.
          "race:grpc::internal::InterceptorBatchMethodsImpl\n"
-         "race:grpc::internal::CallOp\n";
+         "race:grpc::internal::CallOp\n"
+         // The client library's calls come back through these.
+         "race:grpc::internal::CallbackUnaryCallImpl\n"
+         "race:grpc::internal::ClientCallbackReaderImpl*::MaybeFinish\n"
+         "race:grpc::internal::CallbackWithSuccessTag::Clear\n"
+         "race_top:std::_Function_base::_M_empty\n"
+         "race_top:std::function<void (bool)>::operator()\n";
 }
 
 namespace {
