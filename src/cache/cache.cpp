@@ -88,6 +88,24 @@ std::vector<std::uint32_t> Cache::MergeAll(std::span<const EntryRef> entries, Wa
   return dead;
 }
 
+KeyHashes Cache::Warm(std::span<const EntryRef> entries) const {
+  KeyHashes key_hashes;
+  key_hashes.reserve(entries.size());
+  for (const EntryRef& entry : entries) {
+    key_hashes.push_back(entry->key_hash());
+    ShardOf(key_hashes.back()).Prefetch(key_hashes.back());
+  }
+  for (const std::uint64_t key_hash : key_hashes) ShardOf(key_hash).PrefetchEntry(key_hash);
+  return key_hashes;
+}
+
+void Cache::MergeWarm(std::span<const EntryRef> entries, std::span<const std::uint64_t> key_hashes,
+                      WallMs now) {
+  for (std::size_t i = 0; i < entries.size(); ++i) {
+    MergeHashed(key_hashes[i], entries[i], now, std::nullopt);
+  }
+}
+
 MergeResult Cache::MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
                                std::optional<std::uint64_t> dead_floor) {
   if (incoming->expired(now)) {

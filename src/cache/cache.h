@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "base/env.h"
 #include "cache/digest.h"
 #include "cache/entry.h"
@@ -44,6 +45,8 @@ struct TypeStats {
   std::uint64_t entries = 0;
   std::uint64_t bytes = 0;  // keys and values
 };
+
+using KeyHashes = absl::InlinedVector<std::uint64_t, 1>;
 
 struct CacheStats {
   std::uint64_t entries = 0;  // without tombstones; expired ones count until swept
@@ -71,6 +74,13 @@ class Cache {
   // are neither tombstones nor expired; empty without a `dead_floor`.
   std::vector<std::uint32_t> MergeAll(std::span<const EntryRef> entries, WallMs now,
                                       std::optional<std::uint64_t> dead_floor = std::nullopt);
+
+  // For who merges `entries` under a lock of its own and is not to wait for memory there: brings
+  // what MergeWarm needs into the processor's cache. Returns their key hashes.
+  KeyHashes Warm(std::span<const EntryRef> entries) const;
+  // MergeAll of what is warm. Requires: key_hashes are those of `entries`.
+  void MergeWarm(std::span<const EntryRef> entries, std::span<const std::uint64_t> key_hashes,
+                 WallMs now);
 
   // The live entry, or null when there is none, it is a tombstone or has expired at `now`.
   EntryRef Find(std::int32_t type, std::string_view key, WallMs now) const;

@@ -118,6 +118,11 @@ EntryRef Entry::MakeTombstone(std::int32_t type, std::string_view key, Version v
   return entry;
 }
 
+void Entry::SetHlc(const EntryRef& entry, std::uint64_t hlc) {
+  if (entry->refs_.load(std::memory_order_relaxed) != 1 || entry->version().hlc != 0) std::abort();
+  Store(const_cast<char*>(entry->block()) + EntryLayout::kHlcAt, hlc);
+}
+
 EntryRef Entry::Unpack(std::string_view& bytes) {
   if (bytes.size() < kFixedBytes) return {};
   const char* head = bytes.data();

@@ -2,7 +2,7 @@
 
 namespace podmirror::sync {
 
-std::uint64_t Backlog::Append(EntryRef entry) {
+std::uint64_t Backlog::Append(EntryRef entry, std::vector<EntryRef>& dropped) {
   const std::uint64_t size = entry->memory_bytes();
   if (++last_ % kMarkEvery == 0) marks_.push_back(appended_);
   bytes_ += size;
@@ -11,6 +11,7 @@ std::uint64_t Backlog::Append(EntryRef entry) {
   while (bytes_ > limit_bytes_ && entries_.size() > 1) {
     if (first() % kMarkEvery == 0) marks_.pop_front();
     bytes_ -= entries_.front()->memory_bytes();
+    dropped.push_back(std::move(entries_.front()));
     entries_.pop_front();
   }
   return last_;

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <deque>
+#include <vector>
 
 #include "cache/entry.h"
 
@@ -16,8 +17,9 @@ class Backlog {
  public:
   explicit Backlog(std::uint64_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
-  // Appends the next write and returns its number; the oldest writes fall out over the limit.
-  std::uint64_t Append(EntryRef entry);
+  // Appends the next write and returns its number. The oldest writes fall out over the limit, into
+  // `dropped`.
+  std::uint64_t Append(EntryRef entry, std::vector<EntryRef>& dropped);
 
   std::uint64_t first() const { return last_ - entries_.size() + 1; }  // last() + 1 when empty
   std::uint64_t last() const { return last_; }

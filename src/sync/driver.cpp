@@ -47,7 +47,8 @@ Driver::Driver(NodeOptions options, Cache& cache, Env& env, Transport& transport
       transport_(transport),
       observer_(std::move(observer)),
       node_(
-          std::move(options), cache, assembly_, [&env] { return env.Random(); }, env.now()) {}
+          std::move(options), cache, assembly_, [&env] { return env.Random(); }, env.now()),
+      incarnation_(node_.incarnation()) {}
 
 // Steps the node and carries out what it wants done.
 void Driver::Pump(absl::FunctionRef<void(Node&, Now)> step) {
@@ -96,13 +97,15 @@ Driver::Round::~Round() {
 WriteRefusal Driver::Write(std::span<const WriteItem> items, const WriteOptions& options,
                            WriteDone done) {
   WriteRefusal refusal = WriteRefusal::kNone;
-  Pump([&](Node& node, Now now) { refusal = node.Write(now, items, options, std::move(done)); });
+  const Drafts drafts(items, cache_, incarnation_, env_.now().wall);
+  Pump([&](Node& node, Now now) { refusal = node.Write(now, drafts, options, std::move(done)); });
   return refusal;
 }
 
 WriteRefusal Driver::WriteLocal(std::span<const WriteItem> items) {
   WriteRefusal refusal = WriteRefusal::kNone;
-  Pump([&](Node& node, Now now) { refusal = node.WriteLocal(now, items); });
+  const Drafts drafts(items, cache_, incarnation_, env_.now().wall);
+  Pump([&](Node& node, Now now) { refusal = node.WriteLocal(now, drafts); });
   return refusal;
 }
 

@@ -154,6 +154,7 @@ class Driver {
   std::atomic<std::uint64_t> expired_{0};
   mutable absl::Mutex mu_;
   Node node_ ABSL_GUARDED_BY(mu_);
+  const Incarnation incarnation_;  // the node's
 };
 
 }  // namespace podmirror::sync

@@ -44,12 +44,13 @@ class Node {
   Node(const Node&) = delete;  // its parts refer to each other
   Node& operator=(const Node&) = delete;
 
-  WriteRefusal Write(Now now, std::span<const WriteItem> items, const WriteOptions& options,
-                     WriteDone done) {
-    return writes_.Write(items, options, std::move(done), ExpiredBy(now), now);
+  // The writer of what is written here: for Drafts.
+  Incarnation incarnation() const { return self_.incarnation; }
+  WriteRefusal Write(Now now, const Drafts& drafts, const WriteOptions& options, WriteDone done) {
+    return writes_.Write(drafts, options, std::move(done), ExpiredBy(now), now);
   }
-  WriteRefusal WriteLocal(Now now, std::span<const WriteItem> items) {
-    return writes_.WriteLocal(items, ExpiredBy(now), now);
+  WriteRefusal WriteLocal(Now now, const Drafts& drafts) {
+    return writes_.WriteLocal(drafts, ExpiredBy(now), now);
   }
 
   void SetPeers(Now now, const PeerSet& set);

@@ -46,6 +46,7 @@ struct Ready {
   std::vector<ConnId> wakes;
   std::vector<ConnId> closes;
   Waiters::Completions completions;
+  std::vector<EntryRef> dropped;  // not needed any more; freed by whoever lets go of them
   std::vector<Event> events;
   bool unknown_peer = false;  // somebody of our cluster said hello whom no record names
 };

@@ -11,6 +11,8 @@ namespace {
 
 // What an entry costs beside key and value, for the decision whether a write may grow the cache.
 constexpr std::uint64_t kEntryOverhead = 64;
+// The memory that so many entries need fits into a processor's own cache.
+constexpr std::size_t kWarmed = 256;
 
 // 0 = never. A time to live that ends beyond the end of time ends there.
 WallMs ExpiryOf(WallMs now, std::int64_t ttl_ms) {
@@ -19,62 +21,70 @@ WallMs ExpiryOf(WallMs now, std::int64_t ttl_ms) {
   return ttl_ms > kLast - now ? kLast : now + ttl_ms;
 }
 
+std::uint64_t NeededBy(const Entry& entry) { return kEntryOverhead + entry.content_bytes(); }
+
 // An old service can be told neither a delete nor a value that is not UTF-8, and may not take a
 // large one: it cannot acknowledge a write that holds one of these.
-bool LegacyTakes(std::span<const WriteItem> items) {
-  return std::all_of(items.begin(), items.end(), [](const WriteItem& item) {
-    return !item.remove && IsUtf8(item.value) &&
-           item.key.size() + item.value.size() + kEntryOverhead <= kLegacyRequestBytes;
-  });
+bool LegacyTakes(const Entry& entry) {
+  return !entry.tombstone() && NeededBy(entry) <= kLegacyRequestBytes && IsUtf8(entry.value());
 }
 
 }  // namespace
 
-std::uint64_t Writes::Grows(const WriteItem& item) const {
-  const EntryRef held = self_.cache.Peek(item.type, item.key);
-  const std::uint64_t needs =
-      kEntryOverhead + item.key.size() + (item.remove ? 0 : item.value.size());
-  const std::uint64_t has = held ? kEntryOverhead + held->key().size() + held->value().size() : 0;
+Drafts::Drafts(std::span<const WriteItem> items, const Cache& cache, Incarnation writer,
+               WallMs now) {
+  entries.reserve(items.size());
+  const Version version{0, writer};
+  for (const WriteItem& item : items) {
+    entries.push_back(item.remove ? Entry::MakeTombstone(item.type, item.key, version)
+                                  : Entry::Make(item.type, item.key, item.value, version,
+                                                ExpiryOf(now, item.ttl_ms)));
+    legacy_takes = legacy_takes && LegacyTakes(*entries.back());
+  }
+  if (entries.size() <= kWarmed) key_hashes = cache.Warm(entries);
+}
+
+std::uint64_t Writes::Grows(const Entry& entry) const {
+  const EntryRef held = self_.cache.Peek(entry.type(), entry.key());
+  const std::uint64_t needs = NeededBy(entry);
+  const std::uint64_t has = held ? NeededBy(*held) : 0;
   return needs > has ? needs - has : 0;
 }
 
-WriteRefusal Writes::Refuses(std::span<const WriteItem> items) const {
+WriteRefusal Writes::Refuses(const Drafts& drafts) const {
   if (self_.draining) return WriteRefusal::kDraining;
   if (!self_.synced) return WriteRefusal::kNotReady;
   const std::uint64_t limit = self_.options.max_memory;
   if (limit == 0) return WriteRefusal::kNone;
   std::uint64_t growth = 0;
-  for (const WriteItem& item : items) growth += Grows(item);
+  for (const EntryRef& entry : drafts.entries) growth += Grows(*entry);
   const bool fits = growth == 0 || self_.cache.memory_bytes() + growth <= limit;
   return fits ? WriteRefusal::kNone : WriteRefusal::kOutOfMemory;
 }
 
-std::vector<EntryRef> Writes::Apply(std::span<const WriteItem> items, WallMs expired_by, Now now) {
-  std::vector<EntryRef> entries;
-  entries.reserve(items.size());
-  for (const WriteItem& item : items) {
-    const Version version{self_.hlc.Next(now.wall), self_.incarnation};
-    entries.push_back(item.remove ? Entry::MakeTombstone(item.type, item.key, version)
-                                  : Entry::Make(item.type, item.key, item.value, version,
-                                                ExpiryOf(now.wall, item.ttl_ms)));
+void Writes::Apply(const Drafts& drafts, WallMs expired_by, Now now) {
+  for (const EntryRef& entry : drafts.entries) Entry::SetHlc(entry, self_.hlc.Next(now.wall));
+  if (drafts.key_hashes.empty()) {
+    self_.cache.MergeAll(drafts.entries, expired_by);
+  } else {
+    self_.cache.MergeWarm(drafts.entries, drafts.key_hashes, expired_by);
   }
-  self_.cache.MergeAll(entries, expired_by);
-  return entries;
 }
 
-WriteRefusal Writes::Write(std::span<const WriteItem> items, const WriteOptions& options,
-                           WriteDone done, WallMs expired_by, Now now) {
-  if (const WriteRefusal refusal = Refuses(items); refusal != WriteRefusal::kNone) return refusal;
-  if (items.empty()) {  // nothing to be acknowledged
+WriteRefusal Writes::Write(const Drafts& drafts, const WriteOptions& options, WriteDone done,
+                           WallMs expired_by, Now now) {
+  if (const WriteRefusal refusal = Refuses(drafts); refusal != WriteRefusal::kNone) return refusal;
+  const std::vector<EntryRef>& entries = drafts.entries;
+  if (entries.empty()) {  // nothing to be acknowledged
     const auto peers = static_cast<std::uint32_t>(Counted(true).size());
     self_.ready.completions.emplace_back(std::move(done),
                                          WriteOutcome{options.ack, true, peers, peers, {}, {}});
     return WriteRefusal::kNone;
   }
-  std::vector<EntryRef> entries = Apply(items, expired_by, now);
-  const Waiters::Write write{backlog_.last() + 1, backlog_.last() + items.size(),
-                             entries.back()->version(), LegacyTakes(items)};
-  for (EntryRef& entry : entries) backlog_.Append(std::move(entry));
+  Apply(drafts, expired_by, now);
+  const Waiters::Write write{backlog_.last() + 1, backlog_.last() + entries.size(),
+                             entries.back()->version(), drafts.legacy_takes};
+  for (const EntryRef& entry : entries) backlog_.Append(entry, self_.ready.dropped);
   for (Link* link : peers_.by_age()) {
     if (link->BatchDue(backlog_)) self_.ready.wakes.push_back(link->conn());
   }
@@ -83,9 +93,9 @@ WriteRefusal Writes::Write(std::span<const WriteItem> items, const WriteOptions&
   return WriteRefusal::kNone;
 }
 
-WriteRefusal Writes::WriteLocal(std::span<const WriteItem> items, WallMs expired_by, Now now) {
-  if (const WriteRefusal refusal = Refuses(items); refusal != WriteRefusal::kNone) return refusal;
-  Apply(items, expired_by, now);
+WriteRefusal Writes::WriteLocal(const Drafts& drafts, WallMs expired_by, Now now) {
+  if (const WriteRefusal refusal = Refuses(drafts); refusal != WriteRefusal::kNone) return refusal;
+  Apply(drafts, expired_by, now);
   return WriteRefusal::kNone;
 }
 

@@ -1,4 +1,5 @@
-// Writes are our own: taken, stored, put into the backlog for the peers, and waited for.
+// Writes are our own: taken, stored, put into the backlog for the peers, and waited for. What can
+// be made of a write without the node is made before: Drafts.
 // Thread safety: none; belongs to the Node.
 // Invariant: a write is in the cache before it is in the backlog, and its version is seen by our
 //            clock before it is visible.
@@ -18,15 +19,27 @@
 
 namespace podmirror::sync {
 
+// The entries of one write, with all but their hlc. The node is locked while it takes a write, so
+// whatever can be done before is done here.
+// Thread safety: any thread makes them; one write takes them.
+struct Drafts {
+  // cache: the node's. now: from which on times to live count. Requires: items checked.
+  Drafts(std::span<const WriteItem> items, const Cache& cache, Incarnation writer, WallMs now);
+
+  std::vector<EntryRef> entries;
+  KeyHashes key_hashes;      // by Cache::Warm; of small writes only
+  bool legacy_takes = true;  // an old service can be told all of them
+};
+
 class Writes {
  public:
   Writes(Self& self, Peers& peers)
       : self_(self), peers_(peers), backlog_(self.options.backlog_bytes) {}
 
   // expired_by: as for Cache::MergeAll.
-  WriteRefusal Write(std::span<const WriteItem> items, const WriteOptions& options, WriteDone done,
+  WriteRefusal Write(const Drafts& drafts, const WriteOptions& options, WriteDone done,
                      WallMs expired_by, Now now);
-  WriteRefusal WriteLocal(std::span<const WriteItem> items, WallMs expired_by, Now now);
+  WriteRefusal WriteLocal(const Drafts& drafts, WallMs expired_by, Now now);
 
   const Backlog& backlog() const { return backlog_; }
 
@@ -49,9 +62,9 @@ class Writes {
   void EndWaits() { waiters_.EndAll(self_.ready.completions); }
 
  private:
-  std::uint64_t Grows(const WriteItem& item) const;
-  WriteRefusal Refuses(std::span<const WriteItem> items) const;
-  std::vector<EntryRef> Apply(std::span<const WriteItem> items, WallMs expired_by, Now now);
+  std::uint64_t Grows(const Entry& entry) const;
+  WriteRefusal Refuses(const Drafts& drafts) const;
+  void Apply(const Drafts& drafts, WallMs expired_by, Now now);
   std::vector<Waiters::Peer> Counted(bool legacy_takes) const;
 
   Self& self_;

@@ -188,6 +188,21 @@ TEST_CASE("everything stays exact through random operations") {
   }
 }
 
+TEST_CASE("what is merged warm is merged all the same") {
+  const std::uint64_t seed = GENERATE(range(1, 6));
+  INFO("seed " << seed);
+  std::mt19937_64 random(seed);
+  Cache warm, other;
+  for (int round = 0; round < 10; ++round) {
+    const std::vector<EntryRef> entries = RandomEntries(random, static_cast<int>(random() % 50));
+    warm.MergeWarm(entries, warm.Warm(entries), kNow);
+    other.MergeAll(entries, kNow);
+  }
+  CHECK(Contents(warm) == Contents(other));
+  CHECK(warm.digest() == other.digest());
+  CheckInvariants(warm);
+}
+
 TEST_CASE("caches that merged the same and purged to the same floor are equal") {
   const std::uint64_t seed = GENERATE(range(1, 11));
   INFO("seed " << seed);

@@ -34,6 +34,11 @@ void Write(Cache& cache, std::uint64_t origin, int count) {
       case 1:
         cache.Merge(Entry::Make(1, key, ValueOf(key, version), version, kNow + 1 + i % 20), kNow);
         break;
+      case 2: {
+        const EntryRef entry = Entry::Make(1, key, ValueOf(key, version), version);
+        cache.MergeWarm({&entry, 1}, cache.Warm({&entry, 1}), kNow);
+        break;
+      }
       default:
         cache.Merge(Entry::Make(1, key, ValueOf(key, version), version), kNow);
     }

@@ -2,9 +2,19 @@
 
 #include <catch2/catch.hpp>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace podmirror::sync {
 namespace {
+
+// With what fell out of it.
+struct Kept : Backlog {
+  using Backlog::Backlog;
+  std::uint64_t Append(EntryRef entry) { return Backlog::Append(std::move(entry), fallen); }
+
+  std::vector<EntryRef> fallen;
+};
 
 EntryRef Write(std::uint64_t hlc, std::size_t value_bytes) {
   return Entry::Make(1, "key", std::string(value_bytes, 'v'), {hlc, 7});
@@ -19,7 +29,7 @@ TEST_CASE("an empty backlog holds nothing before its first number") {
 }
 
 TEST_CASE("writes are numbered from 1 without gaps and kept in order") {
-  Backlog backlog(1'000'000);
+  Kept backlog(1'000'000);
   for (std::uint64_t hlc = 1; hlc <= 5; ++hlc) CHECK(backlog.Append(Write(hlc, 10)) == hlc);
   CHECK(backlog.first() == 1);
   CHECK(backlog.last() == 5);
@@ -28,7 +38,7 @@ TEST_CASE("writes are numbered from 1 without gaps and kept in order") {
 
 TEST_CASE("the oldest writes fall out over the limit, and only they") {
   const std::size_t one = Write(1, 100)->memory_bytes();
-  Backlog backlog(3 * one);
+  Kept backlog(3 * one);
   for (std::uint64_t hlc = 1; hlc <= 10; ++hlc) {
     backlog.Append(Write(hlc, 100));
     CHECK(backlog.bytes() <= 3 * one);
@@ -37,10 +47,14 @@ TEST_CASE("the oldest writes fall out over the limit, and only they") {
   CHECK(backlog.last() == 10);
   CHECK(backlog.bytes() == 3 * one);
   CHECK(backlog.at(8)->version().hlc == 8);
+  REQUIRE(backlog.fallen.size() == 7);
+  for (std::uint64_t hlc = 1; hlc <= 7; ++hlc) {
+    CHECK(backlog.fallen[hlc - 1]->version().hlc == hlc);
+  }
 }
 
 TEST_CASE("a write larger than the limit is kept alone, until the next") {
-  Backlog backlog(1000);
+  Kept backlog(1000);
   backlog.Append(Write(1, 10));
   CHECK(backlog.Append(Write(2, 1'000'000)) == 2);
   CHECK(backlog.first() == 2);
@@ -51,7 +65,7 @@ TEST_CASE("a write larger than the limit is kept alone, until the next") {
 }
 
 TEST_CASE("BytesAfter is the memory of the kept writes above a number") {
-  Backlog backlog(1'000'000);
+  Kept backlog(1'000'000);
   const std::size_t small = Write(1, 10)->memory_bytes();
   const std::size_t large = Write(1, 5000)->memory_bytes();
   backlog.Append(Write(1, 10));
@@ -66,7 +80,7 @@ TEST_CASE("BytesAfter is the memory of the kept writes above a number") {
 
 TEST_CASE("BytesAfter a number that has fallen out is all that is left") {
   const std::size_t one = Write(1, 100)->memory_bytes();
-  Backlog backlog(2 * one);
+  Kept backlog(2 * one);
   for (std::uint64_t hlc = 1; hlc <= 6; ++hlc) backlog.Append(Write(hlc, 100));
   CHECK(backlog.first() == 5);
   CHECK(backlog.BytesAfter(2) == 2 * one);
@@ -76,7 +90,7 @@ TEST_CASE("BytesAfter a number that has fallen out is all that is left") {
 
 TEST_CASE("BytesAfter is right for every number of a long backlog that has lost its front") {
   const auto size_of = [](std::uint64_t hlc) { return std::size_t{10 + hlc % 37 * 20}; };
-  Backlog backlog(200'000);
+  Kept backlog(200'000);
   for (std::uint64_t hlc = 1; hlc <= 1500; ++hlc) backlog.Append(Write(hlc, size_of(hlc)));
   REQUIRE(backlog.first() > 500);
   REQUIRE(backlog.first() < 1200);

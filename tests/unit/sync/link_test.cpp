@@ -23,7 +23,7 @@ struct Fixture {
   void Append(std::size_t count, std::size_t value_bytes = 10) {
     for (std::size_t i = 0; i < count; ++i) {
       const Version version{backlog.last() + 1, 1};
-      backlog.Append(Entry::Make(1, "k", std::string(value_bytes, 'v'), version));
+      backlog.Append(Entry::Make(1, "k", std::string(value_bytes, 'v'), version), fallen);
     }
   }
   bool Open(Incarnation incarnation) {
@@ -51,6 +51,7 @@ struct Fixture {
     return (run.start() <= m && m <= run.acked()) || m <= run.covered();
   }
 
+  std::vector<EntryRef> fallen;
   Backlog backlog{10'000};
   Link link{RecordOf(2), 1, 0};
   SteadyMs now = 1000;
