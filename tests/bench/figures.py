@@ -9,7 +9,8 @@ import time
 
 import systems
 from harness import FIXTURES, wait_for
-from systems import cpu_seconds, rss_bytes, run_loader, run_redis_benchmark, run_wrk, settle
+from systems import (cpu_seconds, rss_bytes, run_loader, run_redis_benchmark, run_until_undisturbed,
+                     run_wrk, settle)
 
 Figure = collections.namedtuple("Figure", "name unit target peer measure_ours measure_peer")
 MILLION = 1_000_000
@@ -202,6 +203,7 @@ def snapshot_redis(bench):
 
 
 def donor_load(ours, seconds):
+    """The slowest PUT of a hundred, in milliseconds, by few clients."""
     return run_wrk(f"{ours.rest}", "put", seconds, 8)["p99_us"] / 1000
 
 
@@ -232,6 +234,36 @@ def donor_copied_from(bench):
 
 def donor_idle(bench):
     return donor_load(filled(bench), 2 * bench.seconds)
+
+
+def filled_for_long(bench):
+    """Two daemons with so much that a copy of it outlasts a measurement."""
+    def make(number):
+        ours = systems.Ours(number, 2)
+        ours.fill(4 * bench.million)
+        ours.cluster.wait_same(ours.nodes, 60)
+        return ours
+    return bench.system("filled for long", make)
+
+
+COPY_SECONDS = 2
+
+
+def donor_in_copy(bench):
+    """The donor's p99 while one daemon copies, which was started before."""
+    ours = filled_for_long(bench)
+    joiner = ours.add("--ack=local")
+    until(lambda: joiner.status()["bootstrap"]["entries"] > 0)
+    p99 = donor_load(ours, COPY_SECONDS)
+    assert bench.quick or not ready(joiner), "the copy was complete before the measurement"
+    until(lambda: ready(joiner))
+    ours.remove(joiner)
+    run_until_undisturbed(lambda: donor_without_copy(bench))
+    return p99
+
+
+def donor_without_copy(bench):
+    return donor_load(filled_for_long(bench), COPY_SECONDS)
 
 
 def bytes_ours(bench):
@@ -361,6 +393,8 @@ FIGURES = [
     Figure("snapshot_million_s", "s", 0.5, "Redis full sync", snapshot_ours, snapshot_redis),
     Figure("bytes_per_entry", "bytes", 0.8, "Redis used_memory", bytes_ours, bytes_redis),
     Figure("snapshot_donor_p99", "ms", 2.5, "the same donor idle", donor_copied_from, donor_idle),
+    Figure("donor_in_copy_p99", "ms", 2.5, "the same donor idle", donor_in_copy,
+           donor_without_copy),
     Figure("extra_peer_cpu_us_per_entry", "us", 0.3, None, extra_peer, None),
     Figure("repair_thousand_ms", "ms", 100, None, repair_thousand, None),
     Figure("discovery_5000_pods_ms", "ms", 150, None, discovery_pods, None),
