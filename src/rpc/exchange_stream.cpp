@@ -88,13 +88,13 @@ void ExchangeStream::OnRead(bool ok) {
     reading_.store(Reading::kOver);
     PartEnded();
   } else if (in_.Length() < kBulkBytes) {
-    Take();
+    TakeMessage();
   } else {
-    context_.bulk.PostForPeers([self = shared_from_this()] { self->Take(); });
+    context_.bulk.PostForPeers([self = shared_from_this()] { self->TakeMessage(); });
   }
 }
 
-void ExchangeStream::Take() {
+void ExchangeStream::TakeMessage() {
   v1::Frame frame;
   Status status = FromBytes(in_, &frame);
   if (status.ok()) {

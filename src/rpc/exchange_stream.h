@@ -68,10 +68,10 @@ class ExchangeStream : public GatedStream, public std::enable_shared_from_this<E
   // Encodes and writes, as the gate's owner.
   void Write(const sync::Message& message);
   void OnWritten(bool ok);
-  // Starts the next read, or makes Take do it.
+  // Starts the next read, or makes TakeMessage do it.
   void ReadNext();
   void OnRead(bool ok);
-  void Take();
+  void TakeMessage();
   // The reading ends, unless a read or a message is under way: that will end it.
   void EndReading();
   // One of three that use the call has ended: reading, writing, the call itself.
