@@ -8,13 +8,6 @@
 #include "cache/group.h"
 
 namespace podmirror {
-namespace {
-
-// About as many as the memory accesses that a processor can have under way at a time.
-constexpr std::size_t kMergedAtOnce = 16;
-
-}  // namespace
-
 // Aligned so that two shards never share a cache line.
 struct alignas(64) Cache::Shard {
   mutable absl::Mutex mu;
@@ -75,15 +68,10 @@ std::vector<std::uint32_t> Cache::MergeAll(std::span<const EntryRef> entries, Wa
     merge(0, entries.front()->key_hash());
     return dead;
   }
-  std::array<std::uint64_t, kMergedAtOnce> hashes;
   for (std::size_t done = 0; done < entries.size(); done += kMergedAtOnce) {
     const auto some = entries.subspan(done, std::min(entries.size() - done, kMergedAtOnce));
-    for (std::size_t i = 0; i < some.size(); ++i) {
-      hashes[i] = some[i]->key_hash();
-      ShardOf(hashes[i]).Prefetch(hashes[i]);
-    }
-    for (std::size_t i = 0; i < some.size(); ++i) ShardOf(hashes[i]).PrefetchEntry(hashes[i]);
-    for (std::size_t i = 0; i < some.size(); ++i) merge(done + i, hashes[i]);
+    const KeyHashes key_hashes = Warm(some);
+    for (std::size_t i = 0; i < some.size(); ++i) merge(done + i, key_hashes[i]);
   }
   return dead;
 }

@@ -46,7 +46,9 @@ struct TypeStats {
   std::uint64_t bytes = 0;  // keys and values
 };
 
-using KeyHashes = absl::InlinedVector<std::uint64_t, 1>;
+// About as many as the memory accesses that a processor can have under way at a time.
+inline constexpr std::size_t kMergedAtOnce = 16;
+using KeyHashes = absl::InlinedVector<std::uint64_t, kMergedAtOnce>;
 
 struct CacheStats {
   std::uint64_t entries = 0;  // without tombstones; expired ones count until swept

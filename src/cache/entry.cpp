@@ -118,7 +118,7 @@ EntryRef Entry::MakeTombstone(std::int32_t type, std::string_view key, Version v
   return entry;
 }
 
-void Entry::SetHlc(const EntryRef& entry, std::uint64_t hlc) {
+void Entry::SetHlc(EntryRef& entry, std::uint64_t hlc) {
   if (entry->refs_.load(std::memory_order_relaxed) != 1 || entry->version().hlc != 0) std::abort();
   Store(const_cast<char*>(entry->block()) + EntryLayout::kHlcAt, hlc);
 }

@@ -112,7 +112,7 @@ class Entry {
 
   // Completes an entry that was made with hlc 0: its place among the versions of its origin was not
   // known yet. Requires: nobody else has seen it; anything else is a broken caller and aborts.
-  static void SetHlc(const EntryRef& entry, std::uint64_t hlc);
+  static void SetHlc(EntryRef& entry, std::uint64_t hlc);
 
   // Reads one packed entry off the front of `bytes` and moves `bytes` behind it. Null when it is
   // cut off or breaks an invariant; `bytes` is then unspecified.

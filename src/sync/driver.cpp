@@ -97,14 +97,14 @@ Driver::Round::~Round() {
 WriteRefusal Driver::Write(std::span<const WriteItem> items, const WriteOptions& options,
                            WriteDone done) {
   WriteRefusal refusal = WriteRefusal::kNone;
-  const Drafts drafts(items, cache_, incarnation_, env_.now().wall);
+  Drafts drafts(items, cache_, incarnation_, env_.now().wall);
   Pump([&](Node& node, Now now) { refusal = node.Write(now, drafts, options, std::move(done)); });
   return refusal;
 }
 
 WriteRefusal Driver::WriteLocal(std::span<const WriteItem> items) {
   WriteRefusal refusal = WriteRefusal::kNone;
-  const Drafts drafts(items, cache_, incarnation_, env_.now().wall);
+  Drafts drafts(items, cache_, incarnation_, env_.now().wall);
   Pump([&](Node& node, Now now) { refusal = node.WriteLocal(now, drafts); });
   return refusal;
 }

@@ -46,10 +46,10 @@ class Node {
 
   // The writer of what is written here: for Drafts.
   Incarnation incarnation() const { return self_.incarnation; }
-  WriteRefusal Write(Now now, const Drafts& drafts, const WriteOptions& options, WriteDone done) {
+  WriteRefusal Write(Now now, Drafts& drafts, const WriteOptions& options, WriteDone done) {
     return writes_.Write(drafts, options, std::move(done), ExpiredBy(now), now);
   }
-  WriteRefusal WriteLocal(Now now, const Drafts& drafts) {
+  WriteRefusal WriteLocal(Now now, Drafts& drafts) {
     return writes_.WriteLocal(drafts, ExpiredBy(now), now);
   }
 

@@ -62,8 +62,8 @@ WriteRefusal Writes::Refuses(const Drafts& drafts) const {
   return fits ? WriteRefusal::kNone : WriteRefusal::kOutOfMemory;
 }
 
-void Writes::Apply(const Drafts& drafts, WallMs expired_by, Now now) {
-  for (const EntryRef& entry : drafts.entries) Entry::SetHlc(entry, self_.hlc.Next(now.wall));
+void Writes::Apply(Drafts& drafts, WallMs expired_by, Now now) {
+  for (EntryRef& entry : drafts.entries) Entry::SetHlc(entry, self_.hlc.Next(now.wall));
   if (drafts.key_hashes.empty()) {
     self_.cache.MergeAll(drafts.entries, expired_by);
   } else {
@@ -71,10 +71,10 @@ void Writes::Apply(const Drafts& drafts, WallMs expired_by, Now now) {
   }
 }
 
-WriteRefusal Writes::Write(const Drafts& drafts, const WriteOptions& options, WriteDone done,
+WriteRefusal Writes::Write(Drafts& drafts, const WriteOptions& options, WriteDone done,
                            WallMs expired_by, Now now) {
   if (const WriteRefusal refusal = Refuses(drafts); refusal != WriteRefusal::kNone) return refusal;
-  const std::vector<EntryRef>& entries = drafts.entries;
+  std::vector<EntryRef>& entries = drafts.entries;
   if (entries.empty()) {  // nothing to be acknowledged
     const auto peers = static_cast<std::uint32_t>(Counted(true).size());
     self_.ready.completions.emplace_back(std::move(done),
@@ -84,7 +84,7 @@ WriteRefusal Writes::Write(const Drafts& drafts, const WriteOptions& options, Wr
   Apply(drafts, expired_by, now);
   const Waiters::Write write{backlog_.last() + 1, backlog_.last() + entries.size(),
                              entries.back()->version(), drafts.legacy_takes};
-  for (const EntryRef& entry : entries) backlog_.Append(entry, self_.ready.dropped);
+  for (EntryRef& entry : entries) backlog_.Append(std::move(entry), self_.ready.dropped);
   for (Link* link : peers_.by_age()) {
     if (link->BatchDue(backlog_)) self_.ready.wakes.push_back(link->conn());
   }
@@ -93,7 +93,7 @@ WriteRefusal Writes::Write(const Drafts& drafts, const WriteOptions& options, Wr
   return WriteRefusal::kNone;
 }
 
-WriteRefusal Writes::WriteLocal(const Drafts& drafts, WallMs expired_by, Now now) {
+WriteRefusal Writes::WriteLocal(Drafts& drafts, WallMs expired_by, Now now) {
   if (const WriteRefusal refusal = Refuses(drafts); refusal != WriteRefusal::kNone) return refusal;
   Apply(drafts, expired_by, now);
   return WriteRefusal::kNone;

@@ -36,10 +36,10 @@ class Writes {
   Writes(Self& self, Peers& peers)
       : self_(self), peers_(peers), backlog_(self.options.backlog_bytes) {}
 
-  // expired_by: as for Cache::MergeAll.
-  WriteRefusal Write(const Drafts& drafts, const WriteOptions& options, WriteDone done,
-                     WallMs expired_by, Now now);
-  WriteRefusal WriteLocal(const Drafts& drafts, WallMs expired_by, Now now);
+  // Takes what `drafts` hold, unless it is refused. expired_by: as for Cache::MergeAll.
+  WriteRefusal Write(Drafts& drafts, const WriteOptions& options, WriteDone done, WallMs expired_by,
+                     Now now);
+  WriteRefusal WriteLocal(Drafts& drafts, WallMs expired_by, Now now);
 
   const Backlog& backlog() const { return backlog_; }
 
@@ -64,7 +64,7 @@ class Writes {
  private:
   std::uint64_t Grows(const Entry& entry) const;
   WriteRefusal Refuses(const Drafts& drafts) const;
-  void Apply(const Drafts& drafts, WallMs expired_by, Now now);
+  void Apply(Drafts& drafts, WallMs expired_by, Now now);
   std::vector<Waiters::Peer> Counted(bool legacy_takes) const;
 
   Self& self_;

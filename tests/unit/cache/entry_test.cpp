@@ -55,11 +55,11 @@ TEST_CASE("an entry gives back what it was made of") {
 }
 
 TEST_CASE("an entry that was made without an hlc is as others are once it has one") {
-  const EntryRef entry = Entry::Make(-2, "key", "value", {0, kVersion.origin}, 1234567890123);
+  EntryRef entry = Entry::Make(-2, "key", "value", {0, kVersion.origin}, 1234567890123);
   Entry::SetHlc(entry, kVersion.hlc);
   CHECK(entry->version() == kVersion);
   CHECK(entry->Packed() == Entry::Make(-2, "key", "value", kVersion, 1234567890123)->Packed());
-  const EntryRef tombstone = Entry::MakeTombstone(1, "k", {0, kVersion.origin});
+  EntryRef tombstone = Entry::MakeTombstone(1, "k", {0, kVersion.origin});
   Entry::SetHlc(tombstone, kVersion.hlc);
   CHECK(tombstone->Packed() == Entry::MakeTombstone(1, "k", kVersion)->Packed());
 }
