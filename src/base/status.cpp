@@ -15,6 +15,8 @@ std::string_view ToString(Code code) {
       return "not found";
     case Code::kRefused:
       return "refused";
+    case Code::kUnauthenticated:
+      return "unauthenticated";
     case Code::kUnavailable:
       return "unavailable";
     case Code::kDeadline:

@@ -12,15 +12,16 @@ namespace podmirror {
 
 enum class Code {
   kOk,
-  kInvalid,        // the request or the bytes are wrong; trying again changes nothing
-  kNotFound,       // what was asked for is not there
-  kRefused,        // credentials, permission or identity
-  kUnavailable,    // the other side cannot be reached or is not ready now
-  kDeadline,       // it took too long
-  kExhausted,      // a limit was reached
-  kUnimplemented,  // the other side does not speak this
-  kInternal,       // the other side broke
-  kUncertain,      // nobody said whether a write was applied: it may have been
+  kInvalid,          // the request or the bytes are wrong; trying again changes nothing
+  kNotFound,         // what was asked for is not there
+  kRefused,          // credentials, permission or identity
+  kUnauthenticated,  // of a caller: it has not shown who it is
+  kUnavailable,      // the other side cannot be reached or is not ready now
+  kDeadline,         // it took too long
+  kExhausted,        // a limit was reached
+  kUnimplemented,    // the other side does not speak this
+  kInternal,         // the other side broke
+  kUncertain,        // nobody said whether a write was applied: it may have been
 };
 
 std::string_view ToString(Code code);

@@ -5,12 +5,15 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "certs/test_certs.h"
 #include "recorder.h"
-#include "test_certs.h"
 #include "test_etcd.h"
 
 namespace podmirror::discovery {
 namespace {
+
+using testing::TestAuthority;
+using testing::TestDir;
 
 using nlohmann::json;
 using std::chrono::milliseconds;

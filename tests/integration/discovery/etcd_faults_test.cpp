@@ -3,15 +3,18 @@
 #include <iostream>
 #include <nlohmann/json.hpp>
 
+#include "certs/test_certs.h"
 #include "discovery/etcd_v3_client.h"
 #include "integration/eventually.h"
 #include "recorder.h"
-#include "test_certs.h"
 #include "test_etcd.h"
 #include "test_relay.h"
 
 namespace podmirror::discovery {
 namespace {
+
+using testing::TestAuthority;
+using testing::TestDir;
 
 using std::chrono::seconds;
 

@@ -1,12 +1,15 @@
 #include <catch2/catch.hpp>
 #include <iostream>
 
+#include "certs/test_certs.h"
 #include "recorder.h"
-#include "test_certs.h"
 #include "test_etcd.h"
 
 namespace podmirror::discovery {
 namespace {
+
+using testing::TestAuthority;
+using testing::TestDir;
 
 // The files of an etcd with TLS on both sides, and of its client.
 struct Credentials {

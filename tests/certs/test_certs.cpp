@@ -1,4 +1,4 @@
-#include "test_certs.h"
+#include "certs/test_certs.h"
 
 #include <openssl/bio.h>
 #include <openssl/ec.h>
@@ -10,10 +10,8 @@
 #include <catch2/catch.hpp>
 #include <fstream>
 
-namespace podmirror::discovery {
+namespace podmirror::testing {
 namespace {
-
-constexpr long kDay = 24 * 3600;
 
 // What `write` puts into a BIO.
 template <typename Write>
@@ -58,7 +56,9 @@ std::string TestDir::Write(const std::string& name, const std::string& content) 
 }
 
 TestAuthority::TestAuthority(const std::string& name)
-    : name_(name), key_(MakeKey()), pem_(ToPem(Sign(name, key_.get(), nullptr).get())) {}
+    : name_(name),
+      key_(MakeKey()),
+      pem_(ToPem(Sign({.common_name = name, .names = ""}, key_.get(), true).get())) {}
 
 TestAuthority::Key TestAuthority::MakeKey() {
   Key key(EVP_EC_gen("P-256"), EVP_PKEY_free);
@@ -66,34 +66,31 @@ TestAuthority::Key TestAuthority::MakeKey() {
   return key;
 }
 
-// Without alternative names: the authority's own certificate.
-TestAuthority::Certificate TestAuthority::Sign(const std::string& name, EVP_PKEY* key,
-                                               const char* alternative_names) const {
+TestAuthority::Certificate TestAuthority::Sign(const Wanted& wanted, EVP_PKEY* key,
+                                               bool authority) const {
   static long serial = 0;
   Certificate certificate(X509_new(), X509_free);
   X509* const raw = certificate.get();
   X509_set_version(raw, X509_VERSION_3);
   ASN1_INTEGER_set(X509_get_serialNumber(raw), ++serial);
-  X509_gmtime_adj(X509_getm_notBefore(raw), -kDay);
-  X509_gmtime_adj(X509_getm_notAfter(raw), kDay);
+  X509_gmtime_adj(X509_getm_notBefore(raw), wanted.from_s);
+  X509_gmtime_adj(X509_getm_notAfter(raw), wanted.until_s);
   X509_set_pubkey(raw, key);
-  SetName(X509_get_subject_name(raw), name);
+  SetName(X509_get_subject_name(raw), wanted.common_name);
   SetName(X509_get_issuer_name(raw), name_);
-  AddExtension(raw, NID_basic_constraints, alternative_names == nullptr ? "CA:TRUE" : "CA:FALSE");
-  if (alternative_names != nullptr) {
-    AddExtension(raw, NID_subject_alt_name, alternative_names);
-    AddExtension(raw, NID_ext_key_usage, "serverAuth,clientAuth");
-  }
+  AddExtension(raw, NID_basic_constraints, authority ? "CA:TRUE" : "CA:FALSE");
+  if (!wanted.names.empty()) AddExtension(raw, NID_subject_alt_name, wanted.names.c_str());
+  if (!authority) AddExtension(raw, NID_ext_key_usage, wanted.usage.c_str());
   REQUIRE(X509_sign(raw, key_.get(), EVP_sha256()) > 0);
   return certificate;
 }
 
-TestAuthority::Leaf TestAuthority::Issue(const std::string& name) const {
+TestAuthority::Leaf TestAuthority::IssueFor(const Wanted& wanted) const {
   const Key key = MakeKey();
-  return {.cert = ToPem(Sign(name, key.get(), "IP:127.0.0.1,IP:::1").get()),
+  return {.cert = ToPem(Sign(wanted, key.get(), false).get()),
           .key = ToPem([&](BIO* bio) {
             return PEM_write_bio_PrivateKey(bio, key.get(), nullptr, nullptr, 0, nullptr, nullptr);
           })};
 }
 
-}  // namespace podmirror::discovery
+}  // namespace podmirror::testing

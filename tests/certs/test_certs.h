@@ -1,4 +1,4 @@
-// Certificates made for a test: authorities, and leaves for etcd on loopback and for its clients.
+// Certificates made for a test: authorities, and what they sign.
 #pragma once
 
 #include <openssl/x509.h>
@@ -7,7 +7,7 @@
 #include <memory>
 #include <string>
 
-namespace podmirror::discovery {
+namespace podmirror::testing {
 
 // A directory of its own, removed at the end.
 class TestDir {
@@ -23,7 +23,7 @@ class TestDir {
   std::string path_;
 };
 
-// Keys are on P-256; everything is valid from yesterday till tomorrow.
+// Keys are on P-256.
 class TestAuthority {
  public:
   explicit TestAuthority(const std::string& name);
@@ -31,8 +31,17 @@ class TestAuthority {
   struct Leaf {
     std::string cert, key;  // PEM
   };
-  // For 127.0.0.1 and ::1, to be used on both sides of a connection.
-  Leaf Issue(const std::string& name) const;
+  struct Wanted {
+    std::string common_name;
+    std::string names = "IP:127.0.0.1,IP:::1";  // as OpenSSL has them; empty: none
+    std::string usage = "serverAuth,clientAuth";
+    long from_s = -24 * 3600;  // validity, seconds from now on
+    long until_s = 24 * 3600;
+  };
+  Leaf IssueFor(const Wanted& wanted) const;
+  Leaf Issue(const std::string& common_name) const {
+    return IssueFor({.common_name = common_name});
+  }
   const std::string& pem() const { return pem_; }
 
  private:
@@ -40,11 +49,11 @@ class TestAuthority {
   using Certificate = std::unique_ptr<X509, decltype(&X509_free)>;
 
   static Key MakeKey();
-  Certificate Sign(const std::string& name, EVP_PKEY* key, const char* alternative_names) const;
+  Certificate Sign(const Wanted& wanted, EVP_PKEY* key, bool authority) const;
 
   const std::string name_;
   const Key key_;
   const std::string pem_;
 };
 
-}  // namespace podmirror::discovery
+}  // namespace podmirror::testing

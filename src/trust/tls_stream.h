@@ -1,0 +1,73 @@
+// TlsStream is the server's end of TLS on a socket that does not block. It reads and writes the
+// socket itself, and no more often than a plain connection would: it takes all that has come with
+// one call, and does not ask again before the socket is said to be readable.
+//
+// Thread safety: one call at a time. The socket must outlive the stream.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+
+#include "trust/certificate.h"
+#include "trust/credentials.h"
+#include "trust/openssl_types.h"
+
+namespace podmirror::trust {
+
+class TlsStream {
+ public:
+  enum class Io : std::uint8_t {
+    kDone,     // the handshake is through; `bytes` were moved
+    kBlocked,  // go on when the socket is readable or writable again
+    kClosed,   // the other side has ended the stream
+    kBroken,   // failure() says why
+  };
+  struct Moved {
+    Io io = Io::kBlocked;
+    std::size_t bytes = 0;
+  };
+
+  TlsStream(std::shared_ptr<const Credentials> credentials, int fd);
+  ~TlsStream();
+  TlsStream(const TlsStream&) = delete;
+  TlsStream& operator=(const TlsStream&) = delete;
+
+  // The socket may have something to read.
+  void SetReadable() { drained_ = false; }
+  // Before all else, until it is done.
+  Io Handshake();
+  // At least one byte when it is done.
+  Moved Read(std::span<char> to);
+  Moved Write(std::span<const char> from);
+  // Tells the other side that nothing more comes. Once; it may not get there.
+  void EndWriting();
+
+  // What the client presented, believed or not; nothing when it presented none. After the
+  // handshake.
+  std::optional<CertificateChain> certificate() const;
+  // "TLSv1.3"
+  std::string version() const;
+  // The handshake broke because the other side speaks HTTP without TLS.
+  bool spoke_http() const { return spoke_http_; }
+  // For people; valid after kBroken.
+  const std::string& failure() const { return failure_; }
+
+ private:
+  struct Socket;  // what OpenSSL reads and writes by
+  using Ssl = std::unique_ptr<OpensslStream, void (*)(OpensslStream*)>;
+
+  Io Outcome(int result);
+
+  const std::shared_ptr<const Credentials> credentials_;
+  const int fd_;
+  bool drained_ = false;  // the last read from the socket took all that was there
+  bool spoke_http_ = false;
+  std::string failure_;
+  Ssl ssl_;
+};
+
+}  // namespace podmirror::trust
