@@ -8,6 +8,7 @@
 #include "app/observer.h"
 #include "rpc/cache_service.h"
 #include "rpc/sync_service.h"
+#include "rpc/tls.h"
 
 namespace podmirror::app {
 namespace {
@@ -44,9 +45,31 @@ rpc::RequestOptions RequestOptionsOf(const settings::Settings& s) {
           .write = {.ack = AckLevelOf(s), .timeout_ms = s.ack_timeout.count()}};
 }
 
+std::vector<rest::HttpPort> RestPortsOf(const settings::Settings& s) {
+  using enum rest::PortKind;
+  std::vector<rest::HttpPort> ports;
+  const auto add = [&ports](const auto& listen, rest::PortKind kind, const char* name) {
+    if (listen) ports.push_back({listen->ToString(), kind, name});
+  };
+  add(s.rest_listen, kPlain, "rest-listen");
+  add(s.rest_tls_listen, kTls, "rest-tls-listen");
+  add(s.health_listen, kHealth, "health-listen");
+  return ports;
+}
+
+rpc::PeerTls PeerTlsOf(const settings::Settings& s, const trust::Keyring* keyring) {
+  using enum rpc::PeerTls::Mode;
+  return {.mode = s.peer_tls == "require"  ? kRequire
+                  : s.peer_tls == "prefer" ? kPrefer
+                                           : kOff,
+          .keyring = keyring,
+          .plain_port = static_cast<std::uint16_t>(s.peer_port),
+          .tls_port = static_cast<std::uint16_t>(s.peer_tls_port)};
+}
+
 rest::RestOptions RestOptionsOf(const settings::Settings& s) {
   rest::RestOptions options;
-  options.listen = s.rest_listen.ToString();
+  options.ports = RestPortsOf(s);
   options.items = {s.max_key_bytes, s.max_value_bytes};
   options.max_batch_bytes = s.max_batch_bytes;
   options.max_connections = static_cast<int>(s.max_connections);
@@ -67,30 +90,46 @@ rest::RestOptions RestOptionsOf(const settings::Settings& s) {
 
 Result<std::unique_ptr<Daemon>> Daemon::New(const settings::Settings& settings, Log& log,
                                             Env& env) {
-  auto metrics = std::make_unique<telemetry::Metrics>();
-  auto queue = std::make_unique<net::GrpcQueue>();
-  auto source = NewSource(settings, *queue, *metrics, env);
+  Parts parts;
+  parts.metrics = std::make_unique<telemetry::Metrics>();
+  parts.reloader =
+      std::make_unique<Reloader>(absl::Milliseconds(settings.tls_reload_interval.count()));
+  auto trusted = TrustParts::New(settings, log, *parts.metrics, env,
+                                 [reloader = parts.reloader.get()] { reloader->Poke(); });
+  if (!trusted.ok()) return trusted.status();
+  parts.trust = std::move(*trusted);
+  parts.queue = std::make_unique<net::GrpcQueue>();
+  auto source = NewSource(settings, *parts.queue, *parts.metrics, env);
   if (!source.ok()) return source.status();
-  return std::unique_ptr<Daemon>(
-      new Daemon(settings, std::move(metrics), std::move(queue), std::move(*source), log, env));
+  parts.source = std::move(*source);
+  return std::unique_ptr<Daemon>(new Daemon(settings, std::move(parts), log, env));
 }
 
-Daemon::Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Metrics> metrics,
-               std::unique_ptr<net::GrpcQueue> queue, std::unique_ptr<discovery::PeerSource> source,
-               Log& log, Env& env)
+Daemon::Daemon(const settings::Settings& settings, Parts parts, Log& log, Env& env)
     : settings_(settings),
       log_(log),
-      metrics_(std::move(metrics)),
-      queue_(std::move(queue)),
-      transport_(*queue_, bulk_, *metrics_),
+      metrics_(std::move(parts.metrics)),
+      reloader_(std::move(parts.reloader)),
+      trust_(std::move(parts.trust)),
+      refusals_(log, env),
+      queue_(std::move(parts.queue)),
+      callers_(trust_->keyring(), env),
+      access_(trust_->guard(), trust_->audit(), callers_),
+      transport_(*queue_, bulk_, *metrics_, env, callers_, PeerTlsOf(settings, trust_->keyring()),
+                 [this](const std::string& ip, const std::string& reason) {
+                   metrics_->TlsRefused("peer");
+                   refusals_.PeerRefused(ip, reason);
+                 }),
       driver_(NodeOptionsOf(settings, env), cache_, env, transport_, NewObserver(log, *metrics_)),
-      feed_(std::move(source), driver_, log, env),
-      cache_service_(rpc::NewCacheService(RequestOptionsOf(settings), driver_, cache_, env, bulk_)),
-      sync_service_(
-          rpc::NewSyncService(RequestOptionsOf(settings), driver_, cache_, env, *metrics_, bulk_)),
+      feed_(std::move(parts.source), driver_, log, env),
+      cache_service_(
+          rpc::NewCacheService(RequestOptionsOf(settings), driver_, cache_, env, bulk_, access_)),
+      sync_service_(rpc::NewSyncService(RequestOptionsOf(settings), driver_, cache_, env, *metrics_,
+                                        bulk_, access_)),
       rest_(RestOptionsOf(settings),
             {cache_, driver_, *metrics_, env, [this] { return ViewDiscovery(); },
-             [this] { return watchdog_.stalled() ? std::string(kStalled) : std::string(); }}),
+             [this] { return watchdog_.stalled() ? std::string(kStalled) : std::string(); },
+             trust_->keyring(), trust_->guard(), trust_->audit()}),
       watchdog_([&log] { log.Event(LogLevel::kError, "stalled", kStalled); }) {
   transport_.Bind(driver_);
   driver_.set_on_unknown_peer([this] { feed_.Refresh(); });
@@ -99,28 +138,61 @@ Daemon::Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Me
 
 Daemon::~Daemon() = default;
 
-Status Daemon::Start() {
-  auto rpc = rpc::RpcServer::Start(settings_.grpc_listen.host, settings_.grpc_listen.port, *queue_,
-                                   bulk_, {&transport_, cache_service_.get(), sync_service_.get()});
-  if (!rpc.ok()) return {rpc.status().code(), "grpc-listen: " + rpc.status().message()};
-  rpc_ = std::move(*rpc);
-  if (Status status = rest_.Start(); !status.ok()) {
-    return {status.code(), "rest-listen: " + status.message()};
+Status Daemon::StartRpc() {
+  std::vector<rpc::RpcPort> ports;
+  const auto add = [&](const settings::Settings::Listen& listen, const char* name,
+                       std::shared_ptr<grpc::ServerCredentials> credentials) {
+    ports.push_back({listen->host, listen->port, std::move(credentials), name});
+  };
+  if (settings_.grpc_listen) {
+    add(settings_.grpc_listen, "grpc-listen", grpc::InsecureServerCredentials());
   }
-  log_.Event(LogLevel::kInfo, "started", "listening, looking for peers",
-             {{"version", std::string(settings::Version())},
-              {"cluster", settings_.cluster},
-              {"name", settings_.pod.name},
-              {"namespace", settings_.pod.ns},
-              {"uid", settings_.pod.uid},
-              {"rest", settings::HostPort{settings_.rest_listen.host, rest_.port()}.ToString()},
-              {"grpc", settings::HostPort{settings_.grpc_listen.host, rpc_->port()}.ToString()},
-              {"discovery", settings_.discovery}});
+  if (settings_.grpc_tls_listen) {
+    add(settings_.grpc_tls_listen, "grpc-tls-listen",
+        rpc::NewServerCredentials(*trust_->keyring()));
+  }
+  auto rpc = rpc::RpcServer::Start(ports, *queue_, bulk_, access_,
+                                   {&transport_, cache_service_.get(), sync_service_.get()});
+  if (!rpc.ok()) return rpc.status();
+  rpc_ = std::move(*rpc);
+  return {};
+}
+
+Status Daemon::Start() {
+  if (trust_->watches()) {
+    reloader_->Start([this] {
+      if (!trust_->Look()) return;
+      transport_.CheckPeers();
+      driver_.CredentialsChanged();
+    });
+  }
+  if (Status status = StartRpc(); !status.ok()) return status;
+  if (Status status = rest_.Start(); !status.ok()) return status;
+  std::vector<LogField> fields = {{"version", std::string(settings::Version())},
+                                  {"cluster", settings_.cluster},
+                                  {"name", settings_.pod.name},
+                                  {"namespace", settings_.pod.ns},
+                                  {"uid", settings_.pod.uid}};
+  const auto tell = [&fields](const char* name, const settings::Settings::Listen& listen,
+                              std::uint16_t port) {
+    if (listen) fields.emplace_back(name, settings::HostPort{listen->host, port}.ToString());
+  };
+  tell("rest", settings_.rest_listen, rest_.port(rest::PortKind::kPlain));
+  tell("rest_tls", settings_.rest_tls_listen, rest_.port(rest::PortKind::kTls));
+  tell("health", settings_.health_listen, rest_.port(rest::PortKind::kHealth));
+  tell("grpc", settings_.grpc_listen, rpc_->port(0));
+  if (settings_.grpc_tls_listen) {
+    tell("grpc_tls", settings_.grpc_tls_listen, rpc_->port(settings_.grpc_listen ? 1 : 0));
+  }
+  fields.emplace_back("discovery", settings_.discovery);
+  log_.Event(LogLevel::kInfo, "started", "listening, looking for peers", fields);
   ticker_ = std::thread([this] { RunTicker(); });
   watchdog_.Start();
   feed_.Start();
   return {};
 }
+
+void Daemon::Reload() { reloader_->Poke(); }
 
 void Daemon::Leave() {
   driver_.Leave();
@@ -136,6 +208,7 @@ bool Daemon::Stop(std::int64_t limit_ms) {
   // Requests in flight get half of the time, each other step an eighth. Discovery needs some of it
   // when its source has to tell the other pods that we leave.
   const absl::Duration grace = absl::Milliseconds(limit_ms) / 8;
+  reloader_->Stop();
   if (ticker_.joinable()) feed_.Stop();
   driver_.EndWaits();
   rest_.Stop(limit_ms / 2);
@@ -185,6 +258,12 @@ telemetry::Snapshot Daemon::TakeSnapshot() const {
   snapshot.discovery_self_listed = discovery.self_listed;
   snapshot.discovery_age_seconds = static_cast<double>(discovery.age_ms) / kMsPerSecond;
   snapshot.log_dropped = log_.dropped();
+  snapshot.unauthorized = trust_->audit().unauthorized();
+  snapshot.forbidden = trust_->audit().forbidden();
+  if (const trust::Keyring* keyring = trust_->keyring()) {
+    snapshot.tls_expiry_seconds =
+        static_cast<double>(keyring->current()->own().not_after()) / kMsPerSecond;
+  }
   for (const sync::PeerStatus& peer : driver_.Peers()) {
     snapshot.peers.push_back({peer.record.name, std::string(sync::ToString(peer.state)),
                               peer.behind_bytes, static_cast<double>(peer.lag_ms) / kMsPerSecond,

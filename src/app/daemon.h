@@ -1,9 +1,9 @@
 // Daemon is the composition root: the only place that knows all concrete types.
 //
-// Start order: gRPC, so that the writes of other pods reach us while we copy; REST, so that
-// /healthz answers; the ticker; discovery, whose first peers set everything in motion.
-// Stop order: discovery, so that a source that can tell the other pods makes them drop us before
-// our ports close; REST; the peers' streams; gRPC, the bulk thread, the queue; the ticker.
+// Start order: the reloader of files; gRPC, so that the writes of other pods reach us while we
+// copy; REST, so that /healthz answers; the ticker; discovery, whose first peers set everything in
+// motion. Stop order: discovery, so that a source that can tell the other pods makes them drop us
+// before our ports close; REST; the peers' streams; gRPC, the bulk thread, the queue; the ticker.
 // After Stop no member calls another one. Members are destroyed in reverse order of declaration: a
 // member that another one takes in its constructor is declared before that one.
 //
@@ -17,13 +17,18 @@
 #include "absl/synchronization/notification.h"
 #include "app/discovery_feed.h"
 #include "app/log.h"
+#include "app/refusal_log.h"
+#include "app/reloader.h"
+#include "app/trust_parts.h"
 #include "app/watchdog.h"
 #include "base/env.h"
 #include "base/status.h"
 #include "cache/cache.h"
 #include "net/grpc_queue.h"
 #include "rest/rest_server.h"
+#include "rpc/access.h"
 #include "rpc/bulk_thread.h"
+#include "rpc/callers.h"
 #include "rpc/peer_transport.h"
 #include "rpc/rpc_server.h"
 #include "rpc/server_call.h"
@@ -46,6 +51,9 @@ class Daemon {
   // opened; the caller must then call Stop, too.
   Status Start();
 
+  // Looks at certificates and the like now, in case that their files have changed.
+  void Reload();
+
   // From now on the daemon says that it is not ready, for Kubernetes' Services to see, but it
   // serves requests as before.
   void Leave();
@@ -59,9 +67,17 @@ class Daemon {
   bool Stop(std::int64_t limit_ms);
 
  private:
-  Daemon(const settings::Settings& settings, std::unique_ptr<telemetry::Metrics> metrics,
-         std::unique_ptr<net::GrpcQueue> queue, std::unique_ptr<discovery::PeerSource> source,
-         Log& log, Env& env);
+  // What can fail when it is made.
+  struct Parts {
+    std::unique_ptr<telemetry::Metrics> metrics;
+    std::unique_ptr<net::GrpcQueue> queue;
+    std::unique_ptr<discovery::PeerSource> source;
+    std::unique_ptr<Reloader> reloader;
+    std::unique_ptr<TrustParts> trust;
+  };
+  Daemon(const settings::Settings& settings, Parts parts, Log& log, Env& env);
+
+  Status StartRpc();
 
   void RunTicker();
   telemetry::Snapshot TakeSnapshot() const;
@@ -71,9 +87,14 @@ class Daemon {
   Log& log_;
 
   const std::unique_ptr<telemetry::Metrics> metrics_;
+  const std::unique_ptr<Reloader> reloader_;
+  const std::unique_ptr<TrustParts> trust_;
+  RefusalLog refusals_;
   Cache cache_;
   const std::unique_ptr<net::GrpcQueue> queue_;
   rpc::BulkThread bulk_;
+  rpc::Callers callers_;
+  rpc::Access access_;
   rpc::PeerTransport transport_;
   sync::Driver driver_;
   DiscoveryFeed feed_;

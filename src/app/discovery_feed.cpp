@@ -15,8 +15,10 @@ Result<std::unique_ptr<discovery::PeerSource>> NewSource(const settings::Setting
                                                          telemetry::Metrics& metrics, Env& env) {
   if (settings.discovery == "none") return discovery::NewNoneSource(env);
   if (settings.discovery == "static") {
-    return discovery::NewStaticSource(settings.peers, settings.pod, settings.grpc_listen.port,
-                                      kResolveInterval, metrics, env);
+    return discovery::NewStaticSource(
+        settings.peers, settings.pod,
+        (settings.grpc_listen ? settings.grpc_listen : settings.grpc_tls_listen)->port,
+        kResolveInterval, metrics, env);
   }
   discovery::PodFilter filter;
   filter.self = settings.pod;

@@ -89,6 +89,11 @@ void Log::Event(LogLevel level, std::string_view event, std::string_view msg,
   if (logger_->should_log(as)) logger_->log(as, Line(level, event, msg, fields));
 }
 
+void Log::Always(std::string_view event, std::string_view msg,
+                 const std::vector<LogField>& fields) {
+  logger_->log(spdlog::level::critical, Line(LogLevel::kInfo, event, msg, fields));
+}
+
 std::string Log::Line(LogLevel level, std::string_view event, std::string_view msg,
                       const std::vector<LogField>& fields) const {
   nlohmann::ordered_json line = {{"ts", Timestamp(env_.now().wall)},

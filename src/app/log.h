@@ -28,7 +28,8 @@ enum class LogFormat : std::uint8_t { kJson, kText };
 // "debug", "info", "warn", "error"
 std::string_view ToString(LogLevel level);
 
-using LogField = std::pair<std::string_view, std::variant<std::string, std::uint64_t, bool>>;
+using LogField =
+    std::pair<std::string_view, std::variant<std::string, std::uint64_t, std::int64_t, bool>>;
 
 class Log {
  public:
@@ -45,6 +46,9 @@ class Log {
   // Text may hold any bytes; those that are not UTF-8 are replaced.
   void Event(LogLevel level, std::string_view event, std::string_view msg,
              const std::vector<LogField>& fields = {});
+
+  // The same, as info, whatever the level: for lines that are no matter of more or less.
+  void Always(std::string_view event, std::string_view msg, const std::vector<LogField>& fields);
 
   // Lines that were lost because the reader did not keep up.
   std::uint64_t dropped() const { return writer_.dropped(); }

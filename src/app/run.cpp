@@ -1,5 +1,6 @@
 #include "app/run.h"
 
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -73,6 +74,8 @@ int Run(const settings::Loaded& loaded) {
   setenv("GRPC_VERBOSITY", "NONE", 0);
   std::signal(SIGPIPE, SIG_IGN);
   BlockStopSignals();
+  // A core dump would hold private keys and tokens.
+  if (settings.tls()) prctl(PR_SET_DUMPABLE, 0);
   Env& env = Env::Real();
   Log log(STDOUT_FILENO, LevelOf(settings),
           settings.log_format == "json" ? LogFormat::kJson : LogFormat::kText, env);
@@ -91,7 +94,7 @@ int Run(const settings::Loaded& loaded) {
   SteadyMs close_ms = kLeastCloseMs;
   const Status started = (*daemon)->Start();
   if (started.ok()) {
-    const int number = WaitForStopSignal();
+    const int number = WaitForStopSignal([&daemon] { (*daemon)->Reload(); });
     log.Event(LogLevel::kInfo, "stopping", "asked to stop",
               {{"signal", number == SIGINT ? "SIGINT" : "SIGTERM"}});
     close_ms = Drain(**daemon, settings, env);

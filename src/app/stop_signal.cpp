@@ -18,11 +18,10 @@ constexpr SteadyMs kRepeatMs = 2000;
 std::atomic<int> first_signal{0};
 std::atomic<SteadyMs> repeated_until{0};
 
-sigset_t StopSignals() {
+sigset_t OurSignals() {
   sigset_t signals;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGINT);
+  for (const int number : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&signals, number);
   return signals;
 }
 
@@ -34,15 +33,19 @@ void OnAnotherSignal(int number) {
 }  // namespace
 
 void BlockStopSignals() {
-  const sigset_t signals = StopSignals();
+  const sigset_t signals = OurSignals();
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  std::signal(SIGHUP, SIG_IGN);
 }
 
-int WaitForStopSignal() {
-  const sigset_t signals = StopSignals();
+int WaitForStopSignal(absl::FunctionRef<void()> on_hangup) {
+  const sigset_t signals = OurSignals();
   int number = 0;
-  sigwait(&signals, &number);
+  for (;;) {
+    sigwait(&signals, &number);
+    if (number != SIGHUP) break;
+    on_hangup();
+  }
+  std::signal(SIGHUP, SIG_IGN);
   first_signal = number;
   repeated_until = Env::Real().now().steady + kRepeatMs;
   for (const int other : {SIGTERM, SIGINT}) std::signal(other, OnAnotherSignal);

@@ -28,6 +28,8 @@ constexpr std::pair<Code, grpc::StatusCode> kCodes[] = {
     {Code::kDeadline, grpc::StatusCode::DEADLINE_EXCEEDED},
     {Code::kExhausted, grpc::StatusCode::RESOURCE_EXHAUSTED},
     {Code::kUnimplemented, grpc::StatusCode::UNIMPLEMENTED},
+    // Only for what we answer: what we are told is kRefused, above.
+    {Code::kUnauthenticated, grpc::StatusCode::UNAUTHENTICATED},
 };
 
 Code FromGrpc(grpc::StatusCode code) {

@@ -70,6 +70,24 @@ void WritePeer(const sync::PeerStatus& peer, JsonWriter& json) {
   json.EndObject();
 }
 
+void WriteCertificate(std::string_view use, const trust::CertificateChain& certificate,
+                      const trust::Keyring::State& state, JsonWriter& json) {
+  json.BeginObject();
+  json.Member("use", use);
+  json.Member("subject", certificate.subject());
+  json.Key("sans");
+  json.BeginArray();
+  const trust::Names names = certificate.names();
+  for (const std::string& uri : names.uris) json.Value("URI:" + uri);
+  for (const std::string& dns : names.dns) json.Value("DNS:" + dns);
+  json.EndArray();
+  json.Member("not_before", trust::ToUtcText(certificate.not_before()));
+  json.Member("not_after", trust::ToUtcText(certificate.not_after()));
+  json.Member("loaded_at", trust::ToUtcText(state.loaded_at));
+  json.Member("error", state.error);
+  json.EndObject();
+}
+
 void WriteDiscovery(const DiscoveryView& discovery, JsonWriter& json) {
   json.Key("discovery");
   json.BeginObject();
@@ -108,6 +126,64 @@ std::string EntryDocument(const Entry& entry, WallMs now) {
   json.BeginObject();
   json.Member("type", entry.type());
   WriteEntryMembers(entry, now, json);
+  json.EndObject();
+  return text;
+}
+
+std::string TlsDocument(const trust::Keyring* keyring) {
+  std::string text;
+  JsonWriter json(text);
+  json.BeginObject();
+  json.Key("certificates");
+  json.BeginArray();
+  if (keyring != nullptr) {
+    const auto current = keyring->current();
+    const trust::Keyring::State state = keyring->state();
+    std::string_view use = "own";
+    for (const auto& certificate : current->own().each()) {
+      WriteCertificate(use, certificate, state, json);
+      use = "chain";
+    }
+    if (current->authorities()) {
+      for (const auto& certificate : current->authorities()->each()) {
+        WriteCertificate("authority", certificate, state, json);
+      }
+    }
+  }
+  json.EndArray();
+  json.EndObject();
+  return text;
+}
+
+std::string WhoamiDocument(const trust::Subject& subject) {
+  std::string text;
+  JsonWriter json(text);
+  json.BeginObject();
+  json.Member("subject", subject.name);
+  json.Key("roles");
+  json.BeginArray();
+  for (const std::string& role : subject.roles) json.Value(role);
+  json.EndArray();
+  json.Key("allow");
+  json.BeginArray();
+  for (const trust::Grant& grant : subject.permissions.grants()) {
+    json.BeginObject();
+    json.Key("verbs");
+    json.BeginArray();
+    for (const trust::Verb verb : trust::kVerbs) {
+      if (grant.verbs.Has(verb)) json.Value(trust::ToString(verb));
+    }
+    json.EndArray();
+    if (!grant.types.empty()) {
+      json.Key("types");
+      json.BeginArray();
+      for (const std::int32_t type : grant.types) json.Value(type);
+      json.EndArray();
+    }
+    if (!grant.prefix.empty()) json.Member("prefix", grant.prefix);
+    json.EndObject();
+  }
+  json.EndArray();
   json.EndObject();
   return text;
 }

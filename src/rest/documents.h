@@ -11,6 +11,8 @@
 #include "rest/json_writer.h"
 #include "rest/rest_server.h"
 #include "sync/types.h"
+#include "trust/keyring.h"
+#include "trust/permission.h"
 
 namespace podmirror::rest {
 
@@ -27,6 +29,11 @@ std::string WriteDocument(std::int32_t type, std::string_view key,
                           const sync::WriteOutcome& outcome);
 // {"set","deleted","ack":{…}}
 std::string BatchDocument(std::size_t sets, std::size_t deletes, const sync::WriteOutcome& outcome);
+// {"certificates":[{"use","subject","sans","not_before","not_after","loaded_at","error"}]}; null
+// without TLS.
+std::string TlsDocument(const trust::Keyring* keyring);
+// {"subject","roles","allow":[{"verbs","types","prefix"}]}
+std::string WhoamiDocument(const trust::Subject& subject);
 std::string PeersDocument(const std::vector<sync::PeerStatus>& peers);
 
 struct StatusInput {

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "base/env.h"
 #include "cache/entry.h"
+#include "trust/presented.h"
 
 namespace podmirror::rest {
 
@@ -46,6 +48,20 @@ struct Response {
   std::size_t body_size() const { return value ? value->value().size() : body.size(); }
 };
 
+enum class PortKind : std::uint8_t {
+  kPlain,
+  kTls,
+  kHealth,  // plain, and only for requests about the daemon's health
+};
+
+// Who is at the other end of a connection.
+struct Client {
+  PortKind port = PortKind::kPlain;
+  std::string ip;
+  // What it presented; null when it presented none.
+  std::shared_ptr<const trust::Presented> certificate;
+};
+
 // Takes the answer to one request, also after the handler of the request has returned without one.
 class Responder {
  public:
@@ -53,6 +69,8 @@ class Responder {
   // Sends the answer from the calling thread; never blocks. Exactly once per request, from any
   // thread, maybe before the handler has returned; harmless when the client or server is gone.
   virtual void Answer(Response response) = 0;
+  // Who gets it.
+  virtual const Client& client() const = 0;
 };
 
 // What the field Connection of an answer says.

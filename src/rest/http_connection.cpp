@@ -1,10 +1,6 @@
 #include "rest/http_connection.h"
 
-#include <linux/sockios.h>
 #include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,6 +28,18 @@ constexpr std::size_t kKeptBytes = kMaxHeadBytes;
 // Bodies up to this size are copied behind the head, and not charged.
 constexpr std::size_t kSmallBodyBytes = 8 * 1024;
 constexpr int kReadsPerTurn = 16;
+
+std::unique_ptr<trust::TlsStream> NewTls(int fd, PortKind kind, const HttpOptions& options) {
+  if (kind != PortKind::kTls) return nullptr;
+  return std::make_unique<trust::TlsStream>(options.credentials(), fd);
+}
+
+// Who speaks plain HTTP to a port for TLS could not read an alert.
+std::string SaysUseHttps(WallMs now) {
+  const Response response =
+      ProblemResponse(Problem::kInvalidRequest, "this port speaks TLS: use https");
+  return RenderHead(response, Persistence::kClosed, now) + response.body;
+}
 
 }  // namespace
 
@@ -107,26 +115,46 @@ bool Handoff::Answered(bool attention) {
   return attention || attention_;
 }
 
-Connection::Connection(int fd, bool surplus, std::shared_ptr<ServerState> state,
+Connection::Connection(int fd, Client client, bool surplus, std::shared_ptr<ServerState> state,
                        std::shared_ptr<Inbox> inbox, SteadyMs now)
-    : fd_(fd),
-      surplus_(surplus),
+    : surplus_(surplus),
       state_(std::move(state)),
       inbox_(std::move(inbox)),
+      socket_(fd, NewTls(fd, client.port, state_->options)),
+      client_(std::move(client)),
       reader_(state_->options.body_limits),
-      deadline_(now + (surplus ? kSurplusMs : kIdleMs)) {}
+      deadline_(now + (surplus          ? kSurplusMs
+                       : socket_.open() ? kIdleMs
+                                        : state_->options.request_timeout_ms)) {}
 
-Connection::~Connection() {
-  close(fd_);
-  state_->budget.Give(in_charged_ + out_charged_);
-}
+Connection::~Connection() { state_->budget.Give(in_charged_ + out_charged_); }
 
-void Connection::SetReadable(bool hang_up) {
-  readable_ = true;
-  hang_up_ = hang_up_ || hang_up;
+// kMore: the handshake is through.
+Turn Connection::AwaitHandshake(Handler& handler) {
+  switch (socket_.Handshake()) {
+    case Socket::Io::kDone:
+      break;
+    case Socket::Io::kBlocked:
+      return Turn::kIdle;
+    default:
+      handler.HandshakeFailed(socket_.tls()->failure());
+      if (socket_.tls()->spoke_http()) socket_.SendPlain(SaysUseHttps(state_->env.now().wall));
+      return Turn::kClosed;
+  }
+  if (auto chain = socket_.tls()->certificate()) {
+    client_.certificate = std::make_shared<const trust::Presented>(
+        *std::move(chain), trust::Credentials::Use::kClient, *state_->options.credentials(),
+        state_->env.now().wall);
+  }
+  return Turn::kMore;
 }
 
 Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler) {
+  if (broken_) return Turn::kClosed;
+  if (!socket_.open()) {
+    if (const Turn turn = AwaitHandshake(handler); turn != Turn::kMore) return turn;
+    if (!surplus_) deadline_ = kNever;
+  }
   for (int reads = 0;;) {
     if (!Flush()) return Turn::kClosed;
     if (output_pending()) {
@@ -137,7 +165,11 @@ Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler
       ReleaseOutput();
       request_start_ = now;  // what came behind the last request had to wait for us
     }
-    if (close_) return linger_ ? Discard(scratch, now) : Turn::kClosed;
+    if (close_ && !linger_) {
+      socket_.EndWriting();
+      return Turn::kClosed;
+    }
+    if (close_) return Discard(scratch, now);
     const bool had_input = !in_.empty();
     switch (reader_.Read(in_)) {
       case FrameState::kComplete:
@@ -156,7 +188,7 @@ Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler
       continue;
     }
     if (eof_) return Turn::kClosed;
-    if (!readable_) {
+    if (!socket_.readable()) {
       if (!in_.empty() && !surplus_) {
         deadline_ = request_start_ + state_->options.request_timeout_ms;
       } else if (deadline_ == kNever) {
@@ -173,25 +205,14 @@ Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler
 }
 
 bool Connection::Receive(std::span<char> scratch, SteadyMs now) {
-  const ssize_t got = recv(fd_, scratch.data(), scratch.size(), 0);
-  if (got > 0) {
-    const auto size = static_cast<std::size_t>(got);
-    // A short read has emptied the socket: the next byte brings a new event. But the end of input
-    // brings no new event when it was announced already (hang_up_), so we must read on then.
-    if (size < scratch.size() && !hang_up_) readable_ = false;
+  const Socket::Moved got = socket_.Read(scratch);
+  if (got.io == Socket::Io::kDone) {
     if (in_.empty()) request_start_ = now;
-    return Append({scratch.data(), size});
+    return Append({scratch.data(), got.bytes});
   }
-  if (got == 0) {
-    eof_ = true;
-    readable_ = false;
-  } else if (errno == EAGAIN) {
-    readable_ = false;
-  } else if (errno != EINTR) {
-    broken_ = true;
-    return false;
-  }
-  return true;
+  eof_ = got.io == Socket::Io::kClosed;
+  broken_ = got.io == Socket::Io::kBroken;
+  return !broken_;
 }
 
 // The buffer grows only as bytes arrive, and not beyond the length that is known: a client that
@@ -272,20 +293,11 @@ bool Connection::Flush() {
   while (!broken_ && output_pending()) {
     const std::string_view tail = out_tail();
     const std::size_t head_sent = std::min(out_sent_, out_head_.size());
-    const std::size_t tail_sent = out_sent_ - head_sent;
-    iovec parts[2] = {{out_head_.data() + head_sent, out_head_.size() - head_sent},
-                      {const_cast<char*>(tail.data()) + tail_sent, tail.size() - tail_sent}};
-    msghdr message{};
-    message.msg_iov = parts;
-    message.msg_iovlen = tail.empty() ? 1 : 2;
-    const ssize_t sent = sendmsg(fd_, &message, MSG_NOSIGNAL);
-    if (sent >= 0) {
-      out_sent_ += static_cast<std::size_t>(sent);
-    } else if (errno == EAGAIN) {
-      break;
-    } else if (errno != EINTR) {
-      broken_ = true;
-    }
+    const Socket::Moved sent = socket_.Write(std::string_view(out_head_).substr(head_sent),
+                                             tail.substr(out_sent_ - head_sent));
+    if (sent.io == Socket::Io::kBlocked) break;
+    out_sent_ += sent.bytes;
+    broken_ = sent.io != Socket::Io::kDone;
   }
   return !broken_;
 }
@@ -311,9 +323,7 @@ void Connection::Refuse(const Refusal& refusal, Handler& handler) {
 // The system reports room only once a third of the socket's buffer is free, which may be megabytes.
 // So what counts is how much the client's side has acknowledged.
 std::int64_t Connection::OutputTaken() const {
-  int left = 0;
-  ioctl(fd_, SIOCOUTQ, &left);
-  return static_cast<std::int64_t>(out_sent_) - left;
+  return static_cast<std::int64_t>(out_sent_) - static_cast<std::int64_t>(socket_.Unacknowledged());
 }
 
 void Connection::AwaitProgress(SteadyMs now) {
@@ -327,7 +337,7 @@ void Connection::Expire(SteadyMs now, Handler& handler) {
     return;
   }
   const bool partial = !in_.empty();
-  if (output_pending() || close_ || (!partial && !surplus_)) {
+  if (!socket_.open() || output_pending() || close_ || (!partial && !surplus_)) {
     broken_ = true;
   } else if (surplus_) {
     Refuse({Problem::kOverloaded, "too many connections"}, handler);
@@ -352,10 +362,10 @@ Turn Connection::Discard(std::span<char> scratch, SteadyMs now) {
     deadline_ = now + kLingerMs;
     in_.clear();
     ReleaseInput();
-    shutdown(fd_, SHUT_WR);
+    socket_.EndWriting();
   }
   for (int reads = 0; reads < kReadsPerTurn; ++reads) {
-    const ssize_t got = recv(fd_, scratch.data(), scratch.size(), 0);
+    const ssize_t got = socket_.Discard(scratch);
     if (got < 0 && errno == EAGAIN) return Turn::kIdle;
     if (got <= 0) return Turn::kClosed;
     discarded_ += static_cast<std::size_t>(got);

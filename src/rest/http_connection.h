@@ -1,5 +1,6 @@
-// Connection is one client's socket with its buffers. It belongs to one worker. Only between a
-// request and its answer another thread may send on it: the thread that has the answer.
+// Connection is one client's socket, plain or with TLS, and its buffers. It belongs to one worker.
+// Only between a request and its answer another thread may send on it: the thread that has the
+// answer.
 //
 // Thread safety: as each section of the class says. The socket is closed when the last reference to
 // the connection is gone, so a late answer can never go to a descriptor that was reused.
@@ -20,6 +21,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/byte_budget.h"
 #include "rest/http_server.h"
+#include "rest/http_socket.h"
 
 namespace podmirror::rest {
 
@@ -99,14 +101,15 @@ enum class Turn : std::uint8_t {
 
 class Connection final : public Responder, public std::enable_shared_from_this<Connection> {
  public:
-  // Takes over `fd`. A surplus connection is one beyond max_connections. It is closed after one
-  // answer, which it gets after a second even if no request came.
-  Connection(int fd, bool surplus, std::shared_ptr<ServerState> state, std::shared_ptr<Inbox> inbox,
-             SteadyMs now);
+  // Takes over `fd`. client: its port and address. A surplus connection is one beyond
+  // max_connections. It is closed after one answer, which it gets after a second even if no request
+  // came.
+  Connection(int fd, Client client, bool surplus, std::shared_ptr<ServerState> state,
+             std::shared_ptr<Inbox> inbox, SteadyMs now);
   ~Connection() override;
 
   // --- the worker's thread ---
-  int fd() const { return fd_; }
+  int fd() const { return socket_.fd(); }
   bool surplus() const { return surplus_; }
   Handoff& handoff() { return handoff_; }
   const std::shared_ptr<Inbox>& inbox() const { return inbox_; }
@@ -115,7 +118,7 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   bool queued = false;  // set by the worker: it is in the worker's queue
   bool closed = false;  // set by the worker: it is not the worker's any more
 
-  void SetReadable(bool hang_up);
+  void SetReadable(bool hang_up) { socket_.SetReadable(hang_up); }
   // Sends pending output, then reads until a request is complete, no input is left or the turn is
   // over. `scratch` is a buffer of the worker's. Requires: no answer is owed.
   Turn Advance(std::span<char> scratch, SteadyMs now, Handler& handler);
@@ -137,6 +140,7 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
 
   // --- any thread ---
   void Answer(Response response) override;
+  const Client& client() const override { return client_; }
 
   static constexpr SteadyMs kNever = INT64_MAX;
 
@@ -150,16 +154,18 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   void ReleaseOutput();
   std::int64_t OutputTaken() const;
   void AwaitProgress(SteadyMs now);
+  Turn AwaitHandshake(Handler& handler);
   void Refuse(const Refusal& refusal, Handler& handler);
   bool Receive(std::span<char> scratch, SteadyMs now);
   bool Append(std::string_view bytes);
   void ReleaseInput();
   Turn Discard(std::span<char> scratch, SteadyMs now);
 
-  const int fd_;
   const bool surplus_;
   const std::shared_ptr<ServerState> state_;
   const std::shared_ptr<Inbox> inbox_;
+  Socket socket_;
+  Client client_;  // constant once the socket is open
   Handoff handoff_;
 
   // Input: the worker's.
@@ -168,9 +174,7 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   std::size_t in_charged_ = 0;  // bytes of in_ taken from the budget
   SteadyMs request_start_ = 0;  // when the first byte came; valid while in_ is not empty
   SteadyMs deadline_;
-  bool readable_ = false;  // recv may find something
-  bool hang_up_ = false;   // the client has sent its last byte
-  bool eof_ = false;       // and we have read all up to it
+  bool eof_ = false;  // the client has sent its last byte, and we have read all up to it
   bool lingering_ = false;
   std::size_t discarded_ = 0;  // valid when lingering_
 

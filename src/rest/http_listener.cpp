@@ -1,5 +1,6 @@
 #include "rest/http_listener.h"
 
+#include <arpa/inet.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -81,6 +82,19 @@ std::uint16_t BoundPort(int fd) {
                         ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
                         : reinterpret_cast<const sockaddr_in*>(&address)->sin_port;
   return ntohs(port);
+}
+
+std::string IpOf(const sockaddr_storage& address) {
+  char text[INET6_ADDRSTRLEN] = "";
+  if (address.ss_family == AF_INET) {
+    inet_ntop(AF_INET, &reinterpret_cast<const sockaddr_in*>(&address)->sin_addr, text,
+              sizeof(text));
+  } else if (address.ss_family == AF_INET6) {
+    const in6_addr& ip = reinterpret_cast<const sockaddr_in6*>(&address)->sin6_addr;
+    const bool v4 = IN6_IS_ADDR_V4MAPPED(&ip);
+    inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? &ip.s6_addr[12] : ip.s6_addr, text, sizeof(text));
+  }
+  return text;
 }
 
 void RaiseFileLimit() {

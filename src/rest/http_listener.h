@@ -1,5 +1,7 @@
-// Opening a listening socket. Thread safety: pure functions.
+// Listening sockets and addresses. Thread safety: pure functions.
 #pragma once
+
+#include <sys/socket.h>
 
 #include <cstdint>
 #include <string>
@@ -15,6 +17,9 @@ Result<int> OpenListener(const std::string& address);
 
 // The port that a listening socket is bound to.
 std::uint16_t BoundPort(int fd);
+
+// The IP of a socket's address, without brackets; an IPv4 one that came by IPv6 as what it is.
+std::string IpOf(const sockaddr_storage& address);
 
 // Raises this process's limit of open files as far as it is allowed to: connections of REST are
 // limited by a setting, but peers, applications and discovery open files too.

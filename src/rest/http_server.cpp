@@ -27,15 +27,16 @@ HttpServer::HttpServer(HttpOptions options, Handler& handler, Env& env)
 HttpServer::~HttpServer() { Stop(); }
 
 Status HttpServer::Start() {
-  auto listener = OpenListener(options_.listen);
-  if (!listener.ok()) return listener.status();
-  listen_fd_ = *listener;
-  port_ = BoundPort(listen_fd_);
+  for (const HttpPort& port : options_.ports) {
+    auto fd = OpenListener(port.listen);
+    if (!fd.ok()) return {fd.status().code(), port.name + ": " + fd.status().message()};
+    listeners_.push_back({*fd, port.kind});
+  }
   RaiseFileLimit();
   state_ = std::make_shared<ServerState>(options_, BudgetBytes(options_.body_limits), env_);
   for (int i = 0; i < options_.workers; ++i) state_->inboxes.push_back(std::make_shared<Inbox>());
   for (const auto& inbox : state_->inboxes) {
-    workers_.push_back(std::make_unique<Worker>(state_, inbox, handler_, env_, listen_fd_));
+    workers_.push_back(std::make_unique<Worker>(state_, inbox, handler_, env_, listeners_));
     if (Status status = workers_.back()->Open(); !status.ok()) {
       Stop();
       return status;
@@ -53,7 +54,7 @@ void HttpServer::Stop(std::int64_t grace_ms) {
   if (state_) {
     // It is not enough that the workers stop accepting: the kernel would go on letting clients in,
     // and they would be cut off without an answer.
-    shutdown(listen_fd_, SHUT_RDWR);
+    for (const Listener& listener : listeners_) shutdown(listener.fd, SHUT_RDWR);
     state_->stop_grace_ms.store(grace_ms, std::memory_order_relaxed);
     state_->stopping.store(true, std::memory_order_release);
     for (const auto& inbox : state_->inboxes) inbox->Wake();
@@ -61,7 +62,14 @@ void HttpServer::Stop(std::int64_t grace_ms) {
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   workers_.clear();
-  if (listen_fd_ >= 0) close(std::exchange(listen_fd_, -1));
+  for (const Listener& listener : listeners_) close(listener.fd);
+  listeners_.clear();
+}
+
+std::uint16_t HttpServer::port(PortKind kind) const {
+  const auto found = std::find_if(listeners_.begin(), listeners_.end(),
+                                  [kind](const Listener& one) { return one.kind == kind; });
+  return found == listeners_.end() ? 0 : BoundPort(found->fd);
 }
 
 }  // namespace podmirror::rest

@@ -1,7 +1,7 @@
-// HttpServer serves HTTP/1.1 on one address: own sockets, one epoll loop per worker thread, own
-// framing. A connection belongs to one worker for life, so that a request costs no change in epoll,
-// and connections share no lock of the server. Handlers must not block, so that a connection that
-// is idle or waits for its answer holds no worker.
+// HttpServer serves HTTP/1.1 on some ports, plain or with TLS: own sockets, one epoll loop per
+// worker thread, own framing. A connection belongs to one worker for life, so that a request costs
+// no change in epoll, and connections share no lock of the server. Handlers must not block, so that
+// a connection that is idle or waits for its answer holds no worker.
 //
 // Thread safety: Start and Stop from one thread; the handler is called from worker threads.
 // Invariants: (1) requests of one connection are answered one at a time, in order.
@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,11 +25,20 @@
 #include "base/status.h"
 #include "rest/http.h"
 #include "rest/http_frame.h"
+#include "trust/credentials.h"
 
 namespace podmirror::rest {
 
+struct HttpPort {
+  std::string listen;  // "[::]:8080"; port 0: the kernel chooses
+  PortKind kind = PortKind::kPlain;
+  std::string name = "rest-listen";  // of its setting, for errors
+};
+
 struct HttpOptions {
-  std::string listen = "[::]:8080";  // port 0: the kernel chooses
+  std::vector<HttpPort> ports = {{.listen = "[::]:8080"}};  // each of another kind
+  // What a TLS port proves itself with. Called for each connection, from any worker.
+  std::function<std::shared_ptr<const trust::Credentials>()> credentials = {};
   BodyLimits body_limits = {};
   int max_connections = 1024;
   std::int64_t request_timeout_ms = 10'000;
@@ -48,6 +58,8 @@ class Handler {
   virtual void Round(absl::FunctionRef<void()> work) = 0;
   // True for requests that are answered before all others, whatever the load: health checks.
   virtual bool IsUrgent(std::string_view target) const = 0;
+  // A client could not agree with us on TLS; `reason` is for people.
+  virtual void HandshakeFailed(std::string_view reason) = 0;
   // A request was answered `status` without having reached Handle.
   virtual void Refused(int status) = 0;
   // `change` more connections are open; negative: fewer.
@@ -59,29 +71,34 @@ class Handler {
 class Worker;
 struct ServerState;
 
+// A port that is open.
+struct Listener {
+  int fd = -1;
+  PortKind kind = PortKind::kPlain;
+};
+
 class HttpServer {
  public:
   // `handler` must outlive the last answer that it owes; `env` too.
   HttpServer(HttpOptions options, Handler& handler, Env& env);
   ~HttpServer();
 
-  // Listens and starts the workers. kUnavailable with the reason when the address is taken.
+  // Listens and starts the workers. kUnavailable with the reason when an address is taken.
   Status Start();
   // From now on each answer closes its connection, so that the client connects again: to another
   // server, once the load balancer knows that this one leaves. Everything else goes on as before.
   void Leave();
-  // Closes the port and idle connections, gives requests in flight `grace_ms`, then cuts them.
+  // Closes the ports and idle connections, gives requests in flight `grace_ms`, then cuts them.
   // Answers that come later are dropped. Idempotent.
   void Stop(std::int64_t grace_ms = 2'000);
-  // The bound port. Requires: Start was ok.
-  std::uint16_t port() const { return port_; }
+  // The bound port of this kind; 0 when there is none. Requires: Start was ok.
+  std::uint16_t port(PortKind kind) const;
 
  private:
   const HttpOptions options_;
   Handler& handler_;
   Env& env_;
-  int listen_fd_ = -1;
-  std::uint16_t port_ = 0;
+  std::vector<Listener> listeners_;
   std::shared_ptr<ServerState> state_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;

@@ -10,6 +10,8 @@
 #include <cstring>
 #include <utility>
 
+#include "rest/http_listener.h"
+
 namespace podmirror::rest {
 namespace {
 
@@ -22,19 +24,19 @@ constexpr SteadyMs kSweepMs = 250;
 constexpr std::size_t kMaxSurplus = 256;
 constexpr int kAcceptsPerEvent = 16;
 
-// In an epoll event, their addresses stand for the listener and the inbox instead of a connection.
-char listener_mark;
+// In an epoll event, its address stands for the inbox instead of a connection. That of a listener
+// stands for it.
 char inbox_mark;
 
 }  // namespace
 
 Worker::Worker(std::shared_ptr<ServerState> state, std::shared_ptr<Inbox> inbox, Handler& handler,
-               Env& env, int listen_fd)
+               Env& env, std::vector<Listener> listeners)
     : state_(std::move(state)),
       inbox_(std::move(inbox)),
       handler_(handler),
       env_(env),
-      listen_fd_(listen_fd),
+      listeners_(std::move(listeners)),
       scratch_(kScratchBytes) {}
 
 Worker::~Worker() {
@@ -60,8 +62,10 @@ void Worker::Listen(bool on) {
   if (listening_ == on) return;
   epoll_event event{};
   event.events = EPOLLIN | EPOLLEXCLUSIVE;  // a new connection wakes one worker, not all
-  event.data.ptr = &listener_mark;
-  epoll_ctl(epoll_fd_, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, listen_fd_, &event);
+  for (const Listener& listener : listeners_) {
+    event.data.ptr = const_cast<Listener*>(&listener);
+    epoll_ctl(epoll_fd_, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, listener.fd, &event);
+  }
   listening_ = on;
 }
 
@@ -101,8 +105,10 @@ void Worker::HandleEvents() {
   bool inbox = false;
   for (int i = 0; i < count; ++i) {
     void* const what = events[i].data.ptr;
-    if (what == &listener_mark) {
-      Accept();
+    const auto listener = std::find_if(listeners_.begin(), listeners_.end(),
+                                       [what](const Listener& one) { return &one == what; });
+    if (listener != listeners_.end()) {
+      Accept(*listener);
     } else if (what == &inbox_mark) {
       inbox = true;
     } else {
@@ -118,11 +124,14 @@ void Worker::HandleEvents() {
   if (inbox) TakeInbox();
 }
 
-void Worker::Accept() {
+void Worker::Accept(const Listener& listener) {
   for (int i = 0; i < kAcceptsPerEvent; ++i) {
-    const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    sockaddr_storage address{};
+    socklen_t size = sizeof(address);
+    const int fd = accept4(listener.fd, reinterpret_cast<sockaddr*>(&address), &size,
+                           SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      Admit(fd);
+      Admit(fd, {listener.kind, IpOf(address), nullptr});
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
       Listen(false);  // else epoll would report it without end; the next sweep listens again
       return;
@@ -132,12 +141,12 @@ void Worker::Accept() {
   }
 }
 
-void Worker::Admit(int fd) {
+void Worker::Admit(int fd, const Client& client) {
   const int open = state_->open.fetch_add(1, std::memory_order_relaxed) + 1;
   handler_.Connections(1);
   const bool surplus = open > state_->options.max_connections;
   if (surplus) {
-    auto connection = std::make_shared<Connection>(fd, true, state_, inbox_, now_);
+    auto connection = std::make_shared<Connection>(fd, client, true, state_, inbox_, now_);
     LimitSurplus(connection);
     Register(connection);
     return;
@@ -147,7 +156,7 @@ void Worker::Admit(int fd) {
                                         return a->connections.load(std::memory_order_relaxed) <
                                                b->connections.load(std::memory_order_relaxed);
                                       });
-  auto connection = std::make_shared<Connection>(fd, false, state_, *least, now_);
+  auto connection = std::make_shared<Connection>(fd, client, false, state_, *least, now_);
   connection->inbox()->connections.fetch_add(1, std::memory_order_relaxed);
   if (*least == inbox_) {
     Register(connection);

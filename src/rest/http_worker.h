@@ -23,7 +23,7 @@ class Worker {
  public:
   // `inbox` is one of state->inboxes. Everything must outlive Run.
   Worker(std::shared_ptr<ServerState> state, std::shared_ptr<Inbox> inbox, Handler& handler,
-         Env& env, int listen_fd);
+         Env& env, std::vector<Listener> listeners);
   ~Worker();
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
@@ -37,8 +37,8 @@ class Worker {
   using ConnectionRef = std::shared_ptr<Connection>;
 
   void HandleEvents();
-  void Accept();
-  void Admit(int fd);
+  void Accept(const Listener& listener);
+  void Admit(int fd, const Client& client);
   void LimitSurplus(const ConnectionRef& connection);
   void Register(const ConnectionRef& connection);
   void TakeInbox();
@@ -57,7 +57,7 @@ class Worker {
   const std::shared_ptr<Inbox> inbox_;
   Handler& handler_;
   Env& env_;
-  const int listen_fd_;
+  const std::vector<Listener> listeners_;
   int epoll_fd_ = -1;
   bool listening_ = false;
   SteadyMs now_ = 0;  // of this round

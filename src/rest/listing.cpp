@@ -22,8 +22,13 @@ struct Found {
 
 class Page {
  public:
-  Page(std::int32_t type, const ListQuery& query, WallMs now)
-      : type_(type), query_(query), now_(now), json_(text_) {
+  Page(std::int32_t type, const ListQuery& query, const trust::Permissions& reader, WallMs now)
+      : type_(type),
+        query_(query),
+        reader_(reader),
+        may_read_all_(reader.AllowsAllOf(trust::Verb::kRead, type)),
+        now_(now),
+        json_(text_) {
     json_.BeginObject();
     json_.Key("entries");
     json_.BeginArray();
@@ -68,11 +73,14 @@ class Page {
  private:
   bool Wanted(const Entry& entry) const {
     return entry.type() == type_ && !entry.tombstone() && !entry.expired(now_) &&
-           entry.key().starts_with(query_.prefix);
+           entry.key().starts_with(query_.prefix) &&
+           (may_read_all_ || reader_.Allows(trust::Verb::kRead, type_, entry.key()));
   }
 
   const std::int32_t type_;
   const ListQuery& query_;
+  const trust::Permissions& reader_;
+  const bool may_read_all_;
   const WallMs now_;
   std::string text_;
   JsonWriter json_;
@@ -83,8 +91,8 @@ class Page {
 }  // namespace
 
 std::string ListDocument(const Cache& cache, std::int32_t type, const ListQuery& query,
-                         WallMs now) {
-  Page page(type, query, now);
+                         const trust::Permissions& reader, WallMs now) {
+  Page page(type, query, reader, now);
   ListCursor at = query.cursor;
   while (at.bucket < kBuckets && !page.over()) {
     at.after_key_hash = page.AddBucket(cache.Bucket(at.bucket), at.after_key_hash);

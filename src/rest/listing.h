@@ -6,6 +6,7 @@
 
 #include "cache/cache.h"
 #include "rest/target.h"
+#include "trust/permission.h"
 
 namespace podmirror::rest {
 
@@ -13,6 +14,8 @@ namespace podmirror::rest {
 // has no cursor. Entries come in the order of buckets, within a bucket in the order of key hashes.
 // So an entry that exists throughout a scan comes exactly once, whatever changes meanwhile. A page
 // ends at the query's limit, at about 1 MiB of text, or when many entries have been looked at.
-std::string ListDocument(const Cache& cache, std::int32_t type, const ListQuery& query, WallMs now);
+// Only what `reader` may read is listed.
+std::string ListDocument(const Cache& cache, std::int32_t type, const ListQuery& query,
+                         const trust::Permissions& reader, WallMs now);
 
 }  // namespace podmirror::rest

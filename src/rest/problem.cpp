@@ -13,6 +13,10 @@ struct Row {
 
 Row RowOf(Problem problem) {
   switch (problem) {
+    case Problem::kUnauthorized:
+      return {"urn:podmirror:unauthorized", "Not known who you are", 401};
+    case Problem::kForbidden:
+      return {"urn:podmirror:forbidden", "Not allowed", 403};
     case Problem::kNotFound:
       return {"urn:podmirror:not-found", "No such entry", 404};
     case Problem::kNoSuchRoute:
@@ -62,6 +66,7 @@ Response ProblemResponse(Problem problem, std::string_view detail) {
   Response response;
   response.status = row.status;
   response.content_type = "application/problem+json";
+  if (row.status == 401) response.headers = "WWW-Authenticate: Bearer\r\n";
   if (row.status == 503) response.headers = "Retry-After: 1\r\n";
   JsonWriter json(response.body);
   json.BeginObject();

@@ -12,6 +12,8 @@ namespace podmirror::rest {
 
 // The errors of the REST API. kRequestTimeout has the type invalid-request, but its own status.
 enum class Problem : std::uint8_t {
+  kUnauthorized,
+  kForbidden,
   kNotFound,
   kNoSuchRoute,
   kMethodNotAllowed,
@@ -39,7 +41,8 @@ struct Refusal {
   std::string detail;  // for people
 };
 
-// The answer for `problem`. An error that passes by itself (status 503) carries Retry-After.
+// The answer for `problem`. 401 carries WWW-Authenticate; an error that passes by itself (status
+// 503) carries Retry-After.
 Response ProblemResponse(Problem problem, std::string_view detail);
 inline Response ProblemResponse(const Refusal& refusal) {
   return ProblemResponse(refusal.problem, refusal.detail);

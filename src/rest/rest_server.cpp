@@ -2,14 +2,14 @@
 
 #include <algorithm>
 
-#include "rest/http_server.h"
 #include "rest/routes.h"
 
 namespace podmirror::rest {
 namespace {
 
-HttpOptions HttpOptionsOf(const RestOptions& options) {
-  return {.listen = options.listen,
+HttpOptions HttpOptionsOf(const RestOptions& options, const trust::Keyring* keyring) {
+  return {.ports = options.ports,
+          .credentials = [keyring] { return keyring->current(); },
           .body_limits = {options.items.max_value_bytes, options.max_batch_bytes},
           .max_connections = std::max(options.max_connections, 1),
           .request_timeout_ms = std::max<std::int64_t>(options.request_timeout_ms, 1),
@@ -20,7 +20,8 @@ HttpOptions HttpOptionsOf(const RestOptions& options) {
 
 struct RestServer::Impl {
   Impl(const RestOptions& options, const RestContext& context)
-      : routes(options, context), server(HttpOptionsOf(options), routes, context.env) {}
+      : routes(options, context),
+        server(HttpOptionsOf(options, context.keyring), routes, context.env) {}
 
   Routes routes;
   HttpServer server;  // stops before the routes go
@@ -33,6 +34,6 @@ RestServer::~RestServer() = default;
 Status RestServer::Start() { return impl_->server.Start(); }
 void RestServer::Leave() { impl_->server.Leave(); }
 void RestServer::Stop(std::int64_t grace_ms) { impl_->server.Stop(grace_ms); }
-std::uint16_t RestServer::port() const { return impl_->server.port(); }
+std::uint16_t RestServer::port(PortKind kind) const { return impl_->server.port(kind); }
 
 }  // namespace podmirror::rest

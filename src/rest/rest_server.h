@@ -7,18 +7,23 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/env.h"
 #include "base/status.h"
 #include "cache/cache.h"
+#include "rest/http_server.h"
 #include "sync/driver.h"
 #include "sync/limits.h"
 #include "telemetry/metrics.h"
+#include "trust/audit.h"
+#include "trust/guard.h"
+#include "trust/keyring.h"
 
 namespace podmirror::rest {
 
 struct RestOptions {
-  std::string listen = "[::]:8080";  // port 0: the kernel chooses
+  std::vector<HttpPort> ports = {{.listen = "[::]:8080"}};
   sync::ItemLimits items;
   std::size_t max_batch_bytes = 16 * 1024 * 1024;
   int max_connections = 1024;
@@ -55,6 +60,10 @@ struct RestContext {
   std::function<DiscoveryView()> discovery;  // called from any thread
   // Returns why /healthz must fail, or an empty text when it must not. Called from any thread.
   std::function<std::string()> illness = [] { return std::string(); };
+  // What the daemon proves itself with; null without TLS.
+  const trust::Keyring* keyring = nullptr;
+  const trust::Guard& guard;
+  const trust::Audit& audit;
 };
 
 class RestServer {
@@ -62,15 +71,15 @@ class RestServer {
   RestServer(const RestOptions& options, const RestContext& context);
   ~RestServer();
 
-  // Listens and serves. kUnavailable with the reason when the port is taken.
+  // Listens and serves. kUnavailable with the setting and the reason when a port is taken.
   Status Start();
   // From now on each answer closes its connection, so that the client connects again (see
   // HttpServer). Everything else goes on as before. Requires: Start was ok.
   void Leave();
-  // Closes the port, gives requests in flight `grace_ms`, then cuts them. Idempotent.
+  // Closes the ports, gives requests in flight `grace_ms`, then cuts them. Idempotent.
   void Stop(std::int64_t grace_ms = 2'000);
-  // The bound port. Requires: Start was ok.
-  std::uint16_t port() const;
+  // The bound port of this kind; 0 when there is none. Requires: Start was ok.
+  std::uint16_t port(PortKind kind = PortKind::kPlain) const;
 
  private:
   struct Impl;

@@ -4,11 +4,10 @@
 #include <array>
 #include <utility>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_cat.h"
-#include "rest/accept.h"
-#include "rest/batch.h"
+#include "rest/answers.h"
 #include "rest/documents.h"
-#include "rest/listing.h"
 
 namespace podmirror::rest {
 namespace {
@@ -18,17 +17,21 @@ struct RouteRow {
   std::string_view path;  // empty: MatchRoute finds the row by the shape of a path
   std::string_view name;  // for metrics
   std::string_view allow;
+  // What its reads need, where that does not depend on an entry; nothing: each caller may.
+  std::optional<trust::Verb> verb = std::nullopt;
 };
 
 constexpr std::string_view kRead = "GET, HEAD";
-constexpr std::array<RouteRow, 9> kRoutes = {{
+constexpr std::array<RouteRow, 11> kRoutes = {{
     {Route::kNone, "", "none", ""},
     {Route::kHealthz, "/healthz", "healthz", kRead},
     {Route::kReadyz, "/readyz", "readyz", kRead},
-    {Route::kMetrics, "/metrics", "metrics", kRead},
-    {Route::kStatus, "/v1/status", "status", kRead},
-    {Route::kPeers, "/v1/peers", "peers", kRead},
-    {Route::kCache, "/v1/cache", "cache", "GET, HEAD, POST"},
+    {Route::kMetrics, "/metrics", "metrics", kRead, trust::Verb::kMetrics},
+    {Route::kStatus, "/v1/status", "status", kRead, trust::Verb::kStatus},
+    {Route::kPeers, "/v1/peers", "peers", kRead, trust::Verb::kStatus},
+    {Route::kTls, "/v1/tls", "tls", kRead, trust::Verb::kStatus},
+    {Route::kWhoami, "/v1/whoami", "whoami", kRead},
+    {Route::kCache, "/v1/cache", "cache", "GET, HEAD, POST", trust::Verb::kStatus},
     {Route::kCacheType, "", "cache_type", kRead},
     {Route::kCacheEntry, "", "cache_entry", "GET, HEAD, PUT, DELETE"},
 }};
@@ -68,50 +71,6 @@ bool HasUnsupportedCondition(const Request& request, bool reads_entry) {
          has("if-match") || has("if-unmodified-since");
 }
 
-// True when If-None-Match is "*" or names `etag` (with its quotes); weak tags count, too.
-bool NoneMatches(const Request& request, std::string_view etag) {
-  return std::any_of(request.fields.begin(), request.fields.end(), [&](const Field& field) {
-    return Request::IsNamed(field, "if-none-match") &&
-           (field.value == "*" || field.value.find(etag) != std::string_view::npos);
-  });
-}
-
-Response Document(int status, std::string_view content_type, std::string body) {
-  Response response;
-  response.status = status;
-  response.content_type = content_type;
-  response.body = std::move(body);
-  return response;
-}
-
-Response Text(std::string body) {
-  return Document(200, "text/plain; charset=utf-8", std::move(body));
-}
-
-Response Json(std::string body, int status = 200) {
-  return Document(status, "application/json", std::move(body));
-}
-
-int StatusOf(const sync::WriteOutcome& outcome) { return outcome.met ? 200 : 202; }
-
-// What is needed to answer a write once its acknowledgements are in. It holds nothing of the
-// server, which may be gone by then.
-struct PendingWrite {
-  std::shared_ptr<Responder> responder;
-  telemetry::Metrics* metrics;
-  Env* env;
-  std::string_view method;
-  std::string_view route;
-  std::int64_t start_ns;
-
-  void Answer(std::string document, const sync::WriteOutcome& outcome) const {
-    Response response = Json(std::move(document), StatusOf(outcome));
-    metrics->RestRequest(method, route, response.status,
-                         static_cast<double>(env->steady_ns() - start_ns) * 1e-9);
-    responder->Answer(std::move(response));
-  }
-};
-
 }  // namespace
 
 RouteMatch MatchRoute(std::string_view path) {
@@ -143,6 +102,8 @@ bool Routes::IsUrgent(std::string_view target) const {
   return path == RowOf(Route::kHealthz).path || path == RowOf(Route::kReadyz).path;
 }
 
+void Routes::HandshakeFailed(std::string_view) { context_.metrics.TlsRefused("rest"); }
+
 void Routes::Refused(int status) {
   context_.metrics.RestRequest("other", RowOf(Route::kNone).name, status, 0);
 }
@@ -156,12 +117,12 @@ bool Routes::Holds(const Entry& entry) const {
 std::optional<Response> Routes::Handle(const Request& request,
                                        const std::shared_ptr<Responder>& responder) {
   const Target target = SplitTarget(request.target);
-  const Call call{request,
-                  responder,
-                  MatchRoute(target.path),
-                  target.query,
-                  StaticMethod(request.method),
-                  context_.env.steady_ns()};
+  Call call{request,
+            responder,
+            MatchRoute(target.path),
+            target.query,
+            StaticMethod(request.method),
+            context_.env.steady_ns()};
   std::optional<Response> response = Dispatch(call);
   if (response) {
     context_.metrics.RestRequest(
@@ -171,8 +132,16 @@ std::optional<Response> Routes::Handle(const Request& request,
   return response;
 }
 
-std::optional<Response> Routes::Dispatch(const Call& call) {
+std::optional<Response> Routes::Dispatch(Call& call) {
   const RouteRow& row = RowOf(call.match.route);
+  const bool health = row.route == Route::kHealthz || row.route == Route::kReadyz;
+  if (call.responder->client().port == PortKind::kHealth && !health &&
+      row.route != Route::kMetrics) {
+    return ProblemResponse(Problem::kNoSuchRoute, "this port is for health and metrics alone");
+  }
+  if (!health) {
+    if (auto refused = Identify(call)) return refused;
+  }
   if (row.route == Route::kNone) return ProblemResponse(Problem::kNoSuchRoute, "no such path");
   if (!Allows(row.allow, call.request.method)) {
     Response response = ProblemResponse(Problem::kMethodNotAllowed,
@@ -180,6 +149,11 @@ std::optional<Response> Routes::Dispatch(const Call& call) {
     absl::StrAppend(&response.headers, "Allow: ", std::string(row.allow), "\r\n");
     return response;
   }
+  return Answer(call);
+}
+
+std::optional<Response> Routes::Answer(const Call& call) {
+  const RouteRow& row = RowOf(call.match.route);
   if (HasEncoding(call.request)) {
     Response response =
         ProblemResponse(Problem::kUnsupportedEncoding, "send the bytes as they are");
@@ -194,6 +168,9 @@ std::optional<Response> Routes::Dispatch(const Call& call) {
   if (row.route == Route::kCacheEntry) return read ? Get(call) : WriteEntry(call);
   if (call.method == "POST") return WriteBatch(call);
   if (row.route == Route::kCacheType) return List(call);
+  if (row.verb) {
+    if (auto refused = Permit(call, {*row.verb})) return refused;
+  }
   if (auto refusal = RefuseQuery(call.query)) return ProblemResponse(*refusal);
   switch (row.route) {
     case Route::kHealthz:
@@ -206,11 +183,66 @@ std::optional<Response> Routes::Dispatch(const Call& call) {
       return NodeStatus();
     case Route::kPeers:
       return Peers();
+    case Route::kTls:
+      return Json(TlsDocument(context_.keyring));
+    case Route::kWhoami:
+      return Json(WhoamiDocument(*call.subject));
     case Route::kCache:
       return Types(call);
     default:
       return ProblemResponse(Problem::kNoSuchRoute, "no such path");
   }
+}
+
+// --- who may do what ---
+
+std::optional<Response> Routes::Identify(Call& call) const {
+  absl::InlinedVector<std::string_view, 2> authorizations;
+  for (const Field& field : call.request.fields) {
+    if (Request::IsNamed(field, "authorization")) authorizations.push_back(field.value);
+  }
+  auto subject =
+      context_.guard.Identify(authorizations, call.responder->client().certificate.get());
+  if (subject.ok()) {
+    call.subject = std::move(*subject);
+    return std::nullopt;
+  }
+  context_.audit.Denied({.subject = "",
+                         .method = call.method,
+                         .ip = call.responder->client().ip,
+                         .result = "unauthorized"});
+  return ProblemResponse(Problem::kUnauthorized, subject.status().message());
+}
+
+trust::AuditRecord Routes::RecordOf(const Call& call, const Matter& matter,
+                                    std::string_view result) {
+  return {.subject = call.subject->name,
+          .method = call.method,
+          .ip = call.responder->client().ip,
+          .action = matter.verb,
+          .type = matter.type,
+          .key = matter.key,
+          .result = result};
+}
+
+std::optional<Response> Routes::Permit(const Call& call, const Matter& matter) const {
+  using trust::Verb;
+  const trust::Permissions& may = call.subject->permissions;
+  const bool allowed = !matter.type         ? may.AllowsSome(matter.verb)
+                       : matter.key.empty() ? may.AllowsSomeOf(matter.verb, *matter.type)
+                                            : may.Allows(matter.verb, *matter.type, matter.key);
+  if (allowed) {
+    const bool writes = matter.verb == Verb::kWrite || matter.verb == Verb::kDelete;
+    if (!writes && context_.audit.all()) context_.audit.Tell(RecordOf(call, matter, "ok"));
+    return std::nullopt;
+  }
+  context_.audit.Denied(RecordOf(call, matter, "forbidden"));
+  std::string lacking = absl::StrCat("lacks the verb ", std::string(trust::ToString(matter.verb)));
+  if (matter.type) absl::StrAppend(&lacking, " on type ", *matter.type);
+  if (!matter.key.empty()) {
+    absl::StrAppend(&lacking, ", key prefix \"", std::string(matter.key), "\"");
+  }
+  return ProblemResponse(Problem::kForbidden, absl::StrCat(call.subject->name, " ", lacking));
 }
 
 // --- this pod ---
@@ -224,9 +256,19 @@ Response Routes::Healthz() const {
 Response Routes::Readyz() const {
   const sync::NodeStatus status = context_.driver.Status();
   if (status.ready) {
-    // A pod that is ready stays ready, whatever happens to discovery; the answer names the error.
-    const std::string error = context_.discovery().error;
-    return Text(error.empty() ? "ready\n" : "ready\ndiscovery: " + error + "\n");
+    // A pod that is ready stays ready, whatever happens to discovery and to its certificate; the
+    // answer names the trouble.
+    std::string text = "ready\n";
+    if (const std::string error = context_.discovery().error; !error.empty()) {
+      text += "discovery: " + error + "\n";
+    }
+    if (context_.keyring != nullptr) {
+      const WallMs until = context_.keyring->current()->own().not_after();
+      if (context_.env.now().wall > until) {
+        text += "tls: our certificate expired " + trust::ToUtcText(until) + "\n";
+      }
+    }
+    return Text(std::move(text));
   }
   const bool draining = status.state == sync::NodeState::kDraining;
   return ProblemResponse(draining ? Problem::kDraining : Problem::kNotReady, status.reason);
@@ -246,138 +288,5 @@ Response Routes::NodeStatus() const {
 }
 
 Response Routes::Peers() const { return Json(PeersDocument(context_.driver.Peers())); }
-
-// --- reads ---
-
-std::optional<Refusal> Routes::RefuseRead() const {
-  if (context_.driver.ready()) return std::nullopt;
-  const sync::NodeStatus status = context_.driver.Status();
-  if (status.state != sync::NodeState::kBootstrapping) return std::nullopt;
-  return Refusal{Problem::kNotReady, status.reason};
-}
-
-std::optional<Refusal> Routes::ParseEntryPath(const RouteMatch& match, std::int32_t& type,
-                                              std::string& key) const {
-  const auto parsed = ParseType(match.type);
-  if (!parsed) {
-    return Refusal{Problem::kInvalidType, "the type must be a canonical 32-bit decimal integer"};
-  }
-  type = *parsed;
-  if (!PercentDecode(match.key, key)) {
-    return Refusal{Problem::kInvalidKey, "malformed percent-encoding in the key"};
-  }
-  if (std::string fault = sync::KeyFault(key, options_.items); !fault.empty()) {
-    return Refusal{Problem::kInvalidKey, std::move(fault)};
-  }
-  return std::nullopt;
-}
-
-Response Routes::Types(const Call&) const {
-  if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
-  return Json(TypesDocument(context_.cache.Types()));
-}
-
-Response Routes::List(const Call& call) const {
-  const auto type = ParseType(call.match.type);
-  if (!type) {
-    return ProblemResponse(Problem::kInvalidType,
-                           "the type must be a canonical 32-bit decimal integer");
-  }
-  ListQuery query;
-  if (auto refusal = ParseListQuery(call.query, query)) return ProblemResponse(*refusal);
-  if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
-  return Json(ListDocument(context_.cache, *type, query, context_.env.now().wall));
-}
-
-Response Routes::Get(const Call& call) const {
-  std::int32_t type = 0;
-  std::string key;
-  if (auto refusal = ParseEntryPath(call.match, type, key)) return ProblemResponse(*refusal);
-  if (auto refusal = RefuseQuery(call.query)) return ProblemResponse(*refusal);
-  if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
-  const WallMs now = context_.env.now().wall;
-  EntryRef entry = context_.cache.Find(type, key, now);
-  if (!entry) return ProblemResponse(Problem::kNotFound, "no entry of this type and key");
-  const std::string etag = absl::StrCat("\"", entry->version().ToString(), "\"");
-  Response response;
-  response.headers = absl::StrCat("ETag: ", etag, "\r\nVary: Accept\r\n");
-  if (entry->expires_at() != 0) {
-    absl::StrAppend(&response.headers, "Podmirror-Ttl-Ms: ", entry->expires_at() - now, "\r\n");
-  }
-  if (NoneMatches(call.request, etag)) {
-    response.status = 304;
-  } else if (PrefersJson(call.request)) {
-    response.content_type = "application/json";
-    response.body = EntryDocument(*entry, now);
-  } else {
-    response.content_type = "application/octet-stream";
-    response.value = std::move(entry);
-  }
-  return response;
-}
-
-// --- writes ---
-
-std::optional<Refusal> Routes::ParseWrite(const Call& call, WriteQuery& out) const {
-  out.options = {options_.ack, options_.ack_timeout_ms};
-  if (auto refusal = ParseWriteQuery(call.query, out)) return refusal;
-  // Content-Range marks a part of an upload that is resumed. If the part were stored, readers would
-  // take it for the whole value.
-  if (call.request.Find("content-range") != nullptr) {
-    return Refusal{Problem::kInvalidRequest, "a value is sent whole, without Content-Range"};
-  }
-  return std::nullopt;
-}
-
-Response Routes::RefuseWrite(sync::WriteRefusal refusal) const {
-  switch (refusal) {
-    case sync::WriteRefusal::kDraining:
-      return ProblemResponse(Problem::kDraining, "this pod is going away");
-    case sync::WriteRefusal::kOutOfMemory:
-      return ProblemResponse(Problem::kOutOfMemory, "max-memory is reached");
-    default:
-      return ProblemResponse(Problem::kNotReady, context_.driver.Status().reason);
-  }
-}
-
-std::optional<Response> Routes::WriteEntry(const Call& call) {
-  std::int32_t type = 0;
-  std::string key;
-  if (auto refusal = ParseEntryPath(call.match, type, key)) return ProblemResponse(*refusal);
-  WriteQuery query;
-  if (auto refusal = ParseWrite(call, query)) return ProblemResponse(*refusal);
-  const bool remove = call.method == "DELETE";
-  const sync::WriteItem item{.type = type,
-                             .key = key,
-                             .value = remove ? std::string_view() : call.request.body,
-                             .remove = remove,
-                             .ttl_ms = query.ttl_ms};
-  const PendingWrite pending{call.responder, &context_.metrics, &context_.env,
-                             call.method,    "cache_entry",     call.start_ns};
-  const sync::WriteRefusal refusal = context_.driver.Write(
-      {&item, 1}, query.options, [pending, type, key](const sync::WriteOutcome& outcome) {
-        pending.Answer(WriteDocument(type, key, outcome), outcome);
-      });
-  if (refusal != sync::WriteRefusal::kNone) return RefuseWrite(refusal);
-  return std::nullopt;
-}
-
-std::optional<Response> Routes::WriteBatch(const Call& call) {
-  WriteQuery query;
-  if (auto refusal = ParseWrite(call, query)) return ProblemResponse(*refusal);
-  Batch batch;
-  if (auto refusal = batch.Parse(call.request.body, options_.items, query.ttl_ms)) {
-    return ProblemResponse(*refusal);
-  }
-  const PendingWrite pending{call.responder, &context_.metrics, &context_.env,
-                             call.method,    "cache",           call.start_ns};
-  const sync::WriteRefusal refusal = context_.driver.Write(
-      batch.items(), query.options,
-      [pending, sets = batch.sets(), deletes = batch.deletes()](const sync::WriteOutcome& outcome) {
-        pending.Answer(BatchDocument(sets, deletes, outcome), outcome);
-      });
-  if (refusal != sync::WriteRefusal::kNone) return RefuseWrite(refusal);
-  return std::nullopt;
-}
 
 }  // namespace podmirror::rest

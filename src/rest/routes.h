@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
+#include <string>
 #include <string_view>
 
 #include "rest/http_server.h"
@@ -21,6 +23,8 @@ enum class Route : std::uint8_t {
   kMetrics,
   kStatus,
   kPeers,
+  kTls,
+  kWhoami,
   kCache,      // /v1/cache
   kCacheType,  // /v1/cache/{type}
   kCacheEntry  // /v1/cache/{type}/{key}
@@ -42,6 +46,7 @@ class Routes final : public Handler {
                                  const std::shared_ptr<Responder>& responder) override;
   void Round(absl::FunctionRef<void()> work) override;
   bool IsUrgent(std::string_view target) const override;
+  void HandshakeFailed(std::string_view reason) override;
   void Refused(int status) override;
   void Connections(int change) override;
   bool Holds(const Entry& entry) const override;
@@ -55,9 +60,24 @@ class Routes final : public Handler {
     std::string_view query;
     std::string_view method;  // static
     std::int64_t start_ns;
+    trust::SubjectRef subject = nullptr;  // who asks, once that is known
+  };
+  // What somebody asks to do, for Permit and the audit.
+  struct Matter {
+    trust::Verb verb;
+    std::optional<std::int32_t> type = std::nullopt;
+    std::string_view key = {};
   };
 
-  std::optional<Response> Dispatch(const Call& call);
+  std::optional<Response> Dispatch(Call& call);
+  std::optional<Response> Answer(const Call& call);
+  // Finds out who asks. An answer: it is not known.
+  std::optional<Response> Identify(Call& call) const;
+  // The one place where permissions are looked at. An answer: that is not allowed. Without a type:
+  // for some type; without a key: for some key of the type.
+  std::optional<Response> Permit(const Call& call, const Matter& matter) const;
+  static trust::AuditRecord RecordOf(const Call& call, const Matter& matter,
+                                     std::string_view result);
   Response Healthz() const;
   Response Readyz() const;
   Response Metrics() const;
@@ -68,6 +88,10 @@ class Routes final : public Handler {
   Response Get(const Call& call) const;
   std::optional<Response> WriteEntry(const Call& call);
   std::optional<Response> WriteBatch(const Call& call);
+  // Writes items that are checked and allowed; `document` makes the answer.
+  template <typename Document>
+  std::optional<Response> Write(const Call& call, std::span<const sync::WriteItem> items,
+                                const WriteQuery& query, std::string_view route, Document document);
 
   // Why data may not be read now; nothing when it may.
   std::optional<Refusal> RefuseRead() const;

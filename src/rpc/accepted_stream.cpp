@@ -4,9 +4,11 @@
 
 namespace podmirror::rpc {
 
-void AcceptedStream::Accept(const std::shared_ptr<ServerCall>& call, const StreamContext& context) {
+void AcceptedStream::Accept(const std::shared_ptr<ServerCall>& call,
+                            std::shared_ptr<const trust::Presented> presented,
+                            const StreamContext& context) {
   const sync::ConnId conn = context.driver.Accept();
-  const auto stream = std::make_shared<AcceptedStream>(conn, call, context);
+  const auto stream = std::make_shared<AcceptedStream>(conn, call, std::move(presented), context);
   if (const Status status = context.streams.Add(conn, stream, StreamSet::kMaxWithAccepted);
       !status.ok()) {
     context.driver.Closed(conn, status);

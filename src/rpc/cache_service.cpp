@@ -28,15 +28,26 @@ void PutEntry(const Entry& entry, WallMs now, v1::Entry* to) {
   }
 }
 
-// Begins a write that is answered by what `answer` makes of its outcome.
+// Begins a write, if it is allowed, that is answered by what `answer` makes of its outcome.
 template <typename Answer>
-void Write(sync::Driver& driver, const std::vector<sync::WriteItem>& items,
+void Write(sync::Driver& driver, const Access& access, const std::vector<sync::WriteItem>& items,
            const sync::WriteOptions& options, const std::shared_ptr<UnaryCall>& call,
            Answer answer) {
-  const sync::WriteRefusal refusal = driver.Write(
-      items, options,
-      [call, answer](const sync::WriteOutcome& outcome) { call->Answer(answer(outcome)); });
-  if (refusal != sync::WriteRefusal::kNone) call->Fail(RefusalStatus(refusal));
+  if (const Status status = access.PermitWrite(call->asker(), items); !status.ok()) {
+    call->Fail(status);
+    return;
+  }
+  const auto audited = access.Audited(call->asker(), items);
+  const sync::WriteRefusal refusal =
+      driver.Write(items, options, [call, answer, audited](const sync::WriteOutcome& outcome) {
+        if (audited) {
+          audited->Tell(outcome.met ? "ok" : "pending", outcome.version.ToString());
+        }
+        call->Answer(answer(outcome));
+      });
+  if (refusal == sync::WriteRefusal::kNone) return;
+  if (audited) audited->Tell("failed", {});
+  call->Fail(RefusalStatus(refusal));
 }
 
 // Streams the entries bucket by bucket: the next answer is made when the last has been written.
@@ -47,6 +58,7 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
       : call_(std::move(call)),
         types_(request.types().begin(), request.types().end()),
         prefix_(request.prefix()),
+        reads_all_(call_->asker()->subject->permissions.AllowsAll(trust::Verb::kRead)),
         cache_(cache),
         env_(env),
         bulk_(bulk) {
@@ -97,12 +109,15 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
 
   bool Wanted(const Entry& entry, WallMs now) const {
     return !entry.tombstone() && !entry.expired(now) && entry.key().starts_with(prefix_) &&
-           (types_.empty() || std::binary_search(types_.begin(), types_.end(), entry.type()));
+           (types_.empty() || std::binary_search(types_.begin(), types_.end(), entry.type())) &&
+           (reads_all_ || call_->asker()->subject->permissions.Allows(trust::Verb::kRead,
+                                                                      entry.type(), entry.key()));
   }
 
   const std::shared_ptr<ServerCall> call_;
   std::vector<std::int32_t> types_;  // sorted; empty = all
   const std::string prefix_;
+  const bool reads_all_;  // who asks may read everything
   const Cache& cache_;
   const Env& env_;
   BulkThread& bulk_;
@@ -116,8 +131,13 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
 class CacheService final : public Service {
  public:
   CacheService(const RequestOptions& options, sync::Driver& driver, const Cache& cache,
-               const Env& env, BulkThread& bulk)
-      : options_(options), driver_(driver), cache_(cache), env_(env), bulk_(bulk) {}
+               const Env& env, BulkThread& bulk, const Access& access)
+      : options_(options),
+        driver_(driver),
+        cache_(cache),
+        env_(env),
+        bulk_(bulk),
+        access_(access) {}
 
   void AddTo(Methods& methods) override {
     methods.emplace(
@@ -139,8 +159,12 @@ class CacheService final : public Service {
   void Get(const std::shared_ptr<UnaryCall>& call) {
     v1::GetRequest request;
     Status status = FromBytes(call->request(), &request);
-    if (status.ok()) status = CheckReadable(driver_);
     if (status.ok()) status = Check(request, options_);
+    for (int i = 0; status.ok() && i < request.keys_size(); ++i) {
+      status = access_.Permit(call->asker(), trust::Verb::kRead, request.keys(i).type(),
+                              request.keys(i).key());
+    }
+    if (status.ok()) status = CheckReadable(driver_);
     if (!status.ok()) {
       call->Fail(status);
       return;
@@ -194,7 +218,7 @@ class CacheService final : public Service {
       return;
     }
     const auto count = static_cast<std::uint32_t>(set->items.size());
-    Write(driver_, set->items, *options, call, [count](const sync::WriteOutcome& outcome) {
+    Write(driver_, access_, set->items, *options, call, [count](const sync::WriteOutcome& outcome) {
       v1::SetResponse response;
       response.set_set(count);
       response.set_version(outcome.version.ToString());
@@ -220,7 +244,7 @@ class CacheService final : public Service {
       return;
     }
     const auto count = static_cast<std::uint32_t>(items->size());
-    Write(driver_, *items, *options, call, [count](const sync::WriteOutcome& outcome) {
+    Write(driver_, access_, *items, *options, call, [count](const sync::WriteOutcome& outcome) {
       v1::DeleteResponse response;
       response.set_deleted(count);
       response.set_version(outcome.version.ToString());
@@ -232,6 +256,12 @@ class CacheService final : public Service {
   void GetAll(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes) {
     v1::GetAllRequest request;
     Status status = FromBytes(bytes, &request);
+    if (status.ok() && request.types().empty()) {
+      status = access_.Permit(*call->asker(), trust::Verb::kRead);
+    }
+    for (int i = 0; status.ok() && i < request.types_size(); ++i) {
+      status = access_.Permit(*call->asker(), trust::Verb::kRead, request.types(i));
+    }
     if (status.ok()) status = CheckReadable(driver_);
     if (!status.ok()) {
       call->Finish(status);
@@ -245,14 +275,16 @@ class CacheService final : public Service {
   const podmirror::Cache& cache_;
   const Env& env_;
   BulkThread& bulk_;
+  const Access& access_;
   ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
 };
 
 }  // namespace
 
 std::unique_ptr<Service> NewCacheService(const RequestOptions& options, sync::Driver& driver,
-                                         const Cache& cache, const Env& env, BulkThread& bulk) {
-  return std::make_unique<CacheService>(options, driver, cache, env, bulk);
+                                         const Cache& cache, const Env& env, BulkThread& bulk,
+                                         const Access& access) {
+  return std::make_unique<CacheService>(options, driver, cache, env, bulk, access);
 }
 
 }  // namespace podmirror::rpc

@@ -18,6 +18,7 @@ namespace podmirror::rpc {
 // All that is passed must outlive the service. `driver` must also outlive each write that was
 // begun, until it has dropped the write's WriteDone.
 std::unique_ptr<Service> NewCacheService(const RequestOptions& options, sync::Driver& driver,
-                                         const Cache& cache, const Env& env, BulkThread& bulk);
+                                         const Cache& cache, const Env& env, BulkThread& bulk,
+                                         const Access& access);
 
 }  // namespace podmirror::rpc

@@ -18,7 +18,10 @@ constexpr SteadyMs kMaxBackoffMs = 1000;
 
 static_assert(sync::kMaxMessageBytes == net::kMaxGrpcMessageBytes);
 
-std::shared_ptr<grpc::Channel> NewChannel(const std::string& target) {
+namespace {
+
+std::shared_ptr<grpc::Channel> NewChannel(
+    const std::string& target, const std::shared_ptr<grpc::ChannelCredentials>& credentials) {
   grpc::ChannelArguments args = net::GrpcChannelArguments(kConnectTimeoutMs, kMaxBackoffMs);
   // The sync core retries. gRPC's own retries would keep copies of what is being sent.
   args.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);
@@ -26,7 +29,20 @@ std::shared_ptr<grpc::Channel> NewChannel(const std::string& target) {
   // would cost an idle daemon more than its heartbeats. Our transfers are few large messages, for
   // which the windows widen without it.
   args.SetInt(GRPC_ARG_HTTP2_BDP_PROBE, 0);
-  return grpc::CreateCustomChannel(target, grpc::InsecureChannelCredentials(), args);
+  return grpc::CreateCustomChannel(target, credentials, args);
+}
+
+}  // namespace
+
+PeerChannel::PeerChannel(const Way& way, const Env& env)
+    : peer_(way.peer),
+      channel_(NewChannel(way.target, way.credentials == nullptr
+                                          ? grpc::InsecureChannelCredentials()
+                                          : NewPeerCredentials(way.credentials, way.peer, env))) {}
+
+Status PeerChannel::Outcome(const Status& status) const {
+  if (status.ok() || peer_ == nullptr) return status;
+  return peer_->refusal().value_or(status);
 }
 
 }  // namespace podmirror::rpc

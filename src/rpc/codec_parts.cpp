@@ -17,7 +17,7 @@ Status CheckText(const std::string& text, std::size_t limit, std::string_view wh
 }
 
 // Both enums have the same numbers. A reason that a later version added is still a refusal.
-static_assert(v1::Refusal_MAX == static_cast<int>(sync::RefusalReason::kSelf));
+static_assert(v1::Refusal_MAX == static_cast<int>(sync::RefusalReason::kUntrusted));
 
 v1::Refusal ToWire(sync::RefusalReason reason) { return static_cast<v1::Refusal>(reason); }
 

@@ -2,13 +2,12 @@
 // Thread safety: see exchange_stream.h.
 #pragma once
 
-#include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/generic/generic_stub.h>
 
 #include <memory>
-#include <string>
 
+#include "rpc/channel.h"
 #include "rpc/exchange_stream.h"
 
 namespace podmirror::rpc {
@@ -19,9 +18,13 @@ class DialledStream final : public ExchangeStream {
   // the node's, and a failure to connect arrives as the stream's end. The stream lives in the
   // context's streams until then. An error when it cannot be kept there: the driver has not been
   // told.
-  static Status Dial(sync::ConnId conn, const std::string& target, const StreamContext& context);
+  static Status Dial(sync::ConnId conn, const Way& way, const StreamContext& context);
 
-  DialledStream(sync::ConnId conn, const std::string& target, const StreamContext& context);
+  DialledStream(sync::ConnId conn, const Way& way, const StreamContext& context);
+
+  std::shared_ptr<const trust::Presented> presented() const override {
+    return channel_.presented();
+  }
 
  private:
   void Start();
@@ -35,7 +38,7 @@ class DialledStream final : public ExchangeStream {
   void EndCall() override;
   Status EndedBecause() const override;
 
-  const std::shared_ptr<grpc::Channel> channel_;
+  const PeerChannel channel_;
   grpc::ClientContext call_context_;
   std::unique_ptr<grpc::GenericClientAsyncReaderWriter> call_;
   grpc::Status status_;  // valid once the call has ended

@@ -83,21 +83,25 @@ bool HealthService::serving() const {
 }
 
 void HealthService::AddTo(Methods& methods) {
-  methods.emplace("/grpc.health.v1.Health/Check",
-                  UnaryHandler(bulk_, [this](const std::shared_ptr<UnaryCall>& call) {
-                    Request request;
-                    if (const Status status = FromBytes(call->request(), &request); !status.ok()) {
-                      call->Fail(status);
-                    } else if (!IsKnown(request.service())) {
-                      call->Fail({Code::kNotFound, "no such service"});
-                    } else {
-                      call->Answer(ResponseOf(serving()));
-                    }
-                  }));
-  methods.emplace(
+  methods.try_emplace("/grpc.health.v1.Health/Check",
+                      UnaryHandler(bulk_,
+                                   [this](const std::shared_ptr<UnaryCall>& call) {
+                                     Request request;
+                                     if (const Status status = FromBytes(call->request(), &request);
+                                         !status.ok()) {
+                                       call->Fail(status);
+                                     } else if (!IsKnown(request.service())) {
+                                       call->Fail({Code::kNotFound, "no such service"});
+                                     } else {
+                                       call->Answer(ResponseOf(serving()));
+                                     }
+                                   }),
+                      Method::Open::kToAnybody);
+  methods.try_emplace(
       "/grpc.health.v1.Health/Watch",
       RequestHandler(bulk_, [this](const std::shared_ptr<ServerCall>& call,
-                                   grpc::ByteBuffer& request) { Watch(call, request); }));
+                                   grpc::ByteBuffer& request) { Watch(call, request); }),
+      Method::Open::kToAnybody);
 }
 
 void HealthService::Watch(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes) {

@@ -9,7 +9,6 @@
 
 #include "net/grpc_channel.h"
 #include "net/grpc_status.h"
-#include "rpc/channel.h"
 #include "rpc/legacy_codec.h"
 #include "rpc/server_call.h"
 
@@ -32,9 +31,9 @@ sync::Incarnation IncarnationOf(const PodRecord& peer) {
 
 }  // namespace
 
-Status LegacyStream::Dial(sync::ConnId conn, const std::string& target, const PodRecord& peer,
+Status LegacyStream::Dial(sync::ConnId conn, const Way& way, const PodRecord& peer,
                           const StreamContext& context, telemetry::Metrics& metrics) {
-  const auto stream = std::make_shared<LegacyStream>(conn, target, peer, context, metrics);
+  const auto stream = std::make_shared<LegacyStream>(conn, way, peer, context, metrics);
   Status status = context.streams.Add(conn, stream, StreamSet::kMaxWithDialled);
   if (status.ok()) {
     context.driver.Opened(conn);
@@ -43,14 +42,14 @@ Status LegacyStream::Dial(sync::ConnId conn, const std::string& target, const Po
   return status;
 }
 
-LegacyStream::LegacyStream(sync::ConnId conn, const std::string& target, const PodRecord& peer,
+LegacyStream::LegacyStream(sync::ConnId conn, const Way& way, const PodRecord& peer,
                            const StreamContext& context, telemetry::Metrics& metrics)
     : GatedStream(context.streams),
       conn_(conn),
       incarnation_(IncarnationOf(peer)),
       context_(context),
       metrics_(metrics),
-      channel_(NewChannel(target)) {}
+      channel_(way, context.env) {}
 
 void LegacyStream::Pump() {
   WriteGate::Next next = WriteGate::Next::kPump;
@@ -83,7 +82,7 @@ void LegacyStream::Handle(const sync::Message& message) {
   } else if (std::holds_alternative<sync::Fetch>(message)) {
     Enqueue({Task::Kind::kGetAll, {}, {}});
   } else if (std::holds_alternative<sync::Heartbeat>(message)) {
-    if (channel_->GetState(false) == GRPC_CHANNEL_READY) {
+    if (channel_.channel()->GetState(false) == GRPC_CHANNEL_READY) {
       Deliver(sync::Heartbeat{});
     } else {
       Close({Code::kUnavailable, "connection lost"});
@@ -130,9 +129,9 @@ void LegacyStream::Advance() {
 void LegacyStream::Start(const std::shared_ptr<Call>& call) {
   const MethodOf& method = kMethods[static_cast<int>(call->kind)];
   net::SetTimeout(call->context, method.timeout_ms);
-  call->reader = grpc::GenericStub(channel_).PrepareUnaryCall(
-      &call->context, "/hellorpc.Sync/" + std::string(method.name), ToBytes(call->request),
-      context_.queue.queue());
+  call->reader = grpc::GenericStub(channel_.channel())
+                     .PrepareUnaryCall(&call->context, "/hellorpc.Sync/" + std::string(method.name),
+                                       ToBytes(call->request), context_.queue.queue());
   call->reader->StartCall();
   call->reader->Finish(
       &call->response, &call->status, call->end.Expect([self = shared_from_this(), call](bool) {
@@ -145,7 +144,7 @@ void LegacyStream::Start(const std::shared_ptr<Call>& call) {
 }
 
 void LegacyStream::Completed(const std::shared_ptr<Call>& call) {
-  Status outcome = net::FromGrpc(call->status);
+  Status outcome = channel_.Outcome(net::FromGrpc(call->status));
   hellorpc::SyncResponse response;
   if (outcome.ok()) outcome = FromBytes(call->response, &response);
   // A value that the service does not take even alone is skipped: it must not hold up all other

@@ -14,20 +14,19 @@
 //             (2) the end is told to the driver once, when no call is in flight any more.
 #pragma once
 
-#include <grpcpp/channel.h>
 #include <grpcpp/client_context.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/support/byte_buffer.h>
 
 #include <deque>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
 #include "base/peer.h"
 #include "hellorpc/hellorpc.pb.h"
+#include "rpc/channel.h"
 #include "rpc/gated_stream.h"
 #include "rpc/stream_set.h"
 #include "sync/driver.h"
@@ -38,11 +37,15 @@ namespace podmirror::rpc {
 class LegacyStream final : public GatedStream, public std::enable_shared_from_this<LegacyStream> {
  public:
   // As DialledStream::Dial.
-  static Status Dial(sync::ConnId conn, const std::string& target, const PodRecord& peer,
+  static Status Dial(sync::ConnId conn, const Way& way, const PodRecord& peer,
                      const StreamContext& context, telemetry::Metrics& metrics);
 
-  LegacyStream(sync::ConnId conn, const std::string& target, const PodRecord& peer,
+  LegacyStream(sync::ConnId conn, const Way& way, const PodRecord& peer,
                const StreamContext& context, telemetry::Metrics& metrics);
+
+  std::shared_ptr<const trust::Presented> presented() const override {
+    return channel_.presented();
+  }
 
  private:
   // The node asks one thing at a time for each purpose; with so many tasks we stop pulling.
@@ -88,7 +91,7 @@ class LegacyStream final : public GatedStream, public std::enable_shared_from_th
   const sync::Incarnation incarnation_;
   const StreamContext context_;
   telemetry::Metrics& metrics_;
-  const std::shared_ptr<grpc::Channel> channel_;
+  const PeerChannel channel_;
 
   mutable absl::Mutex mu_;
   std::deque<Task> tasks_ ABSL_GUARDED_BY(mu_);  // the first one is under way

@@ -114,6 +114,11 @@ void ReflectionService::AddTo(Methods& methods) {
   for (const std::string service : kServices) {
     methods.emplace("/" + service + "/ServerReflectionInfo",
                     [this](std::shared_ptr<ServerCall> call) {
+                      const Status status = access_.Permit(*call->asker(), trust::Verb::kStatus);
+                      if (!status.ok()) {
+                        call->Finish(status);
+                        return;
+                      }
                       std::make_shared<Call>(std::move(call), services_)->Continue();
                     });
   }

@@ -11,12 +11,16 @@ namespace podmirror::rpc {
 
 class ReflectionService final : public Service {
  public:
+  // `access` must outlive this.
+  explicit ReflectionService(const Access& access) : access_(access) {}
+
   // The services of all that is in `methods` then, and this one.
   void AddTo(Methods& methods) override;
 
  private:
   class Call;
 
+  const Access& access_;
   std::set<std::string> services_;
 };
 

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
@@ -20,6 +21,8 @@ namespace podmirror::rpc {
 namespace {
 
 constexpr int kMaxCallsPerConnection = 1024;
+// As the head of a request by HTTP, and so room for a token of 16 KiB.
+constexpr int kMaxMetadataBytes = 20 * 1024;
 constexpr int kMaxPendingCalls = 64 * kMaxCallsPerConnection;
 // How many bytes of messages that are being received all connections together may hold. Beyond it,
 // calls are ended with RESOURCE_EXHAUSTED until there is room again.
@@ -60,26 +63,33 @@ Status TryToListen(const std::string& host, std::uint16_t port) {
 
 }  // namespace
 
-Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std::uint16_t port,
+Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::vector<RpcPort>& ports,
                                                     net::GrpcQueue& queue, BulkThread& bulk,
+                                                    Access& access,
                                                     const std::vector<Service*>& services) {
-  const std::string local = host == "::" && !HasIpv6() ? "0.0.0.0" : host;
-  const std::string address = JoinHostPort(local, port);
-  if (const Status status = TryToListen(local, port); !status.ok()) {
-    return Status(status.code(), "cannot listen on " + address + ": " + status.message());
-  }
   // Protobuf would write a line to stderr for each text of a request that is not UTF-8.
   google::protobuf::SetLogHandler(nullptr);
-  auto started = std::unique_ptr<RpcServer>(new RpcServer(queue, bulk));
+  auto started = std::unique_ptr<RpcServer>(new RpcServer(queue, bulk, access));
   for (Service* service : services) service->AddTo(started->methods_);
   started->health_.AddTo(started->methods_);
   started->reflection_.AddTo(started->methods_);
   grpc::ServerBuilder& builder = queue.builder();
-  int selected = 0;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &selected);
+  started->bound_.resize(ports.size());
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    const RpcPort& port = ports[i];
+    const std::string local = port.host == "::" && !HasIpv6() ? "0.0.0.0" : port.host;
+    const std::string address = JoinHostPort(local, port.port);
+    if (const Status status = TryToListen(local, port.port); !status.ok()) {
+      return Status(status.code(),
+                    port.name + ": cannot listen on " + address + ": " + status.message());
+    }
+    builder.AddListeningPort(address, port.credentials, &started->bound_[i]);
+    started->credentials_.push_back(port.credentials);
+  }
   builder.SetMaxReceiveMessageSize(static_cast<int>(sync::kMaxMessageBytes));
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsPerConnection);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   // Later versions of gRPC turn calls away at random when a thousand have come at once.
   builder.AddChannelArgument("grpc.server.max_pending_requests", kMaxPendingCalls);
   builder.AddChannelArgument("grpc.server.max_pending_requests_hard_limit", kMaxPendingCalls);
@@ -89,6 +99,9 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, 60'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 20'000);
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  // Who connects and then says nothing holds a descriptor, and with TLS some 50 KiB: by default for
+  // two minutes.
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, 10'000);
   // Clients ping every 10 s, with and without calls, as gRPC's guides have it. By default pings
   // within 5 minutes would be taken for an attack (too_many_pings), and the connection closed.
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
@@ -99,10 +112,13 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::string& host, std
   builder.SetResourceQuota(grpc::ResourceQuota().Resize(kMaxReceivedBytes));
   builder.RegisterAsyncGenericService(&started->calls_);
   started->server_ = builder.BuildAndStart();
-  if (!started->server_ || selected <= 0) {
-    return Status(Code::kUnavailable, "cannot listen on " + address);
+  const auto failed = std::find_if(started->bound_.begin(), started->bound_.end(),
+                                   [](int bound) { return bound <= 0; });
+  if (!started->server_ || failed != started->bound_.end()) {
+    const auto place = failed == started->bound_.end() ? 0 : failed - started->bound_.begin();
+    return Status(Code::kUnavailable,
+                  ports[static_cast<std::size_t>(place)].name + ": cannot listen");
   }
-  started->port_ = static_cast<std::uint16_t>(selected);
   started->Await();
   return started;
 }
@@ -115,13 +131,26 @@ void RpcServer::Await() {
   call->Await(calls_, [this, call](bool ok) {
     if (!ok) return;
     Await();
-    const auto handler = methods_.find(call->method());
-    if (handler != methods_.end()) {
-      handler->second(call);
-    } else {
-      call->Finish({Code::kUnimplemented, "no such method"});
-    }
+    Serve(call);
   });
+}
+
+void RpcServer::Serve(const std::shared_ptr<ServerCall>& call) {
+  const auto method = methods_.find(call->method());
+  const bool known = method != methods_.end();
+  if (!known || method->second.open == Method::Open::kToKnown) {
+    Result<AskerRef> asker = access_.Identify(call->context(), call->method());
+    if (!asker.ok()) {
+      call->Finish(asker.status());
+      return;
+    }
+    call->set_asker(std::move(*asker));
+  }
+  if (known) {
+    method->second.handler(call);
+  } else {
+    call->Finish({Code::kUnimplemented, "no such method"});
+  }
 }
 
 void RpcServer::SetServing(bool serving) { health_.SetServing(serving); }

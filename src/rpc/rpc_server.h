@@ -1,11 +1,14 @@
-// RpcServer is the gRPC port of the daemon: the services given, grpc.health.v1 and reflection.
-// All calls come to one queue, whatever their method: handlers are found by its name.
-// Thread safety: SetServing and Leave from any thread; the rest from the thread that owns it.
+// RpcServer is the gRPC ports of the daemon: the services given, grpc.health.v1 and reflection.
+// All calls come to one queue, whatever their method: handlers are found by its name, and get a
+// call only when it is known who makes it, unless their method is open to anybody. Thread safety:
+// SetServing and Leave from any thread; the rest from the thread that owns it.
 #pragma once
 
 #include <grpcpp/generic/async_generic_service.h>
+#include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -14,6 +17,7 @@
 #include "absl/time/time.h"
 #include "base/status.h"
 #include "net/grpc_queue.h"
+#include "rpc/access.h"
 #include "rpc/bulk_thread.h"
 #include "rpc/health_service.h"
 #include "rpc/reflection_service.h"
@@ -21,19 +25,32 @@
 
 namespace podmirror::rpc {
 
+// One that the server listens on.
+struct RpcPort {
+  // An address or a name, without brackets; "::" is both IPv6 and IPv4, and IPv4 alone on a machine
+  // without IPv6.
+  std::string host;
+  std::uint16_t port = 0;  // 0: the kernel chooses
+  std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
+  std::string name = "grpc-listen";  // of its setting, for errors
+};
+
 class RpcServer {
  public:
-  // Listens on `host` (an address or a name, without brackets; "::" is both IPv6 and IPv4, and IPv4
-  // alone on a machine without IPv6) and begins to serve. port 0: the kernel chooses. No other
-  // server may use `queue`. kUnavailable with the reason when the port cannot be had.
-  static Result<std::unique_ptr<RpcServer>> Start(const std::string& host, std::uint16_t port,
+  // Listens and begins to serve. No other server may use `queue`. kUnavailable with the setting and
+  // the reason when a port cannot be had.
+  static Result<std::unique_ptr<RpcServer>> Start(const std::vector<RpcPort>& ports,
                                                   net::GrpcQueue& queue, BulkThread& bulk,
+                                                  Access& access,
                                                   const std::vector<Service*>& services);
 
   // Requires: Stop has returned true.
   ~RpcServer();
 
-  std::uint16_t port() const { return port_; }
+  // The bound port of the one at this place in `ports`.
+  std::uint16_t port(std::size_t place = 0) const {
+    return static_cast<std::uint16_t>(bound_.at(place));
+  }
 
   // What grpc.health.v1 tells, for the whole server ("") and for the services of applications. Not
   // serving until told.
@@ -50,18 +67,22 @@ class RpcServer {
  private:
   static constexpr std::int64_t kGoneMs = 1'000;
 
-  RpcServer(net::GrpcQueue& queue, BulkThread& bulk) : queue_(queue), health_(bulk) {}
+  RpcServer(net::GrpcQueue& queue, BulkThread& bulk, Access& access)
+      : queue_(queue), access_(access), health_(bulk), reflection_(access) {}
 
   void Await();
+  void Serve(const std::shared_ptr<ServerCall>& call);
 
   net::GrpcQueue& queue_;
+  Access& access_;
   HealthService health_;
   ReflectionService reflection_;
   Methods methods_;
   CallCount count_;
   grpc::AsyncGenericService calls_;
+  std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials_;  // the server uses them
   std::unique_ptr<grpc::Server> server_;
-  std::uint16_t port_ = 0;
+  std::vector<int> bound_;  // ports
 };
 
 }  // namespace podmirror::rpc

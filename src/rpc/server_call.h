@@ -11,9 +11,11 @@
 #include <grpcpp/support/byte_buffer.h>
 
 #include <atomic>
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -23,6 +25,7 @@
 #include "base/status.h"
 #include "net/grpc_bytes.h"
 #include "net/grpc_queue.h"
+#include "rpc/access.h"
 #include "rpc/bulk_thread.h"
 
 namespace podmirror::rpc {
@@ -60,6 +63,11 @@ class ServerCall : public std::enable_shared_from_this<ServerCall> {
 
   // "/podmirror.v1.Cache/Get". Once it has come.
   const std::string& method() const { return context_.method(); }
+  const grpc::ServerContextBase& context() const { return context_; }
+
+  // Who makes the call; set before its handler has it, but not for methods that anybody may call.
+  const AskerRef& asker() const { return asker_; }
+  void set_asker(AskerRef asker) { asker_ = std::move(asker); }
 
   // Calls `reaction` once gRPC has done with the call, also when the client has gone away. Once.
   void OnEnd(net::Event::Reaction reaction);
@@ -82,6 +90,7 @@ class ServerCall : public std::enable_shared_from_this<ServerCall> {
   net::GrpcQueue& queue_;
   grpc::GenericServerContext context_;
   grpc::GenericServerAsyncReaderWriter stream_;
+  AskerRef asker_;
   absl::Mutex mu_;
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
   net::Event::Reaction on_end_ ABSL_GUARDED_BY(mu_);  // may be empty
@@ -93,7 +102,21 @@ class ServerCall : public std::enable_shared_from_this<ServerCall> {
 
 // Who answers the calls of each method.
 using Handler = std::function<void(std::shared_ptr<ServerCall>)>;
-using Methods = absl::flat_hash_map<std::string, Handler>;
+
+// One method: its handler, and who may call it at all.
+struct Method {
+  enum class Open : std::uint8_t {
+    kToKnown,    // who has shown who it is; the handler looks at what that may do
+    kToAnybody,  // health
+    kToPeers,    // the handler looks whether it is one
+  };
+  Method(Handler a_handler, Open an_open = Open::kToKnown)  // NOLINT: implicit
+      : handler(std::move(a_handler)), open(an_open) {}
+
+  Handler handler;
+  Open open;
+};
+using Methods = absl::flat_hash_map<std::string, Method>;
 
 // Answers the calls of some methods. Must outlive the server that it was given to.
 class Service {
@@ -106,9 +129,13 @@ class Service {
 class UnaryCall {
  public:
   // Takes what `request` holds.
-  UnaryCall(std::shared_ptr<ServerCall> call, grpc::ByteBuffer& request) : call_(std::move(call)) {
+  UnaryCall(std::shared_ptr<ServerCall> call, grpc::ByteBuffer& request)
+      : asker_(call->asker()), call_(std::move(call)) {
     request_.Swap(&request);
   }
+
+  // As ServerCall::asker.
+  const Asker& asker() const { return *asker_; }
 
   // Within the handler.
   grpc::ByteBuffer& request() { return request_; }
@@ -130,6 +157,7 @@ class UnaryCall {
   // The call, for the first caller only.
   std::shared_ptr<ServerCall> Take();
 
+  const AskerRef asker_;
   std::atomic<bool> taken_{false};
   std::shared_ptr<ServerCall> call_;
   grpc::ByteBuffer request_;

@@ -39,16 +39,20 @@ void StreamSet::Remove(sync::ConnId conn) {
   streams_.erase(found);
 }
 
-bool StreamSet::Stop(absl::Duration timeout) {
+std::vector<std::shared_ptr<Stream>> StreamSet::All() const {
   std::vector<std::shared_ptr<Stream>> streams;
+  absl::MutexLock lock(&mu_);
+  streams.reserve(streams_.size());
+  for (const auto& [conn, stream] : streams_) streams.push_back(stream);
+  return streams;
+}
+
+bool StreamSet::Stop(absl::Duration timeout) {
   {
     absl::MutexLock lock(&mu_);
     stopped_ = true;
-    streams.reserve(streams_.size());
-    for (const auto& [conn, stream] : streams_) streams.push_back(stream);
   }
-  for (const auto& stream : streams) stream->Close({Code::kUnavailable, "shutting down"});
-  streams.clear();
+  for (const auto& stream : All()) stream->Close({Code::kUnavailable, "shutting down"});
   absl::MutexLock lock(&mu_);
   // Signalled once, when no stream is left; else the timeout ends the wait.
   while (alive_ != 0) {

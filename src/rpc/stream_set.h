@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -15,6 +16,7 @@
 #include "rpc/bulk_thread.h"
 #include "sync/driver.h"
 #include "sync/types.h"
+#include "trust/presented.h"
 
 namespace podmirror::rpc {
 
@@ -34,6 +36,8 @@ class Stream {
   virtual void Wake() = 0;
   // Ends the stream soon, whatever is in flight; `reason` is told to both sides where possible.
   virtual void Close(const Status& reason) = 0;
+  // The certificate that the other side presented; null without TLS, or before it has.
+  virtual std::shared_ptr<const trust::Presented> presented() const = 0;
 
  private:
   StreamSet& streams_;
@@ -45,6 +49,7 @@ struct StreamContext {
   StreamSet& streams;
   net::GrpcQueue& queue;
   BulkThread& bulk;
+  const Env& env;
 };
 
 class StreamSet {
@@ -60,6 +65,9 @@ class StreamSet {
   std::shared_ptr<Stream> Find(sync::ConnId conn) const;
   // May destroy the stream.
   void Remove(sync::ConnId conn);
+
+  // All that there are now.
+  std::vector<std::shared_ptr<Stream>> All() const;
 
   // Takes no more streams, closes all and waits until the last is destroyed: only then are their
   // channels gone, which gRPC must not be left to destroy on a thread of its own. False when some

@@ -103,6 +103,8 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
   }
 
   void Add(const Entry& entry) {
+    const trust::Permissions& may = call_->asker().subject->permissions;
+    if (!may.Allows(trust::Verb::kRead, entry.type(), entry.key())) return;
     auto data = types_.find(entry.type());
     if (data == types_.end()) {
       if (!all_) return;
@@ -127,13 +129,14 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
 class SyncService final : public Service {
  public:
   SyncService(const RequestOptions& options, sync::Driver& driver, const Cache& cache,
-              const Env& env, telemetry::Metrics& metrics, BulkThread& bulk)
+              const Env& env, telemetry::Metrics& metrics, BulkThread& bulk, const Access& access)
       : options_(options),
         driver_(driver),
         cache_(cache),
         env_(env),
         metrics_(metrics),
-        bulk_(bulk) {}
+        bulk_(bulk),
+        access_(access) {}
 
   void AddTo(Methods& methods) override {
     using Method =
@@ -157,8 +160,14 @@ class SyncService final : public Service {
 
   // A small request may have a large answer: the bulk thread makes it.
   Status Get(const std::shared_ptr<UnaryCall>& call, hellorpc::SyncRequest& request) {
-    if (Status status = CheckReadable(driver_); !status.ok()) return status;
     if (Status status = CheckRequest(request); !status.ok()) return status;
+    for (const hellorpc::SyncData& asked : request.data()) {
+      for (const auto& [key, unused] : asked.data()) {
+        Status status = access_.Permit(call->asker(), trust::Verb::kRead, asked.type(), key);
+        if (!status.ok()) return status;
+      }
+    }
+    if (Status status = CheckReadable(driver_); !status.ok()) return status;
     bulk_.Post([this, call, request = std::move(request)] {
       hellorpc::SyncResponse response;
       if (const Status status = Read(request, &response); !status.ok()) {
@@ -173,8 +182,12 @@ class SyncService final : public Service {
   Status Set(const std::shared_ptr<UnaryCall>& call, hellorpc::SyncRequest& request) {
     const auto items = ItemsOf(request, options_);
     if (!items.ok()) return items.status();
+    if (Status status = access_.PermitWrite(call->asker(), *items); !status.ok()) return status;
+    const auto audited = access_.Audited(call->asker(), *items);
     const sync::WriteRefusal refusal = driver_.WriteLocal(*items);
-    if (refusal != sync::WriteRefusal::kNone) return RefusalStatus(refusal);
+    const bool refused = refusal != sync::WriteRefusal::kNone;
+    if (audited) audited->Tell(refused ? "failed" : "ok", {});
+    if (refused) return RefusalStatus(refusal);
     hellorpc::SyncResponse response;
     response.mutable_data()->Swap(request.mutable_data());
     call->Answer(response);
@@ -182,8 +195,16 @@ class SyncService final : public Service {
   }
 
   Status GetAll(const std::shared_ptr<UnaryCall>& call, hellorpc::SyncRequest& request) {
-    if (Status status = CheckReadable(driver_); !status.ok()) return status;
     if (Status status = CheckRequest(request); !status.ok()) return status;
+    if (request.data().empty()) {
+      Status status = access_.Permit(call->asker(), trust::Verb::kRead);
+      if (!status.ok()) return status;
+    }
+    for (const hellorpc::SyncData& asked : request.data()) {
+      Status status = access_.Permit(call->asker(), trust::Verb::kRead, asked.type());
+      if (!status.ok()) return status;
+    }
+    if (Status status = CheckReadable(driver_); !status.ok()) return status;
     if (get_alls_.fetch_add(1) >= kMaxGetAlls) {
       get_alls_.fetch_sub(1);
       return {Code::kUnavailable, "overloaded"};
@@ -218,6 +239,7 @@ class SyncService final : public Service {
   const Env& env_;
   telemetry::Metrics& metrics_;
   BulkThread& bulk_;
+  const Access& access_;
   std::atomic<int> get_alls_{0};
   ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
 };
@@ -226,8 +248,9 @@ class SyncService final : public Service {
 
 std::unique_ptr<Service> NewSyncService(const RequestOptions& options, sync::Driver& driver,
                                         const Cache& cache, const Env& env,
-                                        telemetry::Metrics& metrics, BulkThread& bulk) {
-  return std::make_unique<SyncService>(options, driver, cache, env, metrics, bulk);
+                                        telemetry::Metrics& metrics, BulkThread& bulk,
+                                        const Access& access) {
+  return std::make_unique<SyncService>(options, driver, cache, env, metrics, bulk, access);
 }
 
 }  // namespace podmirror::rpc

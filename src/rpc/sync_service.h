@@ -18,6 +18,7 @@ namespace podmirror::rpc {
 // All that is passed must outlive the service.
 std::unique_ptr<Service> NewSyncService(const RequestOptions& options, sync::Driver& driver,
                                         const Cache& cache, const Env& env,
-                                        telemetry::Metrics& metrics, BulkThread& bulk);
+                                        telemetry::Metrics& metrics, BulkThread& bulk,
+                                        const Access& access);
 
 }  // namespace podmirror::rpc

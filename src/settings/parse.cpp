@@ -179,6 +179,15 @@ Parser Bool(bool Settings::*target) {
   };
 }
 
+Parser Switch(bool Settings::*target, std::string off, std::string on) {
+  return [target, off = std::move(off), on = std::move(on)](const std::string& text,
+                                                            Settings& settings) -> std::string {
+    if (text != off && text != on) return "is neither " + off + " nor " + on;
+    settings.*target = text == on;
+    return "";
+  };
+}
+
 Parser Number(std::uint64_t Settings::*target, std::uint64_t min, std::uint64_t max) {
   return [=](const std::string& text, Settings& settings) -> std::string {
     const std::span<const Unit> no_unit(kSizeUnits.data(), 1);
@@ -212,12 +221,22 @@ Parser Duration(Settings::Ms Settings::*target, Settings::Ms min, Settings::Ms m
   };
 }
 
-Parser Listen(HostPort Settings::*target) {
+Parser Listen(Settings::Listen Settings::*target) {
   return [target](const std::string& text, Settings& settings) -> std::string {
     auto address = ParseHostPort(text, 0);
-    if (!address) return "is not host:port (an IPv6 address needs brackets: [::]:8080)";
-    settings.*target = *std::move(address);
+    if (!address && text != "off") {
+      return "is neither host:port (an IPv6 address needs brackets: [::]:8080) nor off";
+    }
+    settings.*target = std::move(address);
     return "";
+  };
+}
+
+Parser Texts(std::vector<std::string> Settings::*target) {
+  return [target](const std::string& text, Settings& settings) {
+    std::string wrong = CheckText(text);
+    if (wrong.empty()) settings.*target = text.empty() ? std::vector<std::string>() : Split(text);
+    return wrong;
   };
 }
 

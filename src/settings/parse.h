@@ -35,14 +35,18 @@ Parser Address(std::string Identity::*target);
 Parser Choice(std::string Settings::*target, std::vector<std::string> choices);
 // "true" or "false".
 Parser Bool(bool Settings::*target);
+// One of two words: the second stands for true.
+Parser Switch(bool Settings::*target, std::string off, std::string on);
 // A plain number min..max.
 Parser Number(std::uint64_t Settings::*target, std::uint64_t min, std::uint64_t max);
 // Bytes, or a whole number with KiB, MiB or GiB.
 Parser Size(std::uint64_t Settings::*target, std::uint64_t min, std::uint64_t max);
 // A whole number with ms, s, m or h; 0 needs no unit.
 Parser Duration(Settings::Ms Settings::*target, Settings::Ms min, Settings::Ms max);
-// host:port or [v6]:port, any port from 0.
-Parser Listen(HostPort Settings::*target);
+// host:port or [v6]:port, any port from 0; or off.
+Parser Listen(Settings::Listen Settings::*target);
+// A comma list of texts; may be empty.
+Parser Texts(std::vector<std::string> Settings::*target);
 // A comma list of host:port, port from 1; may be empty.
 Parser HostPorts(std::vector<std::string> Settings::*target);
 // http://host:port or https://host:port, or empty.

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/env.h"
+#include "settings/check.h"
 #include "settings/table.h"
 
 namespace podmirror::settings {
@@ -27,10 +28,6 @@ struct Given {
   std::string origin;  // "flag --ack", "environment PODMIRROR_ACK", "pods.toml line 3"
 };
 using GivenByName = std::map<std::string, Given>;
-
-Status Invalid(const std::string& setting, const std::string& wrong) {
-  return {Code::kInvalid, setting + ": " + wrong};
-}
 
 struct Flags {
   GivenByName given;
@@ -205,9 +202,11 @@ void DeriveKubeApi(Settings& settings, const Surroundings& surroundings) {
   if (settings.kube_ca.empty()) settings.kube_ca = folder + "ca.crt";
 }
 
+// Requires: there is an address for gRPC.
 // Where no record gives this daemon's address, the one that it listens on is it.
 void DeriveIp(Settings& settings) {
-  const std::string& host = settings.grpc_listen.host;
+  const std::string& host =
+      (settings.grpc_listen ? settings.grpc_listen : settings.grpc_tls_listen)->host;
   const bool one_address = IsIpAddress(host) && host != "::" && host != "0.0.0.0";
   if (settings.pod.ip.empty() && one_address) settings.pod.ip = host;
 }
@@ -220,80 +219,21 @@ void Derive(Settings& settings, const Surroundings& surroundings) {
   const bool registry = settings.discovery == "registry";
   if (registry && settings.pod.uid.empty()) settings.pod.uid = surroundings.uid;
   if (registry || settings.discovery == "static") DeriveIp(settings);
-  if (settings.peer_port == 0) settings.peer_port = settings.grpc_listen.port;
+  if (settings.tls_key.empty()) settings.tls_key = settings.tls_cert;
+  if (settings.peer_tls_port == 0 && settings.grpc_tls_listen) {
+    settings.peer_tls_port = settings.grpc_tls_listen->port;
+  }
+  if (settings.peer_port == 0) {
+    settings.peer_port = settings.grpc_listen ? settings.grpc_listen->port : settings.peer_tls_port;
+  }
   if (settings.cluster.empty()) {
     settings.cluster =
         settings.ns + "/" + (settings.service.empty() ? settings.selector : settings.service);
   }
-  if (settings.discovery == "kube-api") DeriveKubeApi(settings, surroundings);
+  if (settings.discovery == "kube-api" || settings.auth_jwks.starts_with("https://")) {
+    DeriveKubeApi(settings, surroundings);
+  }
   if (settings.log_format.empty()) settings.log_format = surroundings.terminal ? "text" : "json";
-}
-
-Status CheckEtcdCredentials(const Settings& s) {
-  if (s.etcd_cert.empty() != s.etcd_key.empty()) {
-    return Invalid(s.etcd_cert.empty() ? "etcd-cert" : "etcd-key",
-                   "missing: etcd-cert and etcd-key go together");
-  }
-  if (s.etcd_user.empty() != s.etcd_password_file.empty()) {
-    return Invalid(s.etcd_user.empty() ? "etcd-user" : "etcd-password-file",
-                   "missing: etcd-user and etcd-password-file go together");
-  }
-  return {};
-}
-
-Status CheckRegistry(const Settings& s) {
-  if (s.service.empty()) return Invalid("service", "required with discovery registry");
-  if (!s.selector.empty()) return Invalid("selector", "no use with discovery registry");
-  if (s.registry_schema == "registry" || "/" + s.registry_schema == s.etcd_prefix) {
-    return Invalid("registry-schema",
-                   Quoted(s.registry_schema) + " is where Kubernetes keeps its own records");
-  }
-  if (s.pod.ip.empty()) {
-    return Invalid("pod-ip",
-                   "required with discovery registry: where the others reach this daemon");
-  }
-  if (s.peer_port == 0) return Invalid("peer-port", "required, since grpc-listen has port 0");
-  return CheckEtcdCredentials(s);
-}
-
-// Blanks alone would be the selector of every pod, and a part of no pod's name.
-bool IsBlank(const std::string& text) {
-  return !text.empty() && text.find_first_not_of(' ') == std::string::npos;
-}
-
-Status CheckDiscovery(const Settings& s) {
-  if (IsBlank(s.service)) return Invalid("service", "holds only blanks");
-  if (IsBlank(s.selector)) return Invalid("selector", "holds only blanks");
-  if (s.discovery == "static" && s.peers.empty()) {
-    return Invalid("peers", "required with discovery static: host:port,host:port");
-  }
-  if (s.discovery == "registry") return CheckRegistry(s);
-  if (s.discovery != "etcd" && s.discovery != "etcd-v2" && s.discovery != "kube-api") return {};
-  if (s.service.empty() && s.selector.empty()) {
-    return Invalid("service", "required with discovery " + s.discovery +
-                                  ": a part of the pods' names (or give selector instead)");
-  }
-  if (!s.service.empty() && !s.selector.empty()) {
-    return Invalid("selector", "given together with service: only one of them can count");
-  }
-  if (s.peer_port == 0) return Invalid("peer-port", "required, since grpc-listen has port 0");
-  if (s.discovery != "kube-api") return CheckEtcdCredentials(s);
-  if (s.kube_api_url.empty()) {
-    return Invalid("kube-api-url",
-                   "required with discovery kube-api where KUBERNETES_SERVICE_HOST and "
-                   "KUBERNETES_SERVICE_PORT are not set: is this a pod?");
-  }
-  return {};
-}
-
-Status Check(const Settings& s) {
-  if (s.drain_delay > s.drain_timeout) {
-    return Invalid("drain-delay", "is longer than drain-timeout");
-  }
-  if (s.rest_listen.port != 0 && s.rest_listen == s.grpc_listen) {
-    return Invalid("grpc-listen", "is the same address as rest-listen");
-  }
-  return CheckDiscovery(s);
 }
 
 }  // namespace
@@ -340,8 +280,10 @@ Result<Loaded> Load(std::span<const char* const> arguments, const Surroundings& 
     Status status = Apply(layer, loaded.settings);
     if (!status.ok()) return status;
   }
+  Status status = CheckListening(loaded.settings);
+  if (!status.ok()) return status;
   Derive(loaded.settings, surroundings);
-  Status status = Check(loaded.settings);
+  status = Check(loaded.settings);
   if (!status.ok()) return status;
   return loaded;
 }

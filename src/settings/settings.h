@@ -33,10 +33,34 @@ struct HostPort {
 struct Settings {
   using Ms = std::chrono::milliseconds;
 
-  HostPort rest_listen;
-  HostPort grpc_listen;
-  // 1..65535; 0 only where grpc-listen has port 0 and discovery, static or none, does not need it.
+  // An address to listen on, or nothing: "off". At least one of REST's and one of gRPC's is there.
+  using Listen = std::optional<HostPort>;
+
+  Listen rest_listen;
+  Listen grpc_listen;
+  Listen rest_tls_listen;
+  Listen grpc_tls_listen;
+  Listen health_listen;
+  // 1..65535; 0 only where the port listened on is 0 and discovery, static or none, does not need
+  // it. Without a plain gRPC port it is peer_tls_port.
   std::uint64_t peer_port = 0;
+  std::uint64_t peer_tls_port = 0;  // the same for TLS
+
+  // An empty file name means: no file.
+  std::string tls_cert;
+  std::string tls_key;  // never empty where tls_cert is not
+  std::string tls_ca;
+  std::vector<std::string> tls_peers;  // empty: the names in tls_cert
+  std::string peer_tls;                // "off", "prefer", "require"
+  Ms tls_reload_interval{};
+  bool tls() const { return !tls_cert.empty(); }
+
+  bool auth_required = false;
+  std::string auth_file;
+  std::string auth_jwt_issuer;
+  std::string auth_jwt_audience;
+  std::string auth_jwks;  // a file, or https://...
+  std::string audit;      // "off", "denied", "writes", "all"
 
   std::string discovery;  // "etcd", "etcd-v2", "kube-api", "registry", "static", "none"
   std::vector<std::string> etcd_endpoints;  // "http://host:port" or "https://host:port"

@@ -24,12 +24,50 @@ std::vector<Setting> Listening() {
        "address of REST, health and metrics"},
       {"grpc-listen", Kind::kScalar, Listen(&S::grpc_listen), "[::]:7070", "",
        "address for the other pods and gRPC clients"},
+      {"rest-tls-listen", Kind::kScalar, Listen(&S::rest_tls_listen), "off", "",
+       "address of REST over TLS"},
+      {"grpc-tls-listen", Kind::kScalar, Listen(&S::grpc_tls_listen), "off", "",
+       "address of gRPC over TLS"},
+      {"health-listen", Kind::kScalar, Listen(&S::health_listen), "off", "",
+       "a plain address for /healthz, /readyz and /metrics alone"},
       {"peer-port", Kind::kScalar, Number(&S::peer_port, 1, 65535), "", "",
        "gRPC port of the other pods [port of grpc-listen]"},
       {"max-connections", Kind::kScalar, Number(&S::max_connections, 1, 1'000'000), "1024", "",
        "open REST connections; more are turned away"},
       {"request-timeout", Kind::kScalar, Duration(&S::request_timeout, milliseconds(1), hours(1)),
        "10s", "", "from the first byte of a REST request to its last"},
+  };
+}
+
+std::vector<Setting> Trust() {
+  return {
+      {"tls-cert", Kind::kScalar, File(&S::tls_cert), "", "",
+       "PEM file: our certificate, and those between it and its authority"},
+      {"tls-key", Kind::kScalar, File(&S::tls_key), "", "",
+       "PEM file: its private key [in tls-cert]"},
+      {"tls-ca", Kind::kScalar, File(&S::tls_ca), "", "",
+       "PEM file: who may sign the certificates of peers and clients"},
+      {"tls-peers", Kind::kList, Texts(&S::tls_peers), "", "",
+       "URI or DNS names of which a peer's certificate must carry one [those in tls-cert]"},
+      {"peer-tls", Kind::kScalar, Choice(&S::peer_tls, {"off", "prefer", "require"}), "off", "",
+       "how peers are reached: off, prefer (by TLS, else plain) or require"},
+      {"peer-tls-port", Kind::kScalar, Number(&S::peer_tls_port, 1, 65535), "", "",
+       "gRPC port of the other pods for TLS [port of grpc-tls-listen]"},
+      {"auth", Kind::kScalar, Switch(&S::auth_required, "off", "required"), "off", "",
+       "whether callers must show who they are: off or required"},
+      {"auth-file", Kind::kScalar, File(&S::auth_file), "", "",
+       "TOML file: roles, and who has them"},
+      {"auth-jwt-issuer", Kind::kScalar, Text(&S::auth_jwt_issuer), "", "",
+       "whose tokens are taken (the iss of a JWT)"},
+      {"auth-jwt-audience", Kind::kScalar, Text(&S::auth_jwt_audience), "podmirror", "",
+       "what they must be for (the aud of a JWT)"},
+      {"auth-jwks", Kind::kScalar, Text(&S::auth_jwks), "", "",
+       "the keys of that issuer: a JWKS file, or its https URL"},
+      {"audit", Kind::kScalar, Choice(&S::audit, {"off", "denied", "writes", "all"}), "off", "",
+       "what is told line by line: off, denied, writes or all"},
+      {"tls-reload-interval", Kind::kScalar,
+       Duration(&S::tls_reload_interval, milliseconds(100), hours(1)), "10s", "",
+       "how often these files are looked at"},
   };
 }
 
@@ -134,7 +172,7 @@ std::string Setting::variable() const {
 std::span<const Setting> Table() {
   static const std::vector<Setting> table = [] {
     std::vector<Setting> all;
-    for (auto part : {Listening(), Discovery(), Data(), Running()}) {
+    for (auto part : {Listening(), Trust(), Discovery(), Data(), Running()}) {
       all.insert(all.end(), part.begin(), part.end());
     }
     return all;

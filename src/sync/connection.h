@@ -63,9 +63,11 @@ class Connection {
   void Accepted(bool legacy, SteadyMs now);
   void Refuse(RefusalReason reason, std::string detail);
   void MarkDuplicate() { duplicate_ = true; }
-  // The peer is alive: no reason to wait, unless it refused us.
+  // The peer is alive, or we have other credentials: no reason to wait, unless one of the two
+  // refuses the other for something else.
   void RetryNow() {
-    if (!refused() && !duplicate_) retry_at_ = 0;
+    const bool again = !refused() || refusal_ == RefusalReason::kUntrusted;
+    if (again && !duplicate_) retry_at_ = 0;
   }
   // The stream is gone, or could not be opened. jitter: any random number.
   void Lost(Code code, std::string error, SteadyMs now, std::uint64_t jitter);

@@ -219,6 +219,10 @@ void Driver::Tick() {
   cache_.Purge(kPurgedPerTick);
 }
 
+void Driver::CredentialsChanged() {
+  Pump([](Node& node, Now) { node.CredentialsChanged(); });
+}
+
 void Driver::Leave() {
   Pump([](Node& node, Now) { node.Leave(); });
 }

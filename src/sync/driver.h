@@ -127,6 +127,9 @@ class Driver {
   static constexpr std::int64_t kTickMs = 25;
   static constexpr std::int64_t kReadyTickMs = 4 * kTickMs;
   void Tick();
+  // Our certificate or those we believe have changed: peers that one of the two refused for theirs
+  // are dialled again at once.
+  void CredentialsChanged();
   // We are about to drain, and go on serving until then. Others drop a pod that is terminating, and
   // send it nothing any more: so what they write is asked for, several times a second.
   void Leave();

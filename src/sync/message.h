@@ -82,6 +82,7 @@ enum class RefusalReason : std::uint8_t {
   kProtocol,
   kClockSkew,
   kSelf,  // the dialler reached itself
+  kUntrusted = 7,  // one of the two has no certificate of a peer
 };
 
 struct HelloReply {

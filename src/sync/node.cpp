@@ -76,7 +76,11 @@ void Node::Closed(Now now, ConnId conn, const podmirror::Status& status) {
   if (sessions_.Find(conn) != nullptr) {
     EndSession(now, conn);
   } else if (Link* link = peers_.OfStream(conn)) {
-    Drop(now, *link, status.code(), status.message());
+    if (status.code() == Code::kRefused) {
+      Refuse(now, *link, RefusalReason::kUntrusted, status.message());
+    } else {
+      Drop(now, *link, status.code(), status.message());
+    }
   }
   Settle(now);
 }

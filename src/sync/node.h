@@ -77,6 +77,10 @@ class Node {
   Outgoing Next(Now now, ConnId conn);
 
   void Tick(Now now);
+  // Our credentials have changed: who was refused for his or for ours may be taken now.
+  void CredentialsChanged() {
+    for (Link* link : peers_.by_age()) link->connection().RetryNow();
+  }
   void Leave() { drain_.Leave(); }
   void BeginDrain(Now now);
   bool drained() const { return drain_.Done(); }

@@ -129,6 +129,18 @@ std::vector<MetricFamily> Families(const Snapshot& now) {
       now.discovery_age_seconds);
   add("podmirror_bootstrap_seconds", "What the start took or has taken so far",
       now.bootstrap_seconds);
+  if (now.tls_expiry_seconds != 0) {
+    add("podmirror_tls_certificate_expiry_timestamp_seconds",
+        "When the certificate in use expires, in seconds since 1970", now.tls_expiry_seconds);
+  }
+  ClientMetric unauthorized = Sample({{"reason", "unauthorized"}}, 0);
+  unauthorized.counter.value = static_cast<double>(now.unauthorized);
+  ClientMetric forbidden = Sample({{"reason", "forbidden"}}, 0);
+  forbidden.counter.value = static_cast<double>(now.forbidden);
+  out.push_back({"podmirror_denied_total",
+                 "Requests of nobody who is known, and requests that were not allowed",
+                 prometheus::MetricType::Counter,
+                 {std::move(unauthorized), std::move(forbidden)}});
   out.push_back(OneCounter("podmirror_expired_total", "Entries whose time to live ended here",
                            static_cast<double>(now.expired)));
   out.push_back(OneCounter("podmirror_log_dropped_total",
@@ -171,6 +183,11 @@ struct Metrics::Impl {
       Counter("podmirror_repaired_entries_total", "Entries exchanged by repair passes").Add({});
   prometheus::Family<prometheus::Counter>& peer_events =
       Counter("podmirror_peer_events_total", "Links opened, lost and refused");
+  prometheus::Family<prometheus::Counter>& tls_refused = Counter(
+      "podmirror_tls_refused_total", "Connections refused for their TLS or their certificate");
+  prometheus::Family<prometheus::Counter>& tls_reloads =
+      Counter("podmirror_tls_reloads_total",
+              "Changed files of certificates that were taken, or refused and the former kept");
   prometheus::Counter& dead_dropped =
       Counter("podmirror_dead_dropped_total",
               "Entries dropped that were deleted while this pod was out of contact")
@@ -227,6 +244,14 @@ void Metrics::DiscoveryEvent(std::string_view type) {
 void Metrics::Repair(std::string_view reason, std::uint64_t entries) {
   impl_->repairs.Add({{"reason", std::string(reason)}}).Increment();
   impl_->repaired_entries.Increment(static_cast<double>(entries));
+}
+
+void Metrics::TlsRefused(std::string_view where) {
+  impl_->tls_refused.Add({{"where", std::string(where)}}).Increment();
+}
+
+void Metrics::TlsReload(bool taken) {
+  impl_->tls_reloads.Add({{"result", taken ? "taken" : "refused"}}).Increment();
 }
 
 void Metrics::PeerEvent(std::string_view type) {

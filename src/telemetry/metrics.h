@@ -34,6 +34,10 @@ struct Snapshot {
   double discovery_age_seconds = 0;
   double bootstrap_seconds = 0;
   std::uint64_t log_dropped = 0;
+  // When our certificate expires, in seconds since 1970; 0 without TLS.
+  double tls_expiry_seconds = 0;
+  std::uint64_t unauthorized = 0;  // requests of nobody who is known
+  std::uint64_t forbidden = 0;     // requests that are not allowed
 };
 
 class Metrics {
@@ -49,6 +53,9 @@ class Metrics {
   void RestConnections(int change);            // so many more are open; negative: fewer
   void DiscoveryEvent(std::string_view type);  // list, watch_event, relist, error, unreadable, ...
   void Repair(std::string_view reason, std::uint64_t entries);
+  // A connection was refused for its TLS or its certificate. where: "rest", "peer".
+  void TlsRefused(std::string_view where);
+  void TlsReload(bool taken);             // the files of certificates had changed
   void PeerEvent(std::string_view type);  // connected, lost, refused
   void DeadDropped(std::uint64_t entries);
   void LegacyValueSkipped(std::uint64_t count);  // values that hellorpc cannot carry

@@ -54,7 +54,11 @@ class Recorder final : public Responder {
     Require(!answer, "a request is answered once");
     answer = std::move(response);
   }
+  const Client& client() const override { return client_; }
   std::optional<Response> answer;
+
+ private:
+  const Client client_;
 };
 
 // Made once, for it takes long; emptied between inputs.
@@ -91,6 +95,8 @@ struct Shared {
   Cache cache;
   sync::FakeEnv env;
   telemetry::Metrics metrics;
+  const trust::Guard guard{env};
+  const trust::Audit audit{trust::Audit::Level::kOff, nullptr};
 };
 
 class Node {
@@ -98,8 +104,9 @@ class Node {
   Node(Shared& shared, bool joining)
       : shared_(shared),
         driver_(Options(), shared.cache, shared.env, transport_, {}),
-        routes_(SmallLimits(), {shared.cache, driver_, shared.metrics, shared.env,
-                                [] { return DiscoveryView(); }}) {
+        routes_(SmallLimits(),
+                {shared.cache, driver_, shared.metrics, shared.env, [] { return DiscoveryView(); },
+                 [] { return std::string(); }, nullptr, shared.guard, shared.audit}) {
     if (!joining) driver_.SetPeers(sync::SetOf({}));
     Require(driver_.ready() == !joining, "a node that is alone is ready");
   }

@@ -49,6 +49,10 @@ class TestHandler final : public Handler {
   }
   void Round(absl::FunctionRef<void()> work) override { work(); }
   bool IsUrgent(std::string_view target) const override { return target == "/urgent"; }
+  void HandshakeFailed(std::string_view reason) override {
+    std::lock_guard lock(mu_);
+    failures_.emplace_back(reason);
+  }
   void Refused(int) override {}
   void Connections(int change) override { open += change; }
   bool Holds(const Entry&) const override {
@@ -78,6 +82,7 @@ class TestHandler final : public Handler {
   std::mutex mu_;
   std::condition_variable arrived_;
   std::vector<std::shared_ptr<Responder>> waiting_;
+  std::vector<std::string> failures_;  // of handshakes
 };
 
 struct TestServer {
@@ -86,10 +91,10 @@ struct TestServer {
     REQUIRE(server.Start().ok());
   }
   static HttpOptions WithAddress(HttpOptions options) {
-    options.listen = "127.0.0.1:0";
+    options.ports = {{.listen = "127.0.0.1:0"}};
     return options;
   }
-  std::uint16_t port() const { return server.port(); }
+  std::uint16_t port() const { return server.port(PortKind::kPlain); }
 
   TestHandler handler;
   HttpServer server;
@@ -535,11 +540,12 @@ TEST_CASE("http: what a client goes on sending does not cost it the last answer"
 TEST_CASE("http: a taken port is an error with its reason") {
   TestServer test;
   TestHandler handler;
-  HttpServer second({.listen = "127.0.0.1:" + std::to_string(test.port())}, handler, Env::Real());
+  const std::string taken = "127.0.0.1:" + std::to_string(test.port());
+  HttpServer second({.ports = {{.listen = taken}}}, handler, Env::Real());
   const Status status = second.Start();
   CHECK(status.code() == Code::kUnavailable);
   CHECK(status.message().find("Address already in use") != std::string::npos);
-  HttpServer nowhere({.listen = "nonsense"}, handler, Env::Real());
+  HttpServer nowhere({.ports = {{.listen = "nonsense"}}}, handler, Env::Real());
   CHECK(nowhere.Start().code() == Code::kInvalid);
 }
 
@@ -555,9 +561,9 @@ TEST_CASE("http: all files that the system grants may be opened") {
 
 TEST_CASE("http: [::] listens on IPv4 too") {
   TestHandler handler;
-  HttpServer server({.listen = "[::]:0"}, handler, Env::Real());
+  HttpServer server({.ports = {{.listen = "[::]:0"}}}, handler, Env::Real());
   REQUIRE(server.Start().ok());
-  CHECK(RawClient(server.port()).Ask(Get("/x"))->status == 200);
+  CHECK(RawClient(server.port(PortKind::kPlain)).Ask(Get("/x"))->status == 200);
 }
 
 }  // namespace

@@ -23,6 +23,9 @@ struct TestNodeOptions {
   int max_connections = 1024;
   std::int64_t request_timeout_ms = 10'000;
   std::string illness = {};
+  // Who may do what, and who is told; null: everybody everything, and nobody.
+  const trust::Guard* guard = nullptr;
+  const trust::Audit* audit = nullptr;
 };
 
 class SilentTransport final : public sync::Transport {
@@ -38,7 +41,9 @@ class TestNode {
       : driver(SyncOptions(options), cache, Env::Real(), transport, {}),
         server(ServerOptions(options), {cache, driver, metrics, Env::Real(),
                                         [] { return DiscoveryView{"static", true, 0, 7, 1, ""}; },
-                                        [illness = options.illness] { return illness; }}),
+                                        [illness = options.illness] { return illness; }, nullptr,
+                                        options.guard != nullptr ? *options.guard : open,
+                                        options.audit != nullptr ? *options.audit : quiet}),
         ticker_([this] {
           while (!stop_) {
             driver.Tick();
@@ -83,7 +88,7 @@ class TestNode {
                 std::string_view lines = "") {
     RawClient client(port());
     client.Send(MakeRequest(method, target, body, lines));
-    const auto answer = client.Read();
+    const auto answer = client.Read(method != "HEAD");
     REQUIRE(answer);
     return *answer;
   }
@@ -92,6 +97,8 @@ class TestNode {
   SilentTransport transport;
   sync::Driver driver;
   telemetry::Metrics metrics;
+  const trust::Guard open{Env::Real()};
+  const trust::Audit quiet{trust::Audit::Level::kOff, nullptr};
   RestServer server;
 
  private:
@@ -104,7 +111,7 @@ class TestNode {
   }
   static RestOptions ServerOptions(const TestNodeOptions& options) {
     RestOptions rest;
-    rest.listen = "127.0.0.1:0";
+    rest.ports = {{.listen = "127.0.0.1:0"}};
     rest.workers = options.workers;
     rest.items.max_value_bytes = options.max_value_bytes;
     rest.max_batch_bytes = options.max_batch_bytes;

@@ -34,6 +34,8 @@ struct DaemonOptions {
   std::uint16_t port = 0;
   RequestOptions requests = {};
   std::uint64_t max_memory = 0;
+  // Who may do what; null: everybody everything.
+  const trust::Guard* guard = nullptr;
 };
 
 class Daemon {
@@ -42,9 +44,11 @@ class Daemon {
       : options_(options),
         driver_(NodeOptionsOf(options), cache_, Env::Real(), transport_, nullptr) {
     transport_.Bind(driver_);
-    cache_service_ = NewCacheService(options.requests, driver_, cache_, Env::Real(), bulk_);
-    sync_service_ = NewSyncService(options.requests, driver_, cache_, Env::Real(), metrics_, bulk_);
-    auto server = RpcServer::Start(options.host, options.port, queue_, bulk_,
+    cache_service_ =
+        NewCacheService(options.requests, driver_, cache_, Env::Real(), bulk_, access_);
+    sync_service_ =
+        NewSyncService(options.requests, driver_, cache_, Env::Real(), metrics_, bulk_, access_);
+    auto server = RpcServer::Start({{options.host, options.port}}, queue_, bulk_, access_,
                                    {&transport_, cache_service_.get(), sync_service_.get()});
     if (!server.ok()) throw std::runtime_error(server.status().ToString());
     server_ = std::move(*server);
@@ -145,7 +149,11 @@ class Daemon {
   Cache cache_;
   net::GrpcQueue queue_;
   BulkThread bulk_;
-  PeerTransport transport_{queue_, bulk_, metrics_};
+  const trust::Guard open_{Env::Real()};
+  const trust::Audit audit_{trust::Audit::Level::kOff, nullptr};
+  Callers callers_{nullptr, Env::Real()};
+  Access access_{options_.guard != nullptr ? *options_.guard : open_, audit_, callers_};
+  PeerTransport transport_{queue_, bulk_, metrics_, Env::Real(), callers_, PeerTls(), nullptr};
   sync::Driver driver_;
   std::unique_ptr<Service> cache_service_;
   std::unique_ptr<Service> sync_service_;

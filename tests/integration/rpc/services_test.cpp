@@ -712,24 +712,34 @@ TEST_CASE("large requests and answers come through") {
   CHECK(found.entries(999).key() == "k999");
 }
 
+// Lets everybody do everything.
+struct OpenAccess {
+  const trust::Guard guard{Env::Real()};
+  const trust::Audit audit{trust::Audit::Level::kOff, nullptr};
+  Callers callers{nullptr, Env::Real()};
+  Access access{guard, audit, callers};
+};
+
 TEST_CASE("a taken port is told, whoever took it") {
+  OpenAccess open;
   Daemon a({"a"});
   net::GrpcQueue queue;
   BulkThread bulk;
-  const auto again = RpcServer::Start("127.0.0.1", a.port(), queue, bulk, {});
+  const auto again = RpcServer::Start({{"127.0.0.1", a.port()}}, queue, bulk, open.access, {});
   REQUIRE_FALSE(again.ok());
-  CHECK(again.status().message() ==
-        "cannot listen on 127.0.0.1:" + std::to_string(a.port()) + ": Address already in use");
-  const auto wildcard = RpcServer::Start("::", a.port(), queue, bulk, {});
+  CHECK(again.status().message() == "grpc-listen: cannot listen on 127.0.0.1:" +
+                                        std::to_string(a.port()) + ": Address already in use");
+  const auto wildcard = RpcServer::Start({{"::", a.port()}}, queue, bulk, open.access, {});
   REQUIRE_FALSE(wildcard.ok());
   CHECK(wildcard.status().message().find("Address already in use") != std::string::npos);
-  CHECK_FALSE(RpcServer::Start("192.0.2.1", 0, queue, bulk, {}).ok());
+  CHECK_FALSE(RpcServer::Start({{"192.0.2.1", 0}}, queue, bulk, open.access, {}).ok());
 }
 
 TEST_CASE("the wildcard address serves both families") {
+  OpenAccess open;
   net::GrpcQueue queue;
   BulkThread bulk;
-  const auto server = RpcServer::Start("::", 0, queue, bulk, {});
+  const auto server = RpcServer::Start({{"::", 0}}, queue, bulk, open.access, {});
   REQUIRE(server.ok());
   for (const char* host : {"127.0.0.1", "[::1]"}) {
     auto channel = grpc::CreateChannel(host + (":" + std::to_string((*server)->port())),

@@ -11,6 +11,8 @@
 namespace podmirror::rest {
 namespace {
 
+const trust::Permissions kAll = trust::Permissions::Everything();
+
 using Json = nlohmann::json;
 
 std::string Quoted(std::string_view text) {
@@ -114,7 +116,7 @@ std::multiset<std::string> Scan(const Cache& cache, std::int32_t type, ListQuery
                                 const std::function<void(int page)>& between) {
   std::multiset<std::string> keys;
   for (int page = 0;; ++page) {
-    const Json json = Json::parse(ListDocument(cache, type, query, 1000));
+    const Json json = Json::parse(ListDocument(cache, type, query, kAll, 1000));
     CHECK(json.at("entries").size() <= query.limit);
     for (const Json& entry : json.at("entries")) keys.insert(entry.at("key").get<std::string>());
     if (!json.contains("cursor")) return keys;
@@ -159,7 +161,7 @@ TEST_CASE("listing: a page is bounded in bytes") {
   for (int i = 0; i < 20; ++i) {
     cache.Merge(Entry::Make(1, std::to_string(i), std::string(400'000, 'x'), {1, 1}), 0);
   }
-  const std::string page = ListDocument(cache, 1, {}, 0);
+  const std::string page = ListDocument(cache, 1, {}, kAll, 0);
   CHECK(page.size() < 2'000'000);
   CHECK(Scan(cache, 1, {}, [](int) {}).size() == 20);
 }

@@ -87,6 +87,7 @@ struct Sample {
 };
 
 std::string Ms(std::chrono::milliseconds value) { return std::to_string(value.count()) + "ms"; }
+std::string Shown(const Settings::Listen& listen) { return listen ? listen->ToString() : "off"; }
 std::string Num(std::uint64_t value) { return std::to_string(value); }
 
 const std::map<std::string, Sample>& Samples() {
@@ -94,10 +95,30 @@ const std::map<std::string, Sample>& Samples() {
   const std::string control(1, '\x01');
   // Unreadable files are tested on their own: here every file is one that exists.
   static const std::map<std::string, Sample> samples = {
-      {"rest-listen",
-       {"127.0.0.1:80", "[::1]:0", "80", [](S s) { return s.rest_listen.ToString(); }}},
+      {"rest-listen", {"127.0.0.1:80", "[::1]:0", "80", [](S s) { return Shown(s.rest_listen); }}},
       {"grpc-listen",
-       {"[::1]:81", "localhost:82", "::1:80", [](S s) { return s.grpc_listen.ToString(); }}},
+       {"[::1]:81", "localhost:82", "::1:80", [](S s) { return Shown(s.grpc_listen); }}},
+      {"rest-tls-listen",
+       {"127.0.0.1:83", "off", "on", [](S s) { return Shown(s.rest_tls_listen); }}},
+      {"grpc-tls-listen",
+       {"127.0.0.1:84", "off", "84", [](S s) { return Shown(s.grpc_tls_listen); }}},
+      {"health-listen", {"[::1]:85", "off", "true", [](S s) { return Shown(s.health_listen); }}},
+      {"tls-cert", {"/dev/null", "/etc/passwd", "/none", [](S s) { return s.tls_cert; }}},
+      {"tls-key", {"/dev/null", "/etc/passwd", "/none", [](S s) { return s.tls_key; }}},
+      {"tls-ca", {"/dev/null", "/etc/passwd", "/none", [](S s) { return s.tls_ca; }}},
+      {"tls-peers", {"a.b", "spiffe://a/*,b", control, [](S s) { return Joined(s.tls_peers); }}},
+      {"peer-tls", {"off", "prefer", "on", [](S s) { return s.peer_tls; }}},
+      {"peer-tls-port", {"1", "65535", "0", [](S s) { return Num(s.peer_tls_port); }}},
+      {"auth",
+       {"off", "required", "on",
+        [](S s) -> std::string { return s.auth_required ? "required" : "off"; }}},
+      {"auth-file", {"/dev/null", "/etc/passwd", "/none", [](S s) { return s.auth_file; }}},
+      {"auth-jwt-issuer", {"https://a", "b", control, [](S s) { return s.auth_jwt_issuer; }}},
+      {"auth-jwt-audience", {"a", "b", control, [](S s) { return s.auth_jwt_audience; }}},
+      {"auth-jwks", {"https://a/b", "/c", control, [](S s) { return s.auth_jwks; }}},
+      {"audit", {"denied", "all", "some", [](S s) { return s.audit; }}},
+      {"tls-reload-interval",
+       {"100ms", "700ms", "99ms", [](S s) { return Ms(s.tls_reload_interval); }}},
       {"peer-port", {"1", "65535", "65536", [](S s) { return Num(s.peer_port); }}},
       {"max-connections", {"1", "99", "0", [](S s) { return Num(s.max_connections); }}},
       {"request-timeout", {"5ms", "7ms", "5", [](S s) { return Ms(s.request_timeout); }}},
@@ -153,7 +174,19 @@ const std::map<std::string, Sample>& Samples() {
 // What else must be given so that the settings fit together, whatever one of them is.
 Arguments Companions(const std::string& name) {
   if (name == "discovery") return {"--service=s"};
-  return {"--discovery=none"};
+  Arguments companions = {"--discovery=none"};
+  if (name == "tls-key" || name.ends_with("-tls-listen") || name == "peer-tls") {
+    companions.insert(companions.end(), {"--tls-cert=/dev/null"});
+  }
+  if (name == "peer-tls") companions.insert(companions.end(), {"--tls-ca=/dev/null"});
+  if (name == "auth") {
+    companions.insert(companions.end(),
+                      {"--tls-cert=/dev/null", "--tls-ca=/dev/null", "--peer-tls=require",
+                       "--grpc-tls-listen=127.0.0.1:1", "--auth-file=/dev/null"});
+  }
+  if (name == "auth-jwks") companions.emplace_back("--auth-jwt-issuer=x");
+  if (name == "auth-jwt-issuer") companions.emplace_back("--auth-jwks=/x");
+  return companions;
 }
 
 Settings LoadSample(const std::string& name, Arguments arguments, const Environment& environment) {
@@ -323,6 +356,63 @@ etcd-endpoints = "http://a:1, http://b:2/"
   CHECK(s.etcd_endpoints == std::vector<std::string>{"http://a:1", "http://b:2"});
 }
 
+TEST_CASE("a port may be off, but not all of REST or of gRPC") {
+  const Arguments tls = {"--tls-cert=/dev/null", "--tls-ca=/dev/null"};
+  const auto with_tls = [&tls](Arguments more) {
+    more.insert(more.end(), tls.begin(), tls.end());
+    return more;
+  };
+  const Settings s =
+      MustLoad(with_tls({"--rest-listen=off", "--rest-tls-listen=[::]:8443", "--grpc-listen=off",
+                         "--grpc-tls-listen=[::]:7443", "--peer-tls=require"}));
+  CHECK_FALSE(s.rest_listen);
+  CHECK_FALSE(s.grpc_listen);
+  CHECK(s.peer_tls_port == 7443);
+  CHECK(s.peer_port == 7443);  // records name the only port that there is
+  CHECK(s.tls_key == "/dev/null");
+  const Settings both = MustLoad(with_tls({"--grpc-tls-listen=[::]:7443"}));
+  CHECK(both.peer_port == 7070);
+  CHECK(both.peer_tls_port == 7443);
+  CHECK(MustLoad(with_tls({"--grpc-tls-listen=[::]:7443", "--peer-tls-port=9"})).peer_tls_port ==
+        9);
+
+  CHECK(Refusal({"--rest-listen=off", "--discovery=none"}).starts_with("rest-listen: is off"));
+  CHECK(Refusal({"--grpc-listen=off", "--discovery=none"}).starts_with("grpc-listen: is off"));
+  CHECK(Refusal({"--health-listen=[::]:8080", "--discovery=none"}) ==
+        "health-listen: is the same address as rest-listen");
+}
+
+TEST_CASE("what auth needs is asked for") {
+  const auto refusal = [](Arguments arguments) {
+    arguments.push_back("--discovery=none");
+    return Refusal(arguments);
+  };
+  CHECK(refusal({"--auth=required"}) == "auth-file: required with auth required");
+  CHECK(refusal({"--auth=required", "--auth-file=/dev/null"})
+            .starts_with("peer-tls: must be require with auth required"));
+  CHECK(refusal({"--auth-jwks=/x"}).starts_with("auth-jwt-issuer: missing"));
+  CHECK(refusal({"--auth-jwt-issuer=x"}).starts_with("auth-jwks: missing"));
+  CHECK(Contains(refusal({"--auth-jwt-issuer=x", "--auth-jwks=http://a/b"}),
+                 "auth-jwks: is neither"));
+}
+
+TEST_CASE("what TLS needs is asked for") {
+  const auto refusal = [](Arguments arguments) {
+    arguments.push_back("--discovery=none");
+    return Refusal(arguments);
+  };
+  CHECK(refusal({"--rest-tls-listen=[::]:1"}) == "tls-cert: required with rest-tls-listen");
+  CHECK(refusal({"--grpc-tls-listen=[::]:1"}) == "tls-cert: required with grpc-tls-listen");
+  CHECK(refusal({"--peer-tls=prefer"}) == "tls-cert: required with peer-tls");
+  CHECK(refusal({"--tls-key=/dev/null"}) == "tls-cert: missing: tls-key is its key");
+  CHECK(Contains(refusal({"--tls-cert=/dev/null", "--peer-tls=prefer"}), "tls-ca: required"));
+  CHECK(Contains(refusal({"--tls-cert=/dev/null", "--tls-ca=/dev/null", "--peer-tls=require"}),
+                 "grpc-tls-listen: required"));
+  CHECK(Contains(
+      Refusal({"--tls-cert=/dev/null", "--tls-ca=/dev/null", "--peer-tls=prefer", "--service=s"}),
+      "peer-tls-port: required"));
+}
+
 TEST_CASE("a flag may have an empty value") {
   const Settings s = MustLoad({"--service=", "--namespace", "", "--cluster=c"},
                               {{"PODMIRROR_SERVICE", "web"}, {"PODMIRROR_NAMESPACE", "shop"}});
@@ -345,7 +435,7 @@ TEST_CASE("what Kubernetes injects for a Service called podmirror is ignored") {
                                    {"PODMIRROR_SERVICE_HOST", "10.0.0.1"},
                                    {"PODMIRROR_SERVICE_PORT", "8080"},
                                    {"PODMIRROR_PORT_8080_TCP", "tcp://10.0.0.1:8080"}});
-  CHECK(s.rest_listen.port == 8080);
+  CHECK(s.rest_listen->port == 8080);
   for (const Setting& setting : Table()) {
     CHECK(setting.name != "port");
     CHECK_FALSE(setting.name.starts_with("service-"));

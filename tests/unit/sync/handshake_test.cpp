@@ -333,6 +333,26 @@ TEST_CASE("messages and ends of streams that nobody knows are ignored") {
   CHECK_FALSE(f.node.Has("evil"));
 }
 
+TEST_CASE(
+    "a peer whose certificate is refused is shown as such, once, and tried again with others") {
+  Fixture f;
+  f.node.driver.SetPeers(SetOf({2}));
+  const Status refusal(Code::kRefused, "no authority in tls-ca has signed it");
+  f.node.driver.Closed(f.node.DialledTo("uid-2"), refusal);
+  CHECK(f.StateOfPeer() == LinkState::kRefused);
+  CHECK(f.node.driver.Peers().at(0).error == refusal.message());
+  f.node.Run(kRefusedBackoffMs / 4);
+  const ConnId before = f.node.DialledTo("uid-2");
+  f.node.driver.CredentialsChanged();
+  f.node.Run(100);
+  const ConnId again = f.node.DialledTo("uid-2");
+  CHECK(again != before);
+  f.node.driver.Closed(again, refusal);
+  CHECK(std::count_if(f.node.events.begin(), f.node.events.end(), [](const Event& event) {
+          return event.kind == EventKind::kPeerRefused;
+        }) == 1);
+}
+
 TEST_CASE("a stuck handshake and a silent peer are given up") {
   Fixture f;
   f.node.driver.SetPeers(SetOf({2}));

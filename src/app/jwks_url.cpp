@@ -1,0 +1,83 @@
+#include "app/jwks_url.h"
+
+#include <chrono>
+#include <string_view>
+#include <utility>
+
+#include "net/address.h"
+#include "trust/keyring.h"
+
+namespace podmirror::app {
+namespace {
+
+constexpr std::chrono::milliseconds kTimeout{10'000};
+constexpr std::size_t kMaxDocumentBytes = 1u << 20;
+
+// Only the cluster's own API is shown the pod's token, and only its CA is believed there.
+bool IsClusterApi(const std::string& host, const std::string& kube_api_url) {
+  constexpr std::string_view kService = "kubernetes.default.svc";
+  const auto api = net::ParseBaseUrl(kube_api_url);
+  return (api.ok() && api->host_port.host == host) || host == kService ||
+         host.starts_with(std::string(kService) + ".");
+}
+
+// A line end is not part of a token.
+std::string Trimmed(std::string token) {
+  while (token.ends_with('\n') || token.ends_with('\r')) token.pop_back();
+  return token;
+}
+
+}  // namespace
+
+JwksUrl::JwksUrl(std::string target, std::string token_file, net::HttpClientOptions options,
+                 Env& env)
+    : target_(std::move(target)),
+      token_file_(std::move(token_file)),
+      options_(std::move(options)),
+      env_(env) {}
+
+Result<std::unique_ptr<JwksUrl>> JwksUrl::New(const settings::Settings& settings, Env& env) {
+  const std::string& url = settings.auth_jwks;
+  const std::size_t path = url.find('/', std::string_view("https://").size());
+  auto server = net::ParseBaseUrl(url.substr(0, path));
+  if (!server.ok()) return server.status();
+  if (!server->https) return Invalid("is no https URL");
+  net::HttpClientOptions options;
+  options.server = *server;
+  options.max_body_bytes = kMaxDocumentBytes;
+  const bool ours = IsClusterApi(server->host_port.host, settings.kube_api_url);
+  if (ours) options.ca_file = settings.kube_ca;
+  return std::unique_ptr<JwksUrl>(new JwksUrl(path == url.npos ? "/" : url.substr(path),
+                                              ours ? settings.kube_token_file : "",
+                                              std::move(options), env));
+}
+
+Result<std::string> JwksUrl::Fetch() {
+  // A client keeps its connection, but not longer than it works.
+  if (client_ == nullptr) {
+    auto client = net::NewHttpClient(options_, env_);
+    if (!client.ok()) return client.status();
+    client_ = std::move(*client);
+  }
+  net::HttpRequest request;
+  request.target = target_;
+  request.read_timeout = kTimeout;
+  request.deadline = env_.now().steady + kTimeout.count();
+  if (!token_file_.empty()) {
+    Result<std::string> token = trust::ReadWhole(token_file_);
+    if (!token.ok()) return token.status();
+    request.headers["Authorization"] = "Bearer " + Trimmed(std::move(*token));
+  }
+  Result<net::HttpResponse> response = client_->Get(request);
+  if (!response.ok()) {
+    client_.reset();
+    return Status(response.status().code(), "auth-jwks: " + response.status().message());
+  }
+  if (response->status != 200) {
+    return Status(Code::kUnavailable,
+                  "auth-jwks: the answer was HTTP " + std::to_string(response->status));
+  }
+  return std::move(response->body);
+}
+
+}  // namespace podmirror::app

@@ -1,0 +1,28 @@
+// Answers of the kinds that most routes give. Thread safety: pure functions.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "rest/http.h"
+
+namespace podmirror::rest {
+
+inline Response Document(int status, std::string_view content_type, std::string body) {
+  Response response;
+  response.status = status;
+  response.content_type = content_type;
+  response.body = std::move(body);
+  return response;
+}
+
+inline Response Text(std::string body) {
+  return Document(200, "text/plain; charset=utf-8", std::move(body));
+}
+
+inline Response Json(std::string body, int status = 200) {
+  return Document(status, "application/json", std::move(body));
+}
+
+}  // namespace podmirror::rest

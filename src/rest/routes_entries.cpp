@@ -1,0 +1,210 @@
+// The part of Routes that reads and writes entries.
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "rest/accept.h"
+#include "rest/answers.h"
+#include "rest/batch.h"
+#include "rest/documents.h"
+#include "rest/listing.h"
+#include "rest/routes.h"
+
+namespace podmirror::rest {
+namespace {
+
+trust::Verb VerbOf(bool remove) { return remove ? trust::Verb::kDelete : trust::Verb::kWrite; }
+
+// True when If-None-Match is "*" or names `etag` (with its quotes); weak tags count, too.
+bool NoneMatches(const Request& request, std::string_view etag) {
+  return std::any_of(request.fields.begin(), request.fields.end(), [&](const Field& field) {
+    return Request::IsNamed(field, "if-none-match") &&
+           (field.value == "*" || field.value.find(etag) != std::string_view::npos);
+  });
+}
+
+int StatusOf(const sync::WriteOutcome& outcome) { return outcome.met ? 200 : 202; }
+
+// What is needed to answer a write once its acknowledgements are in. It holds nothing of the
+// server, which may be gone by then.
+struct PendingWrite {
+  std::shared_ptr<Responder> responder;
+  telemetry::Metrics* metrics;
+  Env* env;
+  std::string_view method;
+  std::string_view route;
+  std::int64_t start_ns;
+  std::shared_ptr<const trust::AuditedWrite> audited;  // null when nobody wants to know
+
+  void Answer(std::string document, const sync::WriteOutcome& outcome) const {
+    Response response = Json(std::move(document), StatusOf(outcome));
+    metrics->RestRequest(method, route, response.status,
+                         static_cast<double>(env->steady_ns() - start_ns) * 1e-9);
+    if (audited) audited->Tell(outcome.met ? "ok" : "pending", outcome.version.ToString());
+    responder->Answer(std::move(response));
+  }
+};
+
+}  // namespace
+
+// --- reads ---
+
+std::optional<Refusal> Routes::RefuseRead() const {
+  if (context_.driver.ready()) return std::nullopt;
+  const sync::NodeStatus status = context_.driver.Status();
+  if (status.state != sync::NodeState::kBootstrapping) return std::nullopt;
+  return Refusal{Problem::kNotReady, status.reason};
+}
+
+std::optional<Refusal> Routes::ParseEntryPath(const RouteMatch& match, std::int32_t& type,
+                                              std::string& key) const {
+  const auto parsed = ParseType(match.type);
+  if (!parsed) {
+    return Refusal{Problem::kInvalidType, "the type must be a canonical 32-bit decimal integer"};
+  }
+  type = *parsed;
+  if (!PercentDecode(match.key, key)) {
+    return Refusal{Problem::kInvalidKey, "malformed percent-encoding in the key"};
+  }
+  if (std::string fault = sync::KeyFault(key, options_.items); !fault.empty()) {
+    return Refusal{Problem::kInvalidKey, std::move(fault)};
+  }
+  return std::nullopt;
+}
+
+Response Routes::Types(const Call& call) const {
+  if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
+  std::map<std::int32_t, TypeStats> types = context_.cache.Types();
+  // How much there is of a type tells of all of its keys.
+  std::erase_if(types, [&may = call.subject->permissions](const auto& type) {
+    return !may.AllowsAllOf(trust::Verb::kStatus, type.first);
+  });
+  return Json(TypesDocument(types));
+}
+
+Response Routes::List(const Call& call) const {
+  const auto type = ParseType(call.match.type);
+  if (!type) {
+    return ProblemResponse(Problem::kInvalidType,
+                           "the type must be a canonical 32-bit decimal integer");
+  }
+  ListQuery query;
+  if (auto refused = Permit(call, {trust::Verb::kRead, *type})) return *std::move(refused);
+  if (auto refusal = ParseListQuery(call.query, query)) return ProblemResponse(*refusal);
+  if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
+  return Json(ListDocument(context_.cache, *type, query, call.subject->permissions,
+                           context_.env.now().wall));
+}
+
+Response Routes::Get(const Call& call) const {
+  std::int32_t type = 0;
+  std::string key;
+  if (auto refusal = ParseEntryPath(call.match, type, key)) return ProblemResponse(*refusal);
+  if (auto refused = Permit(call, {trust::Verb::kRead, type, key})) return *std::move(refused);
+  if (auto refusal = RefuseQuery(call.query)) return ProblemResponse(*refusal);
+  if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
+  const WallMs now = context_.env.now().wall;
+  EntryRef entry = context_.cache.Find(type, key, now);
+  if (!entry) return ProblemResponse(Problem::kNotFound, "no entry of this type and key");
+  const std::string etag = absl::StrCat("\"", entry->version().ToString(), "\"");
+  Response response;
+  response.headers = absl::StrCat("ETag: ", etag, "\r\nVary: Accept\r\n");
+  if (entry->expires_at() != 0) {
+    absl::StrAppend(&response.headers, "Podmirror-Ttl-Ms: ", entry->expires_at() - now, "\r\n");
+  }
+  if (NoneMatches(call.request, etag)) {
+    response.status = 304;
+  } else if (PrefersJson(call.request)) {
+    response.content_type = "application/json";
+    response.body = EntryDocument(*entry, now);
+  } else {
+    response.content_type = "application/octet-stream";
+    response.value = std::move(entry);
+  }
+  return response;
+}
+
+// --- writes ---
+
+std::optional<Refusal> Routes::ParseWrite(const Call& call, WriteQuery& out) const {
+  out.options = {options_.ack, options_.ack_timeout_ms};
+  if (auto refusal = ParseWriteQuery(call.query, out)) return refusal;
+  // Content-Range marks a part of an upload that is resumed. If the part were stored, readers would
+  // take it for the whole value.
+  if (call.request.Find("content-range") != nullptr) {
+    return Refusal{Problem::kInvalidRequest, "a value is sent whole, without Content-Range"};
+  }
+  return std::nullopt;
+}
+
+Response Routes::RefuseWrite(sync::WriteRefusal refusal) const {
+  switch (refusal) {
+    case sync::WriteRefusal::kDraining:
+      return ProblemResponse(Problem::kDraining, "this pod is going away");
+    case sync::WriteRefusal::kOutOfMemory:
+      return ProblemResponse(Problem::kOutOfMemory, "max-memory is reached");
+    default:
+      return ProblemResponse(Problem::kNotReady, context_.driver.Status().reason);
+  }
+}
+
+template <typename Document>
+std::optional<Response> Routes::Write(const Call& call, std::span<const sync::WriteItem> items,
+                                      const WriteQuery& query, std::string_view route,
+                                      Document document) {
+  PendingWrite pending{call.responder, &context_.metrics, &context_.env, call.method,
+                       route,          call.start_ns,     nullptr};
+  if (context_.audit.writes()) {
+    auto audited = std::make_shared<trust::AuditedWrite>(
+        context_.audit, call.subject, std::string(call.method), call.responder->client().ip);
+    for (const sync::WriteItem& item : items) {
+      audited->Add(VerbOf(item.remove), item.type, item.key);
+    }
+    pending.audited = std::move(audited);
+  }
+  const sync::WriteRefusal refusal = context_.driver.Write(
+      items, query.options, [pending, document = std::move(document)](const auto& outcome) {
+        pending.Answer(document(outcome), outcome);
+      });
+  if (refusal == sync::WriteRefusal::kNone) return std::nullopt;
+  if (pending.audited) pending.audited->Tell("failed", {});
+  return RefuseWrite(refusal);
+}
+
+std::optional<Response> Routes::WriteEntry(const Call& call) {
+  std::int32_t type = 0;
+  std::string key;
+  if (auto refusal = ParseEntryPath(call.match, type, key)) return ProblemResponse(*refusal);
+  const bool remove = call.method == "DELETE";
+  if (auto refused = Permit(call, {VerbOf(remove), type, key})) return refused;
+  WriteQuery query;
+  if (auto refusal = ParseWrite(call, query)) return ProblemResponse(*refusal);
+  const sync::WriteItem item{.type = type,
+                             .key = key,
+                             .value = remove ? std::string_view() : call.request.body,
+                             .remove = remove,
+                             .ttl_ms = query.ttl_ms};
+  return Write(
+      call, {&item, 1}, query, "cache_entry",
+      [type, key](const sync::WriteOutcome& outcome) { return WriteDocument(type, key, outcome); });
+}
+
+std::optional<Response> Routes::WriteBatch(const Call& call) {
+  WriteQuery query;
+  if (auto refusal = ParseWrite(call, query)) return ProblemResponse(*refusal);
+  Batch batch;
+  if (auto refusal = batch.Parse(call.request.body, options_.items, query.ttl_ms)) {
+    return ProblemResponse(*refusal);
+  }
+  // A batch without items is nothing that could be forbidden.
+  for (const sync::WriteItem& item : batch.items()) {
+    if (auto refused = Permit(call, {VerbOf(item.remove), item.type, item.key})) return refused;
+  }
+  return Write(call, batch.items(), query, "cache",
+               [sets = batch.sets(), deletes = batch.deletes()](const sync::WriteOutcome& outcome) {
+                 return BatchDocument(sets, deletes, outcome);
+               });
+}
+
+}  // namespace podmirror::rest

@@ -1,0 +1,66 @@
+// Callers knows who is at the other end of the connections that calls come by. gRPC tells of each
+// call what its client presented, but not whether we have seen that connection before; so the
+// certificate is remembered together with the address of the connection, and checked once for each,
+// not for each call.
+// Thread safety: all calls from any thread.
+// Invariants: memory is bounded; a connection that was forgotten is checked anew.
+#pragma once
+
+#include <grpcpp/server_context.h>
+
+#include <cstddef>
+#include <memory>
+#include <string>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/synchronization/mutex.h"
+#include "base/env.h"
+#include "trust/keyring.h"
+#include "trust/presented.h"
+
+namespace podmirror::rpc {
+
+struct Caller {
+  bool tls = false;
+  // What it presented; null when it presented none.
+  std::shared_ptr<const trust::Presented> certificate;
+};
+
+class Callers {
+ public:
+  // keyring: null without TLS. Both must outlive this.
+  Callers(const trust::Keyring* keyring, const Env& env) : keyring_(keyring), env_(env) {}
+
+  // Who makes a call. Requires: the call has come and is not over.
+  Caller Of(const grpc::ServerContextBase& context);
+
+  // Whether a daemon that makes a call may be a peer, by the credentials as they are now. plain:
+  // without TLS it may. kRefused says why not.
+  Status CheckPeer(const Caller& caller, bool plain) const;
+
+ private:
+  // Connections remembered at a time, and bytes of their certificates: a chain may have 100 KB, and
+  // takes three times as much once it is parsed. When there are more, down to half are forgotten.
+  static constexpr std::size_t kMaxKnown = 16 * 1024;
+  static constexpr std::size_t kMaxKnownBytes = 8 << 20;
+
+  struct Known {
+    std::string pem;  // the certificate and those that came with it
+    std::shared_ptr<const trust::Presented> presented;
+  };
+
+  std::shared_ptr<const trust::Presented> Presented(const std::string& address, std::string pem);
+  void Remember(const std::string& address, Known known);
+
+  const trust::Keyring* const keyring_;
+  const Env& env_;
+  absl::Mutex mu_;
+  absl::flat_hash_map<std::string, Known> known_ ABSL_GUARDED_BY(mu_);
+  std::size_t known_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // of all Known::pem
+};
+
+// "10.0.0.7" of "ipv4:10.0.0.7:51234", "fd00::7" of "ipv6:%5Bfd00::7%5D:51234".
+std::string IpOf(const std::string& grpc_address);
+
+}  // namespace podmirror::rpc
