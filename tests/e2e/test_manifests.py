@@ -4,10 +4,12 @@ checked against the API, against the rules of tests/manifests/rules.py, and by t
 
 import copy
 import functools
+import http.client
 import json
 import os
 import pathlib
 import re
+import ssl
 import subprocess
 import sys
 
@@ -26,12 +28,31 @@ except ModuleNotFoundError as error:
     sys.exit(0)
 
 ETCD = {"source": "etcd", "etcd": {"endpoints": ["https://etcd.example:2379"]}}
+BOTH_PORTS = {"enabled": True}
+PREFER = {"enabled": True, "mode": "prefer"}
+TLS = {"enabled": True, "mode": "require", "plainPorts": False}
+CERT_MANAGER = {**TLS, "source": "cert-manager",
+                "certManager": {"issuerRef": {"name": "podmirror-ca"}}}
+SPIFFE = {**TLS, "source": "csi-spiffe"}
+RULES = """[[role]]
+name = "shop-writer"
+allow = ["read", "write"]
+prefix = "shop/"
+[[subject]]
+serviceaccount = "shop/web"
+roles = ["shop-writer"]
+"""
+AUTH = {"required": True, "rules": RULES}
 # Each kustomization, and the values with which the chart says the same.
 SAME = {
     "base": {"discovery": {"source": "static"}},
     "overlays/kube-api": {},
     "overlays/etcd": {"discovery": ETCD},
     "overlays/daemonset": {"kind": "DaemonSet"},
+    "overlays/tls-both-ports": {"tls": BOTH_PORTS},
+    "overlays/tls": {"tls": TLS},
+    "overlays/tls-cert-manager": {"tls": CERT_MANAGER},
+    "overlays/tls-spiffe": {"tls": SPIFFE},
 }
 ACCOUNT = pathlib.Path("/run/secrets/kubernetes.io/serviceaccount")
 
@@ -60,28 +81,38 @@ def obeys(app, what):
             raise AssertionError(f"{what}: {rule.__name__}: {error}") from error
 
 
-def pem_files(directory):
+def pem_files(directory, *names):
     """A certificate authority's, and a client's, under the names of the manifests."""
     directory.mkdir(parents=True, exist_ok=True)
     subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
                     "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=test", "-days", "1",
-                    "-keyout", "tls.key", "-out", "tls.crt"],
+                    "-keyout", "tls.key", "-out", "tls.crt",
+                    *(word for name in names for word in ("-addext", f"subjectAltName={name}"))],
                    cwd=directory, check=True, capture_output=True)
     (directory / "ca.crt").write_bytes((directory / "tls.crt").read_bytes())
 
 
-def check_config(app, directory):
-    """The daemon reads the settings as it would in the pod: the file of the ConfigMap, and the
-    environment with the paths of mounted Secrets moved to where this test has put them."""
+def settings(app, directory):
+    """What the daemon would get in the pod: the file of the ConfigMap, and the environment with the
+    paths of what is mounted moved to where this test has put it."""
     file = directory / "podmirrord.toml"
     file.write_text(app.config_text)
     pem_files(directory / "etcd")
+    pem_files(directory / "tls", "URI:spiffe://cluster.local/ns/default/sa/podmirror,DNS:podmirror")
+    (directory / "auth").mkdir(exist_ok=True)
+    for secret in app.all("Secret"):
+        for name, text in secret["stringData"].items():
+            (directory / "auth" / name).write_text(text)
     if harness.ISOLATED in os.environ:      # then /run is ours
         pem_files(ACCOUNT)
         (ACCOUNT / "token").write_text("token")
-    env = {name: value.replace("/etc/podmirror-etcd", str(directory / "etcd"))
+    env = {name: re.sub("^/etc/podmirror-", f"{directory}/", value)
            for name, value in app.env.items()}
-    env |= {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+    return file, env | {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": "443"}
+
+
+def check_config(app, directory):
+    file, env = settings(app, directory)
     return subprocess.run([DAEMON, "--check-config", "--config", file], env=env, text=True,
                           capture_output=True, timeout=20, check=False)
 
@@ -109,7 +140,7 @@ def plain(app):
                                if item["name"] != "PODMIRROR_ETCD_PREFIX"]
     for part in (copied.container["volumeMounts"], copied.pod["volumes"]):
         part.sort(key=lambda item: item["name"])
-    volume = next(item for item in copied.pod["volumes"] if "configMap" in item)
+    volume = next(item for item in copied.pod["volumes"] if item["name"] == "config")
     volume["configMap"]["name"] = name
     file = copied.one("ConfigMap")
     file["metadata"]["name"], file["data"] = name, app.config
@@ -118,16 +149,18 @@ def plain(app):
 
 @test
 def rules_notice_what_breaks_them(cluster):
-    obeys(chart(), "the chart")
-    for rule, changes in rules.BROKEN.items():
-        for number, change in enumerate(changes):
-            app = chart()
-            change(app)
-            try:
-                rule(app)
-            except Exception:   # noticed, by whichever check
-                continue
-            raise AssertionError(f"{rule.__name__} does not notice change {number}")
+    for broken, values in ((rules.BROKEN, {}),
+                           (rules.BROKEN_TRUST, {"tls": CERT_MANAGER, "auth": AUTH})):
+        obeys(chart(**values), f"the chart with {values}")
+        for rule, changes in broken.items():
+            for number, change in enumerate(changes):
+                app = chart(**values)
+                change(app)
+                try:
+                    rule(app)
+                except Exception:   # noticed, by whichever check
+                    continue
+                raise AssertionError(f"{rule.__name__} does not notice change {number}")
 
 
 @test
@@ -143,6 +176,8 @@ def chart_obeys_the_rules(cluster):
     for release in ("shop", "1234", "a" * 53):
         obeys(chart(release), f"the release {release}")
     obeys(chart(kind="DaemonSet", discovery=ETCD), "a DaemonSet with etcd")
+    obeys(chart(kind="DaemonSet", discovery=ETCD, tls=TLS, auth=AUTH), "all of them with TLS")
+    obeys(chart("shop", tls=CERT_MANAGER, auth=AUTH), "the release shop with TLS")
     app = chart(config={"ack": "majority", "max-key-bytes": 1000, "bootstrap-alone": True},
                 tolerations=[{"operator": "Exists"}], nodeSelector={"disk": "1"},
                 affinity={"nodeAffinity": {}}, podAnnotations={"a": "1"},
@@ -150,6 +185,98 @@ def chart_obeys_the_rules(cluster):
     obeys(app, "the chart with every value")
     equal(app.config["max-key-bytes"], 1000)
     equal(app.pod["tolerations"], [{"operator": "Exists"}])
+
+
+@test
+def chart_obeys_the_rules_with_certificates_and_roles(cluster):
+    static = {"source": "static"}
+    for tls in (BOTH_PORTS, PREFER, TLS, CERT_MANAGER, SPIFFE,
+                {**SPIFFE, "caConfigMap": "podmirror-ca"}, {**TLS, "peers": ["*.shop.svc", "b.c"]}):
+        obeys(chart(tls=tls), f"the chart with {tls}")
+        app = chart(tls=tls, discovery=static, audit="denied")
+        obeys(app, f"the chart with {tls} and peers from DNS")
+        equal(app.env["PODMIRROR_AUDIT"], "denied")
+        if tls.get("mode") == "require":
+            obeys(chart(tls=tls, auth=AUTH), f"the chart with {tls} and rules")
+            obeys(chart(tls=tls, auth=AUTH, discovery=static), "rules, and no discovery by the API")
+    for auth in ({"required": True, "secret": "podmirror-rules"},
+                 {**AUTH, "jwt": {"issuer": ""}},
+                 {**AUTH, "jwt": {"issuer": "https://issuer.example", "audience": "shop",
+                                  "jwks": "https://issuer.example/keys"}},
+                 {**AUTH, "jwt": {"bindDiscoveryRole": True}}):
+        for discovery in ({"source": "kube-api"}, static):
+            obeys(chart(tls=TLS, auth=auth, discovery=discovery), f"the chart with {auth}")
+    equal(chart(tls=TLS, auth={**AUTH, "jwt": {"issuer": ""}}).env.get("PODMIRROR_AUTH_JWKS"), None)
+    app = chart(tls=TLS, auth=AUTH, networkPolicy={"grpcFrom": [{"podSelector": {"a": "b"}}],
+                                                   "healthFrom": [{"podSelector": {"c": "d"}}]})
+    equal([rule["ports"][0]["port"] for rule in app.one("NetworkPolicy")["spec"]["ingress"]],
+          [7443, 8443, 7443, 8081])
+
+
+@test
+def without_tls_nothing_is_new(cluster):
+    """What is installed today stays as it is: no volume, port, variable or object more."""
+    app = chart()
+    equal(sorted(app.ports), ["grpc", "rest"])
+    equal([volume["name"] for volume in app.pod["volumes"]], ["config"])
+    equal(sorted(item["kind"] for item in app.objects),
+          ["ConfigMap", "Deployment", "NetworkPolicy", "PodDisruptionBudget", "Role", "RoleBinding",
+           "Service", "Service", "ServiceAccount"])
+    equal(sorted(app.env), ["PODMIRROR_CLUSTER", "PODMIRROR_DISCOVERY", *sorted(rules.POD_ENV)])
+
+
+@test
+def hardened_values_are_hardened(cluster):
+    app = chart(**rendering.values_file("values-hardened.yaml"))
+    obeys(app, "values-hardened.yaml")
+    equal(sorted(app.ports), ["grpc-tls", "health", "rest-tls"])
+    for name, value in {"peer-tls": "require", "auth": "required", "audit": "writes"}.items():
+        equal(app.setting(name, "off"), value, name)
+    policy = app.one("NetworkPolicy")["spec"]["ingress"]
+    assert all({"podSelector": {}} not in rule["from"] for rule in policy), policy
+    accepted(app, cluster.directory, "values-hardened.yaml")
+
+
+@test
+def daemon_starts_with_hardened_values(cluster):
+    """Checking settings does not read what is in certificates and rules; a start does."""
+    app = chart(**rendering.values_file("values-hardened.yaml"))
+    file, env = settings(app, cluster.directory)
+    log = cluster.directory / "hardened.log"
+    with open(log, "wb") as out:
+        process = cluster.spawn([DAEMON, "--config", file], "127.0.0.1", stdout=out, stderr=out,
+                                env=env | {"PODMIRROR_DISCOVERY": "none"})
+
+    def get(connection, path):
+        assert process.poll() is None, log.read_text()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    harness.wait_for(lambda: get(http.client.HTTPConnection("127.0.0.1", 8081), "/healthz") == 200,
+                     10, "health")
+    context = ssl.create_default_context(cafile=cluster.directory / "tls/ca.crt")
+    context.check_hostname = False
+    for path, status in (("/healthz", 200), ("/v1/cache/1/shop/a", 401), ("/metrics", 401)):
+        connection = http.client.HTTPSConnection("127.0.0.1", 8443, context=context)
+        equal(get(connection, path), status, path)
+
+
+@test
+def examples_are_what_kubernetes_knows(cluster):
+    objects = rendering.example("client.yaml")
+    for item in objects:
+        rules.kube_schema.check(item)
+    app = App(objects)
+    volume = next(item for item in app.pod["volumes"] if "projected" in item)
+    token = volume["projected"]["sources"][0]["serviceAccountToken"]
+    equal(token["audience"], chart(tls=TLS, auth=AUTH).env["PODMIRROR_AUTH_JWT_AUDIENCE"])
+    mount = next(item for item in app.container["volumeMounts"] if item["name"] == volume["name"])
+    assert f"{mount['mountPath']}/{token['path']}" in app.container["command"][-1], app.container
+    hardened = chart(**rendering.values_file("values-hardened.yaml"))
+    labels = app.workload["spec"]["template"]["metadata"]["labels"]
+    selected = hardened.one("NetworkPolicy")["spec"]["ingress"][1]["from"][0]["podSelector"]
+    assert selected["matchLabels"].items() <= labels.items(), selected
 
 
 @test
@@ -165,6 +292,11 @@ def chart_and_kustomizations_are_the_same(cluster):
 def daemon_accepts_the_settings(cluster):
     for name, values in SAME.items():
         accepted(chart(**values), cluster.directory, f"the chart for {name}")
+    for tls in (PREFER, CERT_MANAGER, SPIFFE):
+        for source in ({"source": "static"}, {"source": "kube-api"}, ETCD):
+            auth = AUTH if tls["mode"] == "require" else {}
+            app = chart(tls=tls, discovery=source, audit="all", auth=auth)
+            accepted(app, cluster.directory, f"the chart with {tls} and {source}")
     app = chart(**SAME["base"])
     app.one("ConfigMap")["data"]["podmirrord.toml"] += "no-such-setting = 1\n"
     done = check_config(app, cluster.directory)
@@ -183,7 +315,15 @@ def chart_refuses_bad_values(cluster):
     for values in ({"kind": "StatefulSet"}, {"discovery": {"source": "etcd"}},
                    {"discovery": {"source": "dns"}}, {"config": {"selector": "a=b"}},
                    {"config": {"ack": ["one"]}}, {"image": {"tag": "latest"}}, {"replica": 3},
-                   {"replicas": "3"}):
+                   {"replicas": "3"}, {"tls": {"enabled": True, "mode": False}},
+                   {"tls": {"mode": "require"}}, {"tls": {"enabled": True, "plainPorts": False}},
+                   {"tls": {**PREFER, "plainPorts": False}},
+                   {"tls": {**TLS, "source": "cert-manager"}}, {"tls": {**TLS, "source": "vault"}},
+                   {"tls": {**TLS, "secret": ""}}, {"auth": AUTH}, {"tls": PREFER, "auth": AUTH},
+                   {"tls": TLS, "auth": {"required": True}},
+                   {"tls": TLS, "auth": {**AUTH, "secret": "podmirror-rules"}},
+                   {"tls": TLS, "auth": {**AUTH, "jwt": {"jwks": ""}}},
+                   {"audit": "some"}, {"config": {"peer-tls": "off"}}):
         try:
             rendering.chart_values(**values)
         except jsonschema.ValidationError:
@@ -214,6 +354,8 @@ def notes_name_what_was_installed(cluster):
         raise Skip("this Helm shows no notes without a cluster")
     assert "http://shop-podmirror:8080/" in notes and "podmirror-etcd" in notes, notes
     assert "{{" not in notes, notes
+    notes = rendering.helm(tls={**SPIFFE}, auth=AUTH).get("NOTES.txt", "")
+    assert "https://podmirror:8443/" in notes and "$TOKEN" in notes and "8080" not in notes, notes
 
 
 if __name__ == "__main__":

@@ -45,6 +45,16 @@ def kustomization(name):
     return _objects(_run(["kubectl", "kustomize", KUSTOMIZE / name]))
 
 
+def example(name):
+    """The objects of deploy/kubernetes/examples/<name>."""
+    return _objects((KUSTOMIZE / "examples" / name).read_text())
+
+
+def values_file(name):
+    """What a file of values beside the chart's own gives."""
+    return yaml.safe_load((CHART / name).read_text())
+
+
 def _merge(values, given):
     for name, value in given.items():
         if isinstance(value, dict) and isinstance(values.get(name), dict):

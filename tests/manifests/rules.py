@@ -1,5 +1,6 @@
 """What has to be true of the objects that deploy/ describes, whoever rendered them. Each rule takes
-an App and raises AssertionError; BROKEN has changes for each that it has to notice."""
+an App and raises AssertionError; BROKEN has changes for each that it has to notice, BROKEN_TRUST more
+for an App with certificates and rules."""
 
 import re
 import tomllib
@@ -9,7 +10,14 @@ import kube_schema
 NAME, INSTANCE = "app.kubernetes.io/name", "app.kubernetes.io/instance"
 POD_ENV = {"POD_NAME": "metadata.name", "POD_NAMESPACE": "metadata.namespace",
            "POD_UID": "metadata.uid", "POD_IP": "status.podIP"}
-OUR_SECRETS = {"podmirror-etcd"}    # made by who installs it
+# Made by who installs it.
+OUR_SECRETS = {"podmirror-etcd", "podmirror-tls", "podmirror-rules"}
+OUR_CONFIG_MAPS = {"podmirror-ca"}
+# A setting and the name of the port that it opens, with its default.
+LISTEN = {"rest": ("rest-listen", "[::]:8080"), "grpc": ("grpc-listen", "[::]:7070"),
+          "rest-tls": ("rest-tls-listen", "off"), "grpc-tls": ("grpc-tls-listen", "off"),
+          "health": ("health-listen", "off")}
+API = "https://kubernetes.default.svc"
 DRAIN_MARGIN_S = 10                 # for the kubelet, and for ports and threads to close
 PROCESS_BYTES = 192 << 20           # what a process takes beyond max-memory and backlog-bytes
 
@@ -83,7 +91,7 @@ class App:
 
     @property
     def config_text(self):
-        volume = next(v for v in self.pod["volumes"] if "configMap" in v)
+        volume = next(v for v in self.pod["volumes"] if v["name"] == "config")
         data = self.one("ConfigMap", volume["configMap"]["name"])["data"]
         mount = next(m for m in self.container["volumeMounts"] if m["name"] == volume["name"])
         path = f"--config={mount['mountPath']}/"
@@ -100,7 +108,28 @@ class App:
         return {port["name"]: port["containerPort"] for port in self.container["ports"]}
 
     def setting(self, name, default):
-        return self.config.get(name, default)
+        variable = "PODMIRROR_" + name.upper().replace("-", "_")
+        return self.env.get(variable, self.config.get(name, default))
+
+    @property
+    def listening(self):
+        """{name: port} by the settings."""
+        addresses = {name: self.setting(*of) for name, of in LISTEN.items()}
+        return {name: int(address.rpartition(":")[2]) for name, address in addresses.items()
+                if address != "off"}
+
+    @property
+    def has_tls(self):
+        return "rest-tls" in self.listening or "grpc-tls" in self.listening
+
+    def mount_of(self, file):
+        """The volume that a file is in, and its name there."""
+        for mount in self.container["volumeMounts"]:
+            if file.startswith(mount["mountPath"] + "/"):
+                assert "subPath" not in mount, f"{mount}: would never change"
+                volume = next(v for v in self.pod["volumes"] if v["name"] == mount["name"])
+                return volume, file.removeprefix(mount["mountPath"] + "/")
+        raise AssertionError(f"{file} is not mounted")
 
 
 def is_what_kubernetes_knows(app):
@@ -119,11 +148,17 @@ def names_lead_somewhere(app):
     volumes = {volume["name"] for volume in app.pod["volumes"]}
     mounts = {mount["name"] for mount in app.container["volumeMounts"]}
     assert volumes == mounts, f"volumes {volumes}, mounts {mounts}"
+    secrets = OUR_SECRETS | {secret["metadata"]["name"] for secret in app.all("Secret")}
+    secrets |= {certificate["spec"]["secretName"] for certificate in app.all("Certificate")}
     for volume in app.pod["volumes"]:
         if "secret" in volume:
-            assert volume["secret"]["secretName"] in OUR_SECRETS, volume
-        else:
+            assert volume["secret"]["secretName"] in secrets, volume
+        elif "csi" in volume:
+            assert volume["csi"]["driver"] == "spiffe.csi.cert-manager.io", volume
+        elif volume["configMap"]["name"] not in OUR_CONFIG_MAPS:
             app.one("ConfigMap", volume["configMap"]["name"])
+    for file in (value for value in app.env.values() if value.startswith("/etc/")):
+        app.mount_of(file)
     for service in app.all("Service"):
         for port in service["spec"]["ports"]:
             assert app.ports[port["targetPort"]] == port["port"], port
@@ -148,10 +183,13 @@ def peers_are_one_set(app):
         assert labels.items() <= item["metadata"]["labels"].items(), item["metadata"]
     assert app.env["PODMIRROR_CLUSTER"] == f"default/{app.name}", app.env
     assert app.config["container"] == app.container["name"], app.config
-    peers = app.one("Service", app.config["peers"][0].split(":")[0])["spec"]
+    listed = app.env.get("PODMIRROR_PEERS", ",".join(app.config["peers"]))
+    peers = app.one("Service", listed.split(":")[0])["spec"]
     assert peers["clusterIP"] == "None" and peers["publishNotReadyAddresses"] is True, peers
-    assert app.config["peers"] == [f"{app.name}-peers:{app.ports['grpc']}"], app.config
-    assert len(app.config["peers"]) == 1, app.config
+    port = app.listening.get("grpc", app.listening.get("grpc-tls"))
+    assert listed == f"{app.name}-peers:{port}", listed
+    names = {port["name"] for port in peers["ports"]}
+    assert names == {"grpc", "grpc-tls"} & {*app.listening}, names
 
 
 def pods_know_who_they_are(app):
@@ -163,12 +201,12 @@ def pods_know_who_they_are(app):
 
 def probes_ask_what_they_mean(app):
     """Only /readyz waits for the data; nothing that kills a pod does."""
-    ports = {"rest": int(app.setting("rest-listen", "[::]:8080").rpartition(":")[2]),
-             "grpc": int(app.setting("grpc-listen", "[::]:7070").rpartition(":")[2])}
-    assert app.ports == ports, app.ports
+    assert app.ports == app.listening, app.ports
+    port = "health" if "health" in app.listening else "rest"
+    assert port in app.listening, "nothing that a kubelet could ask"
     for probe, path in (("startupProbe", "/healthz"), ("livenessProbe", "/healthz"),
                         ("readinessProbe", "/readyz")):
-        assert app.container[probe]["httpGet"] == {"path": path, "port": "rest"}, probe
+        assert app.container[probe]["httpGet"] == {"path": path, "port": port}, probe
         assert app.container[probe]["timeoutSeconds"] >= 2, f"{probe}: /healthz may take 1 s"
     for probe in ("startupProbe", "livenessProbe"):
         patience = app.container[probe]["failureThreshold"] * app.container[probe]["periodSeconds"]
@@ -225,28 +263,98 @@ def rights_are_the_least(app):
     assert not any("hostPort" in port for port in app.container["ports"])
     account = app.one("ServiceAccount")
     assert account["automountServiceAccountToken"] is False, account
-    wants_api = app.discovery == "kube-api"
-    assert app.pod["automountServiceAccountToken"] is wants_api, "a token nobody needs, or none"
-    assert not app.all("ClusterRole") and not app.all("ClusterRoleBinding")
-    if not wants_api:
-        assert not app.all("Role") and not app.all("RoleBinding"), "rights nobody needs"
-        return
-    assert app.one("Role")["rules"] == [{"apiGroups": [""], "resources": ["pods"],
-                                         "verbs": ["get", "list", "watch"]}]
-    binding = app.one("RoleBinding")
-    assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role",
-                                  "name": app.one("Role")["metadata"]["name"]}, binding
-    assert binding["subjects"] == [{"kind": "ServiceAccount",
-                                    "name": account["metadata"]["name"]}], binding
+    wants_keys = app.setting("auth-jwks", "").startswith(f"{API}/")
+    assert app.pod["automountServiceAccountToken"] is (app.discovery == "kube-api" or wants_keys), \
+        "a token nobody needs, or none"
+    rights = {app.name: [{"apiGroups": [""], "resources": ["pods"],
+                          "verbs": ["get", "list", "watch"]}]} if app.discovery == "kube-api" else {}
+    if any("csi" in volume for volume in app.pod["volumes"]):
+        rights[f"{app.name}-certificate"] = [{"apiGroups": ["cert-manager.io"],
+                                              "resources": ["certificaterequests"],
+                                              "verbs": ["create"]}]
+    assert {role["metadata"]["name"]: role["rules"] for role in app.all("Role")} == rights
+    assert sorted(b["metadata"]["name"] for b in app.all("RoleBinding")) == sorted(rights)
+    for binding in app.all("RoleBinding"):
+        assert binding["roleRef"] == {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role",
+                                      "name": binding["metadata"]["name"]}, binding
+        assert binding["subjects"] == [{"kind": "ServiceAccount",
+                                        "name": account["metadata"]["name"]}], binding
+    assert not app.all("ClusterRole")
+    for binding in app.all("ClusterRoleBinding"):
+        assert wants_keys, "rights nobody needs"
+        assert binding["roleRef"]["name"] == "system:service-account-issuer-discovery", binding
+        assert binding["subjects"] == [{"kind": "ServiceAccount", "namespace": "default",
+                                        "name": account["metadata"]["name"]}], binding
 
 
 def network_is_closed_but_for_what_is_needed(app):
     spec = app.one("NetworkPolicy")["spec"]
     assert spec["policyTypes"] == ["Ingress"], spec
-    allowed = {rule["ports"][0]["port"]: rule["from"] for rule in spec["ingress"]}
-    assert all(len(rule["ports"]) == 1 for rule in spec["ingress"]), spec
-    assert allowed == {app.ports["grpc"]: [{"podSelector": {"matchLabels": app.labels}}],
-                       app.ports["rest"]: [{"podSelector": {}}]}, allowed
+    allowed = {}
+    for rule in spec["ingress"]:
+        assert rule["from"], "everybody"
+        for port in rule["ports"]:
+            assert port["port"] in app.ports.values(), f"{port}: nobody listens there"
+            allowed.setdefault(port["port"], []).extend(rule["from"])
+    ourselves = {"podSelector": {"matchLabels": app.labels}}
+    for name, port in app.listening.items():
+        if name == "grpc" or (name == "grpc-tls" and app.setting("auth", "off") == "off"):
+            assert allowed[port] == [ourselves], f"{name}: {allowed[port]}"
+        elif name == "grpc-tls":
+            assert ourselves in allowed[port] and {"podSelector": {}} not in allowed[port], allowed
+        elif name != "health":      # the nodes ask there; others only where values say so
+            assert allowed[port] and ourselves not in allowed[port], f"{name}: {allowed}"
+
+
+def certificates_are_whole(app):
+    """What TLS takes is there: files that can change, for server and client, whose names make peers
+    of these pods and of no others."""
+    mode = app.setting("peer-tls", "off")
+    if not app.has_tls:
+        assert mode == "off", "nothing to prove it by"
+        assert not app.all("Certificate"), "a certificate nobody uses"
+        return
+    assert {"rest-tls", "grpc-tls", "health"} <= {*app.listening}, app.listening
+    if mode != "require":
+        assert {"rest", "grpc"} <= {*app.listening}, "those that come without TLS are shut out"
+    for name, setting in (("tls.crt", "tls-cert"), ("tls.key", "tls-key"), ("ca.crt", "tls-ca")):
+        volume, file = app.mount_of(app.setting(setting, ""))
+        assert file == name, f"{setting}: {file}"
+        if "secret" in volume:
+            assert volume["secret"]["defaultMode"] == 0o440, volume
+        elif "csi" in volume:
+            group = volume["csi"]["volumeAttributes"]["spiffe.csi.cert-manager.io/fs-group"]
+            assert group == str(app.pod["securityContext"]["runAsGroup"]), volume
+    name = f"/ns/default/sa/{app.pod['serviceAccountName']}"
+    peers = app.setting("tls-peers", "")
+    made = "secret" not in app.mount_of(app.setting("tls-cert", ""))[0] or app.all("Certificate")
+    assert not made or peers, "whoever shares one of the names would be a peer"
+    for peer in peers.split(",") if made else ():
+        assert peer.startswith("spiffe://") and peer.endswith(name), f"{peer}: not these pods alone"
+    for certificate in app.all("Certificate"):
+        spec = certificate["spec"]
+        assert {"server auth", "client auth"} <= {*spec["usages"]}, spec
+        assert spec["uris"] == [peers], spec
+        assert {app.name, f"{app.name}.default.svc"} <= {*spec["dnsNames"]}, spec
+        assert seconds_of(spec["renewBefore"]) < seconds_of(spec["duration"]), spec
+        assert spec["privateKey"]["rotationPolicy"] == "Always", spec
+
+
+def callers_are_known(app):
+    """Where rules count, they are there, nobody gets around them, and tokens have a purpose."""
+    if app.setting("auth", "off") == "off":
+        assert not app.all("Secret"), "rules nobody reads"
+        return
+    assert app.setting("peer-tls", "off") == "require", "anybody could be a peer"
+    volume, file = app.mount_of(app.setting("auth-file", ""))
+    assert file == "auth.toml" and volume["secret"]["defaultMode"] == 0o440, volume
+    for secret in app.all("Secret"):
+        assert volume["secret"]["secretName"] == secret["metadata"]["name"], volume
+        rules = tomllib.loads(secret["stringData"][file])
+        assert rules["subject"], "nobody may do anything"
+    if app.setting("auth-jwt-issuer", ""):
+        assert app.setting("auth-jwt-audience", "podmirror"), "tokens for somebody else"
+        assert app.setting("auth-jwks", "").startswith("https://"), app.env
 
 
 def image_is_named_exactly(app):
@@ -272,6 +380,18 @@ def _config(app, old, new):
     data = app.one("ConfigMap")["data"]
     assert old in data["podmirrord.toml"], old
     data["podmirrord.toml"] = data["podmirrord.toml"].replace(old, new)
+
+
+def _env(app, name, value):
+    """Sets, or with None deletes, a variable of the container."""
+    env = app.container["env"]
+    env[:] = [item for item in env if item["name"] != name]
+    if value is not None:
+        env.append({"name": name, "value": value})
+
+
+def _volume(app, name):
+    return next(volume for volume in app.pod["volumes"] if volume["name"] == name)
 
 
 POD, CONTAINER = "spec.template.spec", "spec.template.spec.containers.0"
@@ -314,7 +434,52 @@ BROKEN = {
     network_is_closed_but_for_what_is_needed: [
         lambda app: app.one("NetworkPolicy")["spec"]["ingress"][0].pop("from"),
         lambda app: app.one("NetworkPolicy")["spec"]["ingress"].append({})],
+    certificates_are_whole: [
+        lambda app: _env(app, "PODMIRROR_PEER_TLS", "require"),
+        lambda app: _env(app, "PODMIRROR_GRPC_TLS_LISTEN", "[::]:7443")],
+    callers_are_known: [
+        lambda app: _env(app, "PODMIRROR_AUTH", "required")],
     image_is_named_exactly: [
         lambda app: _set(app, f"{CONTAINER}.image", "podmirror:latest"),
         lambda app: _set(app, f"{CONTAINER}.image", "podmirror")],
+}
+# The same for an App with TLS, a Certificate, rules and no plain ports.
+BROKEN_TRUST = {
+    is_what_kubernetes_knows: [
+        lambda app: app.one("Certificate")["spec"].update(usage=["server auth"]),
+        lambda app: app.one("Certificate")["spec"].update(uris="spiffe://a/b")],
+    names_lead_somewhere: [
+        lambda app: app.objects.remove(app.one("Secret")),
+        lambda app: _volume(app, "tls")["secret"].update(secretName="other"),
+        lambda app: _env(app, "PODMIRROR_TLS_CA", "/etc/other/ca.crt")],
+    peers_are_one_set: [
+        lambda app: _env(app, "PODMIRROR_PEERS", None),
+        lambda app: app.one("Service", "podmirror-peers")["spec"]["ports"].append(
+            {"name": "grpc", "port": 7070, "targetPort": "grpc"})],
+    probes_ask_what_they_mean: [
+        lambda app: _set(app, f"{CONTAINER}.livenessProbe.httpGet.port", "rest-tls"),
+        lambda app: _env(app, "PODMIRROR_HEALTH_LISTEN", "off")],
+    rights_are_the_least: [
+        lambda app: _set(app, f"{POD}.automountServiceAccountToken", False),
+        lambda app: app.objects.append(
+            {"kind": "ClusterRoleBinding", "metadata": {"name": "a"},
+             "roleRef": {"name": "cluster-admin"}, "subjects": []})],
+    network_is_closed_but_for_what_is_needed: [
+        lambda app: app.one("NetworkPolicy")["spec"]["ingress"][0]["ports"].append({"port": 7070}),
+        lambda app: app.one("NetworkPolicy")["spec"]["ingress"].append(
+            {"from": [{"podSelector": {}}], "ports": [{"port": 7443}]}),
+        lambda app: app.one("NetworkPolicy")["spec"]["ingress"].pop(1)],
+    certificates_are_whole: [
+        lambda app: _env(app, "PODMIRROR_TLS_PEERS", None),
+        lambda app: _env(app, "PODMIRROR_TLS_PEERS", "*.svc"),
+        lambda app: _env(app, "PODMIRROR_PEER_TLS", "prefer"),
+        lambda app: _volume(app, "tls")["secret"].update(defaultMode=0o444),
+        lambda app: app.container["volumeMounts"][1].update(subPath="tls.crt"),
+        lambda app: app.one("Certificate")["spec"]["usages"].remove("client auth"),
+        lambda app: app.one("Certificate")["spec"]["privateKey"].update(rotationPolicy="Never")],
+    callers_are_known: [
+        lambda app: _env(app, "PODMIRROR_PEER_TLS", "prefer"),
+        lambda app: _env(app, "PODMIRROR_AUTH", None),
+        lambda app: app.one("Secret")["stringData"].update({"auth.toml": "[[role"}),
+        lambda app: _env(app, "PODMIRROR_AUTH_JWKS", "http://a/b")],
 }
