@@ -1,7 +1,8 @@
 """The local cluster behind deploy/local/up and deploy/local/down.
 
 Node i is pod podmirror-<i> with the address 127.0.0.<i>. Everything that runs is known by its pid
-file under .local/; what a pid file names is trusted only if its command line is ours.
+file under .local/; what a pid file names is trusted only if its command line is ours. A cluster has
+certificates, tokens and rules (trust.py) or has none of them, for as long as it is there.
 """
 
 import http.client
@@ -16,6 +17,7 @@ import sys
 import time
 
 import pods
+from trust import OPERATOR, Trust
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STATE = ROOT / ".local"
@@ -26,6 +28,7 @@ START_SECONDS = 60      # for all nodes to become ready
 SHOW_SECONDS = 10       # for a write to be seen everywhere
 STOP_SECONDS = 15       # longer than the daemon's drain-timeout
 REAP_SECONDS = 6
+GREETING = "/v1/cache/1/greeting"
 
 
 class Failure(Exception):
@@ -74,11 +77,15 @@ def etcd_process():
 
 
 class Node:
-    def __init__(self, number):
+    def __init__(self, number, trust=None):
         self.number = number
+        self.trust = trust      # None: without certificates
         self.name = f"podmirror-{number}"
         self.ip = f"127.0.0.{number}"
-        self.process = Process(self.name, f"{self.ip}:8080")
+        self.rest, self.grpc = (f"{self.ip}:{port}" for port in ((8443, 7443) if trust
+                                                                 else (8080, 7070)))
+        self.url = f"http{'s' if trust else ''}://{self.rest}"
+        self.process = Process(self.name, self.rest)
         self.record = None      # the pod record, once load_record has found it
 
     def load_record(self):
@@ -101,16 +108,21 @@ class Node:
         metadata = self.record["metadata"]
         env = dict(os.environ, POD_NAME=self.name, POD_NAMESPACE=metadata["namespace"],
                    POD_UID=metadata["uid"], POD_IP=self.ip)
+        listen = self.trust.flags(self) if self.trust else [
+            "--rest-listen", self.rest, "--grpc-listen", self.grpc]
         self.process.start(
-            [str(DAEMON), "--rest-listen", f"{self.ip}:8080", "--grpc-listen", f"{self.ip}:7070",
-             "--etcd-endpoints", f"http://{ETCD.address}:{ETCD.port}", "--service", "podmirror"],
-            env)
+            [str(DAEMON), *listen, "--etcd-endpoints", f"http://{ETCD.address}:{ETCD.port}",
+             "--service", "podmirror"], env)
 
-    def request(self, method, path, body=None, timeout=5):
+    def request(self, method, path, body=None, timeout=5, caller=OPERATOR):
         """(status, body); raises OSError when nobody answers."""
-        connection = http.client.HTTPConnection(self.ip, 8080, timeout=timeout)
+        if self.trust:
+            connection, headers = self.trust.connect(self.ip, timeout, caller)
+        else:
+            connection = http.client.HTTPConnection(self.ip, 8080, timeout=timeout)
+            headers = {}
         try:
-            connection.request(method, path, body)
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             return answer.status, answer.read().decode(errors="replace")
         except http.client.HTTPException as error:
@@ -163,7 +175,7 @@ def wait_ready(nodes):
                 status, reason = 0, str(error)
             if status == 200:
                 if node.get_json("/v1/status")["uid"] != node.record["metadata"]["uid"]:
-                    raise Failure(f"another program answers at {node.ip}:8080")
+                    raise Failure(f"another program answers at {node.rest}")
                 node.write_ready_record()
                 del waiting[node.name]
             elif time.monotonic() > deadline:
@@ -174,31 +186,47 @@ def wait_ready(nodes):
 
 def show_main_job(nodes):
     """A PUT on the first node, GETs of it from all others."""
-    path, value = "/v1/cache/1/greeting", f"hello from {nodes[0].name}, {pods.now()}"
-    status, answer = nodes[0].request("PUT", path, value)
-    print(f"PUT http://{nodes[0].ip}:8080{path}  <-  {value}\n    {status} {answer.strip()}")
+    value = f"hello from {nodes[0].name}, {pods.now()}"
+    by = "  (the writer's token)" if nodes[0].trust else ""
+    status, answer = nodes[0].request("PUT", GREETING, value, caller="writer")
+    print(f"PUT {nodes[0].url}{GREETING}  <-  {value}{by}\n    {status} {answer.strip()}")
     if status not in (200, 202):
         raise Failure(f"{nodes[0].name} did not take the PUT", nodes[0].process.log_file)
     deadline = time.monotonic() + SHOW_SECONDS
     for node in nodes[1:]:
         while True:
-            status, answer = node.request("GET", path)
+            status, answer = node.request("GET", GREETING, caller="reader")
             if (status, answer) == (200, value):
                 break
             if time.monotonic() > deadline:
                 raise Failure(f"{node.name} does not have the entry: {status} {answer.strip()}",
                               node.process.log_file)
             time.sleep(0.02)
-        print(f"GET http://{node.ip}:8080{path}\n    {status} {answer}")
+        print(f"GET {node.url}{GREETING}{by.replace('writer', 'reader')}\n    {status} {answer}")
+
+
+def show_refusals(node):
+    """A PUT of somebody who shows nothing, and one of somebody who may only read."""
+    for caller, who, expected in ((None, "no token", 401), ("reader", "the reader's token", 403)):
+        status, answer = node.request("PUT", GREETING, "not mine to write", caller=caller)
+        print(f"PUT {node.url}{GREETING}  ({who})\n    {status} {answer.strip()}")
+        if status != expected:
+            raise Failure(f"{node.name} answered {status}, not {expected}", node.process.log_file)
+    folder = node.trust.tls.relative_to(ROOT)
+    print(f"\nTry it:  curl --cacert {folder}/ca.crt "
+          f"-H \"Authorization: Bearer $(cat {folder}/reader.token)\" {node.url}{GREETING}\n"
+          f"or with the operator's certificate:  curl --cacert {folder}/ca.crt "
+          f"--cert {folder}/operator.crt --key {folder}/operator.key {node.url}/v1/tls")
 
 
 def show_table(nodes):
-    rows = [("NAME", "REST", "GRPC", "STATE", "ENTRIES", "DIGEST", "PEERS (oldest first)")]
+    tls = " (TLS)" if nodes[0].trust else ""
+    rows = [("NAME", f"REST{tls}", f"GRPC{tls}", "STATE", "ENTRIES", "DIGEST", "PEERS (oldest first)")]
     for node in nodes:
         status = node.get_json("/v1/status")
         peers = [peer["name"] for peer in node.get_json("/v1/peers")["peers"]]
-        rows.append((node.name, f"{node.ip}:8080", f"{node.ip}:7070", status["state"],
-                     str(status["entries"]), status["digest"], " ".join(peers)))
+        rows.append((node.name, node.rest, node.grpc, status["state"], str(status["entries"]),
+                     status["digest"], " ".join(peers)))
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip())
@@ -222,12 +250,26 @@ def known_nodes():
     return [int(path.stem.split("-")[1]) for path in STATE.glob("podmirror-*.pid")]
 
 
-def up(count):
+def load_trust(secure):
+    """What the cluster has, or gets; a run without --secure leaves it as it is."""
+    trust = Trust(STATE)
+    if secure and known_nodes() and not trust.exists():
+        raise Failure("the nodes that run have no certificates: deploy/local/down first")
+    if not secure and not trust.exists():
+        return None
+    trust.make()
+    return trust
+
+
+def up(count, secure):
     STATE.mkdir(exist_ok=True)
+    trust = load_trust(secure)
     start_etcd()
-    nodes = [Node(number) for number in range(1, max([count, *known_nodes()]) + 1)]
+    nodes = [Node(number, trust) for number in range(1, max([count, *known_nodes()]) + 1)]
     for node in nodes:
         node.load_record()
+        if trust:
+            trust.make_for(node)
     missing = [node for node in nodes if node.process.pid() is None]
     # All records before all daemons, as in Kubernetes, and none Ready that does not run: a Ready
     # peer that nobody answers for would hold up the others. Kubernetes' times have whole seconds,
@@ -241,6 +283,8 @@ def up(count):
         node.start()
     wait_ready(nodes)
     show_main_job(nodes)
+    if trust:
+        show_refusals(nodes[0])
     wait_equal(nodes)
     print(f"\n{len(nodes)} nodes run; their logs: .local/podmirror-<i>.log; "
           "to stop them: deploy/local/down")
@@ -248,7 +292,8 @@ def up(count):
 
 
 def down():
-    processes = [Node(number).process for number in known_nodes()]
+    trust = Trust(STATE) if Trust(STATE).exists() else None
+    processes = [Node(number, trust).process for number in known_nodes()]
     stop(processes)
     stop([etcd_process()])      # after the daemons, which would miss it
     shutil.rmtree(STATE)
@@ -275,7 +320,7 @@ def stop(processes):
 def main():
     try:
         if sys.argv[1] == "up":
-            up(int(sys.argv[2]))
+            up(int(sys.argv[2]), "--secure" in sys.argv[3:])
         else:
             down()
     except (Failure, OSError) as failure:
