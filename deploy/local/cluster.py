@@ -221,7 +221,8 @@ def show_refusals(node):
 
 def show_table(nodes):
     tls = " (TLS)" if nodes[0].trust else ""
-    rows = [("NAME", f"REST{tls}", f"GRPC{tls}", "STATE", "ENTRIES", "DIGEST", "PEERS (oldest first)")]
+    rows = [("NAME", f"REST{tls}", f"GRPC{tls}", "STATE", "ENTRIES", "DIGEST",
+             "PEERS (oldest first)")]
     for node in nodes:
         status = node.get_json("/v1/status")
         peers = [peer["name"] for peer in node.get_json("/v1/peers")["peers"]]

@@ -1,6 +1,6 @@
 """Certificates, tokens and rules of the local cluster with --secure: an authority of its own, which
-signs a certificate for each node and one for the operator; a token each for a writer and a reader; an
-auth-file that says what each may do. All of it lies under .local/ and is kept from run to run.
+signs a certificate for each node and one for the operator; a token each for a writer and a reader;
+an auth-file that says what each may do. All of it lies under .local/ and is kept from run to run.
 """
 
 import hashlib

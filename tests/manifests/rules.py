@@ -1,6 +1,6 @@
 """What has to be true of the objects that deploy/ describes, whoever rendered them. Each rule takes
-an App and raises AssertionError; BROKEN has changes for each that it has to notice, BROKEN_TRUST more
-for an App with certificates and rules."""
+an App and raises AssertionError; BROKEN has changes for each that it has to notice, BROKEN_TRUST
+more for an App with certificates and rules."""
 
 import re
 import tomllib
@@ -267,7 +267,9 @@ def rights_are_the_least(app):
     assert app.pod["automountServiceAccountToken"] is (app.discovery == "kube-api" or wants_keys), \
         "a token nobody needs, or none"
     rights = {app.name: [{"apiGroups": [""], "resources": ["pods"],
-                          "verbs": ["get", "list", "watch"]}]} if app.discovery == "kube-api" else {}
+                          "verbs": ["get", "list", "watch"]}]}
+    if app.discovery != "kube-api":
+        rights = {}
     if any("csi" in volume for volume in app.pod["volumes"]):
         rights[f"{app.name}-certificate"] = [{"apiGroups": ["cert-manager.io"],
                                               "resources": ["certificaterequests"],
