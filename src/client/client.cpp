@@ -6,6 +6,7 @@
 
 #include "base/env.h"
 #include "client/calls.h"
+#include "client/credentials.h"
 #include "client/entry_stream.h"
 #include "client/pool.h"
 #include "client/source.h"
@@ -41,8 +42,12 @@ Status At(const Pool::Choice& choice, const Status& status) {
 
 class Client::Impl {
  public:
-  explicit Impl(const Options& options)
-      : options_(options), calls_(options.max_calls), pool_(env_, options.max_daemons) {}
+  Impl(const Options& options, Env& env, std::shared_ptr<Credentials> credentials)
+      : options_(options),
+        env_(env),
+        calls_(options.max_calls),
+        credentials_(std::move(credentials)),
+        pool_(env_, options.max_daemons, credentials_) {}
 
   // The pool first: calls that wait for a daemon end only with it.
   ~Impl() {
@@ -56,7 +61,7 @@ class Client::Impl {
 
   void Start(std::unique_ptr<discovery::PeerSource> source) {
     source_ = std::move(source);
-    source_->Start({.peers = [this](const PeerSet& set, std::int64_t) { pool_.SetDaemons(set); },
+    source_->Start({.peers = [this](const PeerSet& set, std::int64_t) { SetDaemons(set); },
                     .failed = [this](const std::string& error) { pool_.SetDiscoveryError(error); },
                     .unreadable =
                         [this](const std::string& where, const std::string& reason) {
@@ -69,9 +74,8 @@ class Client::Impl {
 
   template <typename Request, typename Response>
   Status Read(Method<Request, Response> method, const Request& request, Response& response) {
-    return Try(true, options_.deadline, [&](const Pool::Choice& choice, milliseconds slice) {
-      return Unary(choice, slice, method, request, response);
-    });
+    return Try(true, options_.deadline,
+               [&](const Target& target) { return Unary(target, method, request, response); });
   }
 
   template <typename Request, typename Response>
@@ -82,22 +86,33 @@ class Client::Impl {
       return {Code::kInvalid, "ack_timeout: 0 to 1 h"};
     }
     return Try(false, options_.deadline + ack_timeout,
-               [&](const Pool::Choice& choice, milliseconds slice) {
-                 return Unary(choice, slice, method, request, response);
-               });
+               [&](const Target& target) { return Unary(target, method, request, response); });
   }
 
   Status GetAll(const v1::GetAllRequest& request, const std::function<bool(Entry)>& each) {
     std::uint64_t given = 0;
-    return Try(true, options_.deadline, [&](const Pool::Choice& choice, milliseconds slice) {
-      return Stream(choice, slice, request, each, given);
-    });
+    return Try(true, options_.deadline,
+               [&](const Target& target) { return Stream(target, request, each, given); });
   }
 
   Daemons View() { return pool_.View(); }
 
  private:
-  // Calls attempt(choice, time) with one daemon after the other, as client.h says.
+  // Where an attempt goes, what it shows there, and how long it may take.
+  struct Target {
+    const Pool::Choice& choice;
+    const Credentials::State& with;
+    milliseconds slice;
+  };
+
+  void SetDaemons(PeerSet set) {
+    if (options_.tls && options_.tls->port != 0) {
+      for (PodRecord& peer : set.peers) peer.port = options_.tls->port;
+    }
+    pool_.SetDaemons(set);
+  }
+
+  // Calls attempt(target) with one daemon after the other, as client.h says.
   template <typename Attempt>
   Status Try(bool read, milliseconds deadline, const Attempt& attempt) {
     const Calls::Running running(calls_);
@@ -106,14 +121,21 @@ class Client::Impl {
     wish.read = read;
     wish.until = env_.now().steady + deadline.count();
     Status last;
+    bool renewed = false;
     for (int left = options_.max_attempts; left > 0; --left) {
       // A write that is sent is not given up for another daemon.
       wish.count_others = read ? left - 1 : 0;
-      const Result<Pool::Choice> choice = pool_.Choose(wish);
+      Result<Pool::Choice> choice = pool_.Choose(wish);
       if (!choice.ok()) return last.ok() ? choice.status() : last;
-      // A daemon that hangs must not take the time of those that could answer.
-      const SteadyMs rest = std::max<SteadyMs>(wish.until - env_.now().steady, 1);
-      const Verdict verdict = attempt(*choice, milliseconds(rest / (choice->others + 1) + 1));
+      auto with = credentials_->Get(Credentials::kForCallMs);
+      Verdict verdict = attempt(Target{*choice, *with, Slice(wish, *choice)});
+      if (verdict.outcome == Outcome::kStranger && !std::exchange(renewed, true)) {
+        const auto before = std::exchange(with, credentials_->Get(Credentials::kNowMs));
+        if (with->token != before->token || with->tls != choice->connection->tls) {
+          choice = pool_.Renew(*choice, with->tls);
+          verdict = attempt(Target{*choice, *with, Slice(wish, *choice)});
+        }
+      }
       pool_.Report(*choice, verdict);
       const Status status = read ? verdict.status : OfWrite(verdict);
       if (status.ok()) return {};
@@ -124,15 +146,22 @@ class Client::Impl {
     return last;
   }
 
+  // The time for an attempt: a daemon that hangs must not take that of those that could answer.
+  milliseconds Slice(const Pool::Wish& wish, const Pool::Choice& choice) const {
+    const SteadyMs rest = std::max<SteadyMs>(wish.until - env_.now().steady, 1);
+    return milliseconds(rest / (choice.others + 1) + 1);
+  }
+
   template <typename Request, typename Response>
-  Verdict Unary(const Pool::Choice& choice, milliseconds slice, Method<Request, Response> method,
-                const Request& request, Response& response) {
+  Verdict Unary(const Target& target, Method<Request, Response> method, const Request& request,
+                Response& response) {
     response.Clear();
     grpc::ClientContext context;
-    net::SetTimeout(context, slice.count());
+    target.with.AddTo(context);
+    net::SetTimeout(context, target.slice.count());
     const Calls::Attempt tracked(calls_, context);
     const grpc::Status status =
-        (choice.connection->stub.get()->*method)(&context, request, &response);
+        (target.choice.connection->stub.get()->*method)(&context, request, &response);
     return Judge(status, calls_.stopping());
   }
 
@@ -142,12 +171,13 @@ class Client::Impl {
             {status.code(), status.message() + " (after " + std::to_string(given) + " entries)"}};
   }
 
-  Verdict Stream(const Pool::Choice& choice, milliseconds slice, const v1::GetAllRequest& request,
+  Verdict Stream(const Target& target, const v1::GetAllRequest& request,
                  const std::function<bool(Entry)>& each, std::uint64_t& given) {
     grpc::ClientContext context;
+    target.with.AddTo(context);
     const Calls::Attempt tracked(calls_, context);
-    EntryStream stream(*choice.connection->stub, context, request);
-    milliseconds step = slice;
+    EntryStream stream(*target.choice.connection->stub, context, request);
+    milliseconds step = target.slice;
     while (v1::GetAllResponse* message = stream.Next(step)) {
       step = options_.deadline;
       for (v1::Entry& entry : *message->mutable_entries()) {
@@ -158,16 +188,17 @@ class Client::Impl {
     }
     Verdict verdict = Judge(stream.Finish());
     if (given > 0 && !verdict.status.ok()) {
-      pool_.Report(choice, verdict);
+      pool_.Report(target.choice, verdict);
       return Broken(verdict.status, given);
     }
     return verdict;
   }
 
   const Options options_;
-  Env& env_ = Env::Real();
+  Env& env_;
   telemetry::Metrics metrics_;  // of the source; nobody reads them
   Calls calls_;
+  const std::shared_ptr<Credentials> credentials_;
   Pool pool_;
   std::unique_ptr<discovery::PeerSource> source_;
 };
@@ -176,21 +207,29 @@ Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Client::~Client() = default;
 
-Result<std::unique_ptr<Client>> Client::New(const Options& options) {
+Result<std::unique_ptr<Client::Impl>> Client::NewImpl(const Options& options) {
   if (Status status = Check(options); !status.ok()) return status;
-  auto impl = std::make_unique<Impl>(options);
-  auto source = NewSource(options, impl->metrics(), impl->env());
+  Env& env = Env::Real();
+  auto credentials = Credentials::New(options, env);
+  if (!credentials.ok()) return credentials.status();
+  return std::make_unique<Impl>(options, env, std::move(*credentials));
+}
+
+Result<std::unique_ptr<Client>> Client::New(const Options& options) {
+  auto impl = NewImpl(options);
+  if (!impl.ok()) return impl.status();
+  auto source = NewSource(options, (*impl)->metrics(), (*impl)->env());
   if (!source.ok()) return source.status();
-  impl->Start(std::move(*source));
-  return std::unique_ptr<Client>(new Client(std::move(impl)));
+  (*impl)->Start(std::move(*source));
+  return std::unique_ptr<Client>(new Client(std::move(*impl)));
 }
 
 Result<std::unique_ptr<Client>> Client::New(const Options& options,
                                             std::unique_ptr<discovery::PeerSource> source) {
-  if (Status status = Check(options); !status.ok()) return status;
-  auto impl = std::make_unique<Impl>(options);
-  impl->Start(std::move(source));
-  return std::unique_ptr<Client>(new Client(std::move(impl)));
+  auto impl = NewImpl(options);
+  if (!impl.ok()) return impl.status();
+  (*impl)->Start(std::move(source));
+  return std::unique_ptr<Client>(new Client(std::move(*impl)));
 }
 
 Result<Entry> Client::Get(std::int32_t type, const std::string& key) {

@@ -17,6 +17,11 @@
 //   replace a newer one. So the caller is told kUncertain, and decides.
 //   A daemon that drains refuses writes for 250 ms or longer before it closes its ports, and
 //   answers those that it has taken: stopping one costs no write.
+// - Both, once more at the same daemon, when it does not accept the token or certificate although a
+//   file has changed since that was read: on a new connection, with what the files hold then.
+//
+// With Options::tls nothing is sent to a daemon whose certificate is not good: such a daemon is
+// kFailed, and calls that find no other end with kUnavailable and say why.
 //
 // Codes of what failed:
 //   kNotFound   no entry of this key (Get of one key)
@@ -25,7 +30,9 @@
 //   kUncertain  the write may have been applied or not
 //   kExhausted  a limit: the daemons' memory ("out-of-memory"), an answer over 64 MiB, max_calls;
 //               nothing was applied
-//   kRefused, kUnimplemented   the daemon said so; nothing was applied
+//   kRefused    the daemon does not know the caller or does not allow it this, in the daemon's
+//               words; nothing was applied
+//   kUnimplemented   the daemon said so; nothing was applied
 //   kInternal   a daemon broke in a read
 //
 // Thread safety: all calls from any thread, at the same time; the destructor from one, not from
@@ -88,6 +95,7 @@ class Client {
  private:
   class Impl;
   explicit Client(std::unique_ptr<Impl> impl);
+  static Result<std::unique_ptr<Impl>> NewImpl(const Options& options);
 
   const std::unique_ptr<Impl> impl_;
 };

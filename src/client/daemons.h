@@ -31,6 +31,8 @@ struct Daemon {
 struct Daemons {
   std::vector<Daemon> daemons;  // in the order of discovery
   std::string discovery_error;  // empty while the source of daemons can be read
+  // Why a file of Options::tls or the token's is not taken as it is now; empty when all are.
+  std::string credentials_error;
 };
 
 }  // namespace podmirror::client

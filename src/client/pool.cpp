@@ -26,8 +26,7 @@ struct Pool::Endpoint {
       : key(std::move(key_of)),
         name(record.name),
         address(net::HostPort{.host = record.ip, .port = record.port}.ToString()),
-        target(std::move(target_of)),
-        connection(std::make_shared<Connection>(target)) {}
+        target(std::move(target_of)) {}
 
   const std::string key;
   const std::string name;
@@ -35,7 +34,8 @@ struct Pool::Endpoint {
   const std::string target;
 
   // Guarded by the pool's mutex.
-  std::shared_ptr<Connection> connection;
+  std::shared_ptr<Connection> connection;  // never nullptr in a set
+  bool connection_dead = false;            // as far as a probe can tell
   DaemonState state = DaemonState::kConnecting;
   std::string error;
   std::size_t failures = 0;      // since a call went well
@@ -47,6 +47,7 @@ struct Pool::Endpoint {
 struct Pool::Probe {
   std::shared_ptr<Endpoint> endpoint;
   std::shared_ptr<Connection> connection;
+  bool connection_dead = false;
   grpc::ClientContext context;
   v1::GetRequest request;  // of no keys
   v1::GetResponse response;
@@ -54,8 +55,11 @@ struct Pool::Probe {
 
 std::string Pool::NameOf(const Choice& choice) { return choice.endpoint->name; }
 
-Pool::Pool(Env& env, int max_daemons)
-    : env_(env), max_daemons_(static_cast<std::size_t>(max_daemons)), prober_([this] { Run(); }) {}
+Pool::Pool(Env& env, int max_daemons, std::shared_ptr<Credentials> credentials)
+    : env_(env),
+      max_daemons_(static_cast<std::size_t>(max_daemons)),
+      credentials_(std::move(credentials)),
+      prober_([this] { Run(); }) {}
 
 Pool::~Pool() { Stop(); }
 
@@ -103,7 +107,10 @@ void Pool::SetDaemons(const PeerSet& set) {
       endpoints.push_back(at->second);
       known.erase(at);
     } else if (Result<std::string> target = net::GrpcTargetOf(*peer); target.ok()) {
-      endpoints.push_back(std::make_shared<Endpoint>(key, *peer, std::move(*target)));
+      auto endpoint = std::make_shared<Endpoint>(key, *peer, std::move(*target));
+      endpoint->connection =
+          Connect(*endpoint, credentials_->Get(Credentials::kForConnectionMs)->tls);
+      endpoints.push_back(std::move(endpoint));
     } else {
       error = peer->name + ": " + target.status().message();
     }
@@ -204,6 +211,7 @@ void Pool::Report(const Choice& choice, const Verdict& verdict) {
   if (endpoint.connection != choice.connection) return;
   switch (verdict.outcome) {
     case Outcome::kAnswered:
+    case Outcome::kStranger:
       if (endpoint.state == DaemonState::kReady) endpoint.failures = 0;
       return;
     case Outcome::kDraining:
@@ -257,13 +265,45 @@ SteadyMs Pool::TakeDue(Probes& due) {
     endpoint->probe = std::make_shared<Probe>();
     endpoint->probe->endpoint = endpoint;
     endpoint->probe->connection = endpoint->connection;
+    endpoint->probe->connection_dead = std::exchange(endpoint->connection_dead, false);
     due.push_back(endpoint->probe);
     ++probes_;
   }
   return next;
 }
 
+std::shared_ptr<Pool::Connection> Pool::Connect(const Endpoint& endpoint, const TlsFiles& tls) {
+  return std::make_shared<Connection>(endpoint.target, credentials_, tls);
+}
+
+void Pool::Reconnect(Probe& probe, const TlsFiles& tls) {
+  const bool outdated = probe.connection->tls != tls &&
+                        probe.connection->channel->GetState(false) != GRPC_CHANNEL_READY;
+  if (!probe.connection_dead && !outdated) return;
+  const std::shared_ptr<Connection> fresh = Connect(*probe.endpoint, tls);
+  const std::shared_ptr<Connection> old = probe.connection;  // dropped when the lock is released
+  absl::MutexLock lock(&mu_);
+  // A call may have made one meanwhile.
+  if (probe.endpoint->connection == old) probe.endpoint->connection = fresh;
+  probe.connection = probe.endpoint->connection;
+}
+
+Pool::Choice Pool::Renew(const Choice& choice, const TlsFiles& tls) {
+  const std::shared_ptr<Connection> fresh = Connect(*choice.endpoint, tls);
+  absl::MutexLock lock(&mu_);
+  Endpoint& endpoint = *choice.endpoint;
+  if (endpoint.connection == choice.connection) {
+    endpoint.connection = fresh;
+    endpoint.connection_dead = false;
+  }
+  ++endpoint.calls;
+  return {choice.endpoint, endpoint.connection, choice.others};
+}
+
 void Pool::StartProbe(Probe& probe) {
+  const auto with = credentials_->Get(Credentials::kForConnectionMs);
+  Reconnect(probe, with->tls);
+  with->AddTo(probe.context);
   net::SetTimeout(probe.context, kProbeTimeoutMs);
   probe.connection->stub->async()->Get(
       &probe.context, &probe.request, &probe.response,
@@ -278,12 +318,11 @@ void Pool::Probed(Probe& probe, const grpc::Status& status) {
   ended_.push_back(std::move(endpoint.probe));
   changed_.SignalAll();
   if (stopping_) return;
-  if (verdict.outcome == Outcome::kLate) {
-    // The connection may be dead for good, as after a cut network. The probe holds the old one
-    // until the prober drops the probe.
-    endpoint.connection = std::make_shared<Connection>(endpoint.target);
-  }
-  if (verdict.outcome == Outcome::kAnswered && verdict.status.ok()) {
+  // The connection may be dead for good, as after a cut network.
+  if (verdict.outcome == Outcome::kLate) endpoint.connection_dead = true;
+  const bool refused_us = verdict.status.code() == Code::kRefused;
+  if (verdict.outcome == Outcome::kStranger ||
+      (verdict.outcome == Outcome::kAnswered && (verdict.status.ok() || refused_us))) {
     // A daemon that has said since that it drains still answers reads.
     if (endpoint.state == DaemonState::kDraining) return;
     SetState(endpoint, DaemonState::kReady, "");
@@ -299,6 +338,7 @@ Daemons Pool::View() {
   absl::MutexLock lock(&mu_);
   Daemons view;
   view.discovery_error = discovery_error_;
+  view.credentials_error = credentials_->error();
   for (const auto& endpoint : endpoints_) {
     Usable(*endpoint, endpoint->state);
     view.daemons.push_back(

@@ -1,7 +1,9 @@
 // The Pool keeps one connection to each daemon and chooses who gets the next call: round robin over
 // those that are ready and connected. A daemon that failed comes back when it has answered a probe:
 // a read of no keys, which succeeds only at a daemon that is ready or draining. So a daemon that
-// said it is draining gets no probe until its connection is gone.
+// said it is draining gets no probe until its connection is gone. One that refuses the client's
+// probe for who it is, is called all the same: the calls are to be told that.
+// A connection that was lost is made anew with what the credentials' files hold then.
 // Thread safety: all calls from any thread; Stop once, before the end.
 // Invariants: (1) Choose gives only daemons of the last set, and none after Stop.
 //             (2) at most one probe of a daemon is under way, each ends within kProbeTimeoutMs.
@@ -18,12 +20,14 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/env.h"
 #include "base/peer.h"
 #include "base/status.h"
 #include "client/channel.h"
+#include "client/credentials.h"
 #include "client/daemons.h"
 #include "client/verdict.h"
 #include "podmirror/v1/cache.grpc.pb.h"
@@ -34,10 +38,16 @@ class Pool {
  public:
   static constexpr SteadyMs kProbeTimeoutMs = 1000;
 
-  struct Connection {
-    explicit Connection(const std::string& target)
-        : channel(NewChannel(target)), stub(v1::Cache::NewStub(channel)) {}
+  using TlsFiles = std::shared_ptr<const Credentials::TlsFiles>;
 
+  struct Connection {
+    Connection(const std::string& target, const std::shared_ptr<Credentials>& credentials,
+               TlsFiles made_with)
+        : tls(std::move(made_with)),
+          channel(NewChannel(target, credentials, tls)),
+          stub(v1::Cache::NewStub(channel)) {}
+
+    const TlsFiles tls;
     const std::shared_ptr<grpc::Channel> channel;
     const std::unique_ptr<v1::Cache::Stub> stub;
   };
@@ -60,7 +70,7 @@ class Pool {
     SteadyMs until = 0;  // how long to wait for a daemon
   };
 
-  Pool(Env& env, int max_daemons);
+  Pool(Env& env, int max_daemons, std::shared_ptr<Credentials> credentials);
   ~Pool();
 
   // Ends probes; calls keep the connections that they have.
@@ -77,6 +87,9 @@ class Pool {
   Result<Choice> Choose(const Wish& wish);
   // How the attempt ended.
   void Report(const Choice& choice, const Verdict& verdict);
+  // The same daemon with a connection that was made after that of `choice`: with these files, if
+  // nobody else has made one. For a call that is tried again because files have changed.
+  Choice Renew(const Choice& choice, const TlsFiles& tls);
 
   Daemons View();
 
@@ -91,6 +104,9 @@ class Pool {
   // Makes the probes that are due, and returns when the next one is.
   SteadyMs TakeDue(Probes& due) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void StartProbe(Probe& probe);
+  // Puts a new connection in place of one that is dead, or lost while files have changed.
+  void Reconnect(Probe& probe, const TlsFiles& tls);
+  std::shared_ptr<Connection> Connect(const Endpoint& endpoint, const TlsFiles& tls);
   void Probed(Probe& probe, const grpc::Status& status);
 
   bool TryChoose(const Wish& wish, Choice& choice) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -104,6 +120,7 @@ class Pool {
 
   Env& env_;
   const std::size_t max_daemons_;
+  const std::shared_ptr<Credentials> credentials_;
   mutable absl::Mutex mu_;
   absl::CondVar changed_;  // a daemon became ready, a probe was planned or ended, Stop
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;

@@ -1,5 +1,7 @@
 #include "client/verdict.h"
 
+#include <absl/strings/str_replace.h>
+
 #include <string>
 #include <string_view>
 #include <utility>
@@ -18,6 +20,19 @@ constexpr std::string_view kNoConnection = "failed to connect to all addresses";
 // ends like this.
 constexpr std::string_view kNotTaken = "CANCELLED";
 
+// gRPC names the cause of a handshake that failed, but not so that people know what to do.
+grpc::Status Plain(const grpc::Status& status) {
+  const std::string& message = status.error_message();
+  if (!message.starts_with(kNoConnection)) return status;
+  constexpr char kBadChain[] = "SSL routines::certificate verify failed";
+  return {status.error_code(),
+          absl::StrReplaceAll(
+              message, {{"Custom verification check failed with error: UNAUTHENTICATED: ", "TLS: "},
+                        {kBadChain, std::string(kBadChain) +
+                                        ": it is expired, not valid yet, or not of an authority "
+                                        "that is trusted"}})};
+}
+
 Verdict OfUnavailable(const grpc::Status& status) {
   const std::string& message = status.error_message();
   // The daemon's own words; each refusal comes before anything is applied.
@@ -26,7 +41,7 @@ Verdict OfUnavailable(const grpc::Status& status) {
     return {Outcome::kNotNow, {Code::kUnavailable, message}};
   }
   return {message.starts_with(kNoConnection) ? Outcome::kNotSent : Outcome::kLost,
-          net::FromGrpc(status)};
+          net::FromGrpc(Plain(status))};
 }
 
 }  // namespace
@@ -35,6 +50,10 @@ Verdict Judge(const grpc::Status& status, bool given_up) {
   const std::string& message = status.error_message();
   Status told = net::FromGrpc(status);
   switch (told.code()) {
+    case Code::kRefused:
+      return {status.error_code() == grpc::StatusCode::UNAUTHENTICATED ? Outcome::kStranger
+                                                                       : Outcome::kAnswered,
+              std::move(told)};
     case Code::kExhausted:
       if (message == "overloaded") return {Outcome::kNotNow, {Code::kUnavailable, message}};
       return {Outcome::kAnswered, std::move(told)};
@@ -52,7 +71,9 @@ Verdict Judge(const grpc::Status& status, bool given_up) {
   }
 }
 
-bool MayReadElsewhere(Outcome outcome) { return outcome != Outcome::kAnswered; }
+bool MayReadElsewhere(Outcome outcome) {
+  return outcome != Outcome::kAnswered && outcome != Outcome::kStranger;
+}
 
 bool MayWriteElsewhere(Outcome outcome) {
   return outcome == Outcome::kNotNow || outcome == Outcome::kDraining ||

@@ -1,5 +1,5 @@
 // A daemon as a client sees it: podmirror.v1.Cache on a port of loopback, that answers, refuses or
-// hangs as the test says. What it holds is its own.
+// hangs as the test says, in plain or, with credentials, in TLS. What it holds is its own.
 // Thread safety: all calls from any thread, Stop and Start from one.
 #pragma once
 
@@ -19,6 +19,7 @@
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "integration/eventually.h"
 #include "podmirror/v1/cache.grpc.pb.h"
@@ -29,14 +30,25 @@ class FakeCache final : private v1::Cache::Service {
  public:
   enum class Mode { kReady, kNotReady, kDraining, kOverloaded, kHang };
 
-  FakeCache() { Start(); }
+  using ServerCredentials = std::shared_ptr<grpc::ServerCredentials>;
+
+  // Who calls, as the call shows it.
+  struct Caller {
+    std::string authorization;       // the metadata
+    std::vector<std::string> names;  // in the certificate
+    std::string asked_for;           // the daemon's name or address
+  };
+
+  explicit FakeCache(ServerCredentials credentials = grpc::InsecureServerCredentials())
+      : credentials_(std::move(credentials)) {
+    Start();
+  }
   ~FakeCache() override { Stop(); }
 
   void Start() {
     grpc::ServerBuilder builder;
     int selected = 0;
-    builder.AddListeningPort("127.0.0.1:" + std::to_string(port_),
-                             grpc::InsecureServerCredentials(), &selected);
+    builder.AddListeningPort("127.0.0.1:" + std::to_string(port_), credentials_, &selected);
     builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
     builder.SetMaxReceiveMessageSize(64 * 1024 * 1024);
     // Or it would sometimes take the default of 10 s to stop.
@@ -50,6 +62,12 @@ class FakeCache final : private v1::Cache::Service {
   void Stop(std::chrono::milliseconds grace = {}) {
     if (server_) server_->Shutdown(std::chrono::system_clock::now() + grace);
     server_.reset();
+  }
+  // Ends and comes back with other credentials.
+  void RestartWith(ServerCredentials credentials) {
+    Stop();
+    credentials_ = std::move(credentials);
+    Start();
   }
 
   int port() const { return port_; }
@@ -69,6 +87,19 @@ class FakeCache final : private v1::Cache::Service {
   std::atomic<bool> break_off{false};
   std::atomic<bool> hang_after_first{false};  // of these messages
 
+  // Calls that it got, also those that it refused.
+  int calls() const { return probes + gets + sets + deletes + streams; }
+
+  // Asked about each call first; what is not OK is the answer.
+  void AdmitIf(std::function<grpc::Status(const Caller&)> admit) {
+    absl::MutexLock lock(&mu_);
+    admit_ = std::move(admit);
+  }
+  Caller LastCaller() {
+    absl::MutexLock lock(&mu_);
+    return last_caller_;
+  }
+
   std::string Value(std::int32_t type, const std::string& key) {
     absl::MutexLock lock(&mu_);
     return data_[{type, key}];
@@ -79,7 +110,26 @@ class FakeCache final : private v1::Cache::Service {
   }
 
  private:
+  static Caller CallerOf(const grpc::ServerContext& context) {
+    Caller caller;
+    for (const auto& [key, value] : context.client_metadata()) {
+      if (key == "authorization") caller.authorization += std::string(value.data(), value.size());
+    }
+    for (const grpc::string_ref& name :
+         context.auth_context()->FindPropertyValues("x509_subject_alternative_name")) {
+      caller.names.emplace_back(name.data(), name.size());
+    }
+    const grpc::string_ref authority = context.ExperimentalGetAuthority();
+    caller.asked_for = {authority.data(), authority.size()};
+    return caller;
+  }
+
   grpc::Status Refusal(grpc::ServerContext* context, bool read) {
+    {
+      absl::MutexLock lock(&mu_);
+      last_caller_ = CallerOf(*context);
+      if (grpc::Status status = admit_(last_caller_); !status.ok()) return status;
+    }
     hanging += mode == Mode::kHang ? 1 : 0;
     while (mode == Mode::kHang && !context->IsCancelled()) {
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
@@ -171,11 +221,16 @@ class FakeCache final : private v1::Cache::Service {
     return grpc::Status::OK;
   }
 
+  ServerCredentials credentials_;
   std::unique_ptr<grpc::Server> server_;
   int port_ = 0;
   absl::Mutex mu_;
   std::map<std::pair<std::int32_t, std::string>, std::string> data_ ABSL_GUARDED_BY(mu_);
   v1::WriteOptions last_options_ ABSL_GUARDED_BY(mu_);
+  Caller last_caller_ ABSL_GUARDED_BY(mu_);
+  std::function<grpc::Status(const Caller&)> admit_ ABSL_GUARDED_BY(mu_) = [](const Caller&) {
+    return grpc::Status::OK;
+  };
 };
 
 }  // namespace podmirror::client

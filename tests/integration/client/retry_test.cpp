@@ -297,7 +297,7 @@ TEST_CASE("it is known when a call found no connection") {
   for (const auto& [port, sent] : {std::pair(closed, false), {proxy.port(), true}}) {
     const auto target = net::GrpcTargetOf(SetOf({port}).peers[0]);
     REQUIRE(target.ok());
-    const auto stub = v1::Cache::NewStub(NewChannel(*target));
+    const auto stub = v1::Cache::NewStub(NewChannel(*target, nullptr, nullptr));
     grpc::ClientContext context;
     v1::SetRequest request;
     v1::SetResponse response;

@@ -27,7 +27,8 @@ TEST_CASE("what each end of an attempt means for reads and writes") {
        Code::kExhausted, Code::kUncertain, false, false},
       {S::UNIMPLEMENTED, "", Outcome::kAnswered, Code::kUnimplemented, Code::kUnimplemented, false,
        false},
-      {S::UNAUTHENTICATED, "", Outcome::kAnswered, Code::kRefused, Code::kRefused, false, false},
+      {S::UNAUTHENTICATED, "x", Outcome::kStranger, Code::kRefused, Code::kRefused, false, false},
+      {S::PERMISSION_DENIED, "x", Outcome::kAnswered, Code::kRefused, Code::kRefused, false, false},
       {S::UNAVAILABLE, "not-ready", Outcome::kNotNow, Code::kUnavailable, Code::kUnavailable, true,
        true},
       {S::RESOURCE_EXHAUSTED, "overloaded", Outcome::kNotNow, Code::kUnavailable,
@@ -68,6 +69,17 @@ TEST_CASE("messages are short and printable") {
              "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to "
              "connect to remote host: Connection refused"});
   CHECK(refused.status.message() == "connection refused");
+  const std::string no_connection =
+      "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: ";
+  CHECK(Judge({S::UNAVAILABLE, no_connection + "Ssl handshake failed: SSL_ERROR_SSL: "
+                                               "error:0A000086:SSL routines::certificate verify "
+                                               "failed"})
+            .status.message() ==
+        "TLS: certificate verify failed: it is expired, not valid yet, or not of an authority that "
+        "is trusted");
+  CHECK(Judge({S::UNAVAILABLE, no_connection + "Custom verification check failed with error: "
+                                               "UNAUTHENTICATED: no matching name"})
+            .status.message() == "TLS: no matching name");
   const Verdict hostile = Judge({S::INVALID_ARGUMENT, "\x1b[2J" + std::string(100'000, 'x')});
   CHECK(hostile.status.message().size() <= 200);
   CHECK(hostile.status.message().starts_with("?[2J"));
