@@ -73,8 +73,7 @@ Status TrustParts::LoadKeyring(const settings::Settings& s, Env& env) {
   return {};
 }
 
-Status TrustParts::LoadKeys(const settings::Settings& s, Env& env,
-                            std::function<void()> wake) {
+Status TrustParts::LoadKeys(const settings::Settings& s, Env& env, std::function<void()> wake) {
   if (s.auth_jwks.empty()) return {};
   if (s.auth_jwks.starts_with("https://")) {
     auto url = JwksUrl::New(s, env);

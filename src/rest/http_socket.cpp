@@ -1,6 +1,8 @@
 #include "rest/http_socket.h"
 
 #include <linux/sockios.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -25,6 +27,10 @@ void Socket::SetReadable(bool hang_up) {
 Socket::Io Socket::Handshake() {
   const Io io = tls_->Handshake();
   open_ = io == Io::kDone;
+  // We have nothing to send now that could carry the acknowledgement of the client's last message,
+  // and some clients send their request only when they have it.
+  const int on = 1;
+  if (open_) setsockopt(fd_, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
   return io;
 }
 

@@ -81,7 +81,7 @@ enum class RefusalReason : std::uint8_t {
   kOtherUid,
   kProtocol,
   kClockSkew,
-  kSelf,  // the dialler reached itself
+  kSelf,           // the dialler reached itself
   kUntrusted = 7,  // one of the two has no certificate of a peer
 };
 

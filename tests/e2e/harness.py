@@ -29,6 +29,7 @@ sys.path.insert(0, str(ROOT / "deploy/local"))
 import pods  # noqa: E402  (found by the line above)
 
 REST_PORT, GRPC_PORT, ETCD_PORT, ETCD_PEER_PORT = 8080, 7070, 2379, 2380
+REST_TLS_PORT, GRPC_TLS_PORT, HEALTH_PORT = 8443, 7443, 8081     # where a test asks for them
 READY_SECONDS = 20
 ISOLATED = "PODMIRROR_E2E_ISOLATED"     # set once the program runs in its own namespaces
 SCRATCH = "/run"    # there it has a file system of its own, for logs and named namespaces
@@ -89,10 +90,15 @@ class Answer(collections.namedtuple("Answer", "status headers body")):
 
 
 class Rest:
-    """One HTTP connection to a daemon. Raises OSError when nobody answers."""
+    """One HTTP connection to a daemon; with TLS when there is an SSLContext for it. Raises OSError
+    when nobody answers."""
 
-    def __init__(self, address, timeout=10):
-        self._http = http.client.HTTPConnection(address, REST_PORT, timeout=timeout)
+    def __init__(self, address, timeout=10, tls=None):
+        if tls:
+            self._http = http.client.HTTPSConnection(address, REST_TLS_PORT, timeout=timeout,
+                                                     context=tls)
+        else:
+            self._http = http.client.HTTPConnection(address, REST_PORT, timeout=timeout)
 
     def request(self, method, path, body=None, headers=None):
         try:
@@ -128,6 +134,7 @@ class Node:
         self.process = None
         self.started = None     # when the process was started last, of the monotonic clock
         self.prefix = []        # a command that becomes the daemon, such as nice
+        self.tls = None         # an SSLContext: requests go to the TLS port
         self._args = ()
 
     @property
@@ -160,6 +167,7 @@ class Node:
                    "--drain-timeout": "5s"}
         flags = []
         for arg in args:
+            arg = arg.replace("{ip}", in_url(self.ip)).replace("{name}", self.name)
             name, equals, value = arg.partition("=")
             options.pop(name, None)
             if value or not equals:
@@ -174,7 +182,8 @@ class Node:
 
     def start(self, *args):
         """Starts the daemon; args such as "--ack=one" replace the harness's own, "--service=" takes
-        one of those away. Without args: those of the last start."""
+        one of those away; {ip} and {name} stand for the node's. Without args: those of the last
+        start."""
         self._args = args or self._args
         self.started = time.monotonic()
         with open(self.log_file, "ab") as log:
@@ -238,8 +247,11 @@ class Node:
 
     # REST.
 
+    def rest(self, timeout=10):
+        return Rest(self.ip, timeout, self.tls)
+
     def request(self, method, path, body=None, headers=None, timeout=10):
-        with Rest(self.ip, timeout) as rest:
+        with self.rest(timeout) as rest:
             return rest.request(method, path, body, headers)
 
     def get(self, path, **options):
@@ -366,8 +378,9 @@ class Cluster:
     def find(self, name):
         return next(node for node in self.nodes if node.name == name)
 
-    def start(self, count, *args):
-        """etcd and `count` ready nodes, whose records start one second apart in their order."""
+    def start(self, count, *args, prepare=lambda node: None):
+        """etcd and `count` ready nodes, whose records start one second apart in their order.
+        prepare(node) is called before its daemon is started."""
         if self.etcd.process is None:
             self.etcd.start()
         nodes = [self.node() for _ in range(count)]
@@ -376,6 +389,7 @@ class Cluster:
             container["state"]["running"]["startedAt"] = pods.now(seconds_ago=age)
             node.write_record()
         for node in nodes:
+            prepare(node)
             node.start(*args)
         for node in nodes:
             node.wait_ready()

@@ -33,7 +33,7 @@ HEADERS = {
     "grpcpp/grpcpp.h": {"net", "rpc", "discovery", "client", "app"},
     "httplib.h": {"net"},
     "nlohmann/json.hpp": {"discovery", "app", "trust"},
-    "openssl/ssl.h": {"net", "trust"},
+    "openssl/ssl.h": {"client", "net", "trust"},
     "podmirror/v1/cache.pb.h": {"rpc", "client", "app"},
     "podmirror/v1/peer.pb.h": {"rpc", "app"},
     "etcd/rpc.pb.h": {"discovery", "client", "app"},
