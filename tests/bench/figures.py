@@ -38,6 +38,10 @@ class Bench:
         return self.system("ours", lambda number: systems.Ours(number, 3))
 
     @property
+    def secured(self):
+        return self.system("secured", lambda number: systems.Secured(number, 3))
+
+    @property
     def redis(self):
         return self.system("redis", systems.Redis)
 
@@ -73,6 +77,17 @@ def etcd_put(bench):
 def rest_get(bench):
     bench.ours.fill(100_000)
     return cpu_per(bench.ours, lambda: run_wrk(bench.ours.rest, "get", bench.seconds, CLIENTS))[0]
+
+
+def rest_put_tls(bench):
+    return cpu_per(bench.secured,
+                   lambda: run_wrk(bench.secured.rest_tls, "put", bench.seconds, CLIENTS))[0]
+
+
+def rest_get_tls(bench):
+    bench.secured.fill(100_000)
+    return cpu_per(bench.secured,
+                   lambda: run_wrk(bench.secured.rest_tls, "get", bench.seconds, CLIENTS))[0]
 
 
 def etcd_range(bench):
@@ -383,6 +398,9 @@ FIGURES = [
            lambda bench: rest_put(bench)[1]["p99_us"] / 1000,
            lambda bench: etcd_put(bench)[1]["p99_us"] / 1000),
     Figure("rest_get_cpu_us", "us", 0.08, "etcd JSON gateway range", rest_get, etcd_range),
+    Figure("rest_put_tls_cpu_us", "us", 1.35, "the same without TLS", rest_put_tls,
+           lambda bench: rest_put(bench)[0]),
+    Figure("rest_get_tls_cpu_us", "us", 1.35, "the same without TLS", rest_get_tls, rest_get),
     Figure("grpc_get_cpu_us", "us", 4, "Redis GET, no pipeline", grpc_get, redis_get),
     Figure("rest_batch_cpu_us_per_entry", "us", 0.5, "Redis SET, pipeline 100, 2 replicas",
            rest_batch, redis_batch),

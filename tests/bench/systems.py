@@ -7,9 +7,11 @@ import subprocess
 import tempfile
 import time
 
+import certs
 import harness
 from harness import GRPC_PORT, REST_PORT, wait_for
 
+REST_TLS_PORT, GRPC_TLS_PORT = 8443, 7443
 BUILD = harness.ROOT / "build"
 LOADER = BUILD / "tests/bench/bench_load"
 HTTP_SCRIPT = pathlib.Path(__file__).with_name("load") / "http.lua"
@@ -63,6 +65,11 @@ class Ours(System):
     def grpc(self):
         return f"{self.nodes[0].ip}:{GRPC_PORT}"
 
+    @property
+    def rest_tls(self):
+        """Where Secured serves REST over TLS."""
+        return f"https://{self.nodes[0].ip}:{REST_TLS_PORT}"
+
     def add(self, *args):
         """One more daemon, started but not waited for; its pod record is there."""
         node = self.cluster.node()
@@ -82,6 +89,26 @@ class Ours(System):
 
     def close(self):
         self.cluster.close()
+
+
+class Secured(Ours):
+    """The same with TLS, for clients and between the daemons."""
+
+    def __init__(self, number, count):
+        self.cluster = harness.Cluster(number)
+        authority = certs.Authority(self.cluster.directory / "ca")
+        own = authority.issue("node")
+        self.cluster.etcd.start()
+        self.nodes = [self.cluster.node() for _ in range(count)]
+        for node in self.nodes:
+            node.write_record()
+            node.start(*DEFAULTS, f"--tls-cert={own.cert}", f"--tls-key={own.key}",
+                       f"--tls-ca={authority.cert}", "--peer-tls=require",
+                       f"--rest-tls-listen={node.ip}:{REST_TLS_PORT}",
+                       f"--grpc-tls-listen={node.ip}:{GRPC_TLS_PORT}")
+        for node in self.nodes:
+            node.wait_ready()
+        self.cluster.wait_streaming(self.nodes)
 
 
 class Processes(System):
