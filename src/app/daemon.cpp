@@ -186,6 +186,11 @@ Status Daemon::Start() {
   }
   fields.emplace_back("discovery", settings_.discovery);
   log_.Event(LogLevel::kInfo, "started", "listening, looking for peers", fields);
+  if (settings_.auth_required && (settings_.rest_listen || settings_.grpc_listen)) {
+    log_.Event(LogLevel::kWarn, "tokens_in_the_clear",
+               "a port without TLS is open: whoever is on the way can read tokens",
+               {{"setting", settings_.rest_listen ? "rest-listen" : "grpc-listen"}});
+  }
   ticker_ = std::thread([this] { RunTicker(); });
   watchdog_.Start();
   feed_.Start();

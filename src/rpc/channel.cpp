@@ -36,9 +36,9 @@ std::shared_ptr<grpc::Channel> NewChannel(
 
 PeerChannel::PeerChannel(const Way& way, const Env& env)
     : peer_(way.peer),
-      channel_(NewChannel(way.target, way.credentials == nullptr
+      channel_(NewChannel(way.target, way.keyring == nullptr
                                           ? grpc::InsecureChannelCredentials()
-                                          : NewPeerCredentials(way.credentials, way.peer, env))) {}
+                                          : NewPeerCredentials(*way.keyring, way.peer, env))) {}
 
 Status PeerChannel::Outcome(const Status& status) const {
   if (status.ok() || peer_ == nullptr) return status;

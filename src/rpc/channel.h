@@ -10,7 +10,7 @@
 #include "base/env.h"
 #include "base/status.h"
 #include "rpc/tls.h"
-#include "trust/credentials.h"
+#include "trust/keyring.h"
 
 namespace podmirror::rpc {
 
@@ -18,7 +18,7 @@ namespace podmirror::rpc {
 struct Way {
   std::string target;  // net/grpc_channel.h
   // What we prove ourselves with, and whom it leads to; null without TLS.
-  std::shared_ptr<const trust::Credentials> credentials;
+  const trust::Keyring* keyring = nullptr;
   std::shared_ptr<DialledPeer> peer;
 };
 

@@ -35,17 +35,20 @@ void PeerTransport::Bind(sync::Driver& driver) {
 void PeerTransport::AddTo(Methods& methods) {
   methods.try_emplace(
       "/podmirror.v1.Peer/Exchange",
-      [this](const std::shared_ptr<ServerCall>& call) {
-        const Caller caller = callers_.Of(call->context());
-        const Status status = callers_.CheckPeer(caller, tls_.mode != PeerTls::Mode::kRequire);
-        if (!status.ok()) {
-          on_refused_(IpOf(call->context().peer()), status.message());
-          call->Finish(status);
-          return;
-        }
-        AcceptedStream::Accept(call, caller.certificate, *context_);
-      },
-      Method::Open::kToPeers);
+      [this](const std::shared_ptr<ServerCall>& call) { Accept(call); }, Method::Open::kToPeers);
+}
+
+void PeerTransport::Accept(const std::shared_ptr<ServerCall>& call) {
+  const Caller caller = callers_.Of(call->context());
+  const bool plain = tls_.mode != PeerTls::Mode::kRequire;
+  if (const Status status = callers_.CheckPeer(caller, plain); !status.ok()) {
+    on_refused_(IpOf(call->context().peer()), status.message());
+    call->Finish(status);
+    return;
+  }
+  AcceptedStream::Accept(call, caller.certificate, *context_);
+  // Our credentials may have changed meanwhile: then CheckPeers has not seen this stream.
+  if (!callers_.CheckPeer(caller, plain).ok()) CheckPeers();
 }
 
 void PeerTransport::Dial(sync::ConnId conn, const PodRecord& peer, bool legacy) {
@@ -64,7 +67,7 @@ Result<Way> PeerTransport::WayTo(const PodRecord& peer, bool legacy) {
   PodRecord at = peer;
   const auto leads_to = std::make_shared<DialledPeer>();
   if (UseTls(peer, legacy, leads_to)) {
-    way.credentials = tls_.keyring->current();
+    way.keyring = tls_.keyring;
     way.peer = leads_to;
     if (at.port == tls_.plain_port) at.port = tls_.tls_port;
   }

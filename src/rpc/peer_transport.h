@@ -81,6 +81,7 @@ class PeerTransport final : public sync::Transport, public Service {
     std::shared_ptr<DialledPeer> led_to;
   };
 
+  void Accept(const std::shared_ptr<ServerCall>& call);
   Result<Way> WayTo(const PodRecord& peer, bool legacy);
   bool UseTls(const PodRecord& peer, bool legacy, const std::shared_ptr<DialledPeer>& leads_to);
 

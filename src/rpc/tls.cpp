@@ -58,9 +58,8 @@ std::string_view View(const grpc::string_ref& text) { return {text.data(), text.
 
 class PeerVerifier final : public grpc::experimental::ExternalCertificateVerifier {
  public:
-  PeerVerifier(std::shared_ptr<const trust::Credentials> credentials,
-               std::shared_ptr<DialledPeer> peer, const Env& env)
-      : credentials_(std::move(credentials)), peer_(std::move(peer)), env_(env) {}
+  PeerVerifier(const trust::Keyring& keyring, std::shared_ptr<DialledPeer> peer, const Env& env)
+      : keyring_(keyring), peer_(std::move(peer)), env_(env) {}
 
   bool Verify(grpc::experimental::TlsCustomVerificationCheckRequest* request,
               std::function<void(grpc::Status)>, grpc::Status* verdict) override {
@@ -80,14 +79,20 @@ class PeerVerifier final : public grpc::experimental::ExternalCertificateVerifie
       peer_->Set(nullptr, status);
       return status;
     }
-    auto presented = std::make_shared<const trust::Presented>(
-        std::move(*chain), trust::Credentials::Use::kServer, *credentials_, env_.now().wall);
-    Status status = presented->CheckPeer(*credentials_);
-    peer_->Set(std::move(presented), status);
-    return status;
+    auto current = keyring_.current();
+    const auto presented = std::make_shared<const trust::Presented>(
+        std::move(*chain), trust::Credentials::Use::kServer, *current, env_.now().wall);
+    for (;;) {
+      Status status = presented->CheckPeer(*current);
+      peer_->Set(presented, status);
+      // Whoever looks at all peers because our credentials have changed looks at what is set.
+      const std::uint64_t checked_with = current->number();
+      current = keyring_.current();
+      if (current->number() == checked_with) return status;
+    }
   }
 
-  const std::shared_ptr<const trust::Credentials> credentials_;
+  const trust::Keyring& keyring_;
   const std::shared_ptr<DialledPeer> peer_;
   const Env& env_;
 };
@@ -118,11 +123,12 @@ void DialledPeer::Set(std::shared_ptr<const trust::Presented> presented, Status 
   }
 }
 
-std::shared_ptr<grpc::ChannelCredentials> NewPeerCredentials(
-    std::shared_ptr<const trust::Credentials> credentials, std::shared_ptr<DialledPeer> peer,
-    const Env& env) {
+std::shared_ptr<grpc::ChannelCredentials> NewPeerCredentials(const trust::Keyring& keyring,
+                                                             std::shared_ptr<DialledPeer> peer,
+                                                             const Env& env) {
   namespace tls = grpc::experimental;
-  const trust::PemFiles& pem = credentials->pem();
+  const auto current = keyring.current();
+  const trust::PemFiles& pem = current->pem();
   tls::TlsChannelCredentialsOptions options;
   options.set_certificate_provider(std::make_shared<tls::StaticDataCertificateProvider>(
       pem.ca, std::vector<tls::IdentityKeyCertPair>{{pem.key, pem.cert}}));
@@ -131,8 +137,8 @@ std::shared_ptr<grpc::ChannelCredentials> NewPeerCredentials(
   // The verifier does all of it, with a reason for people: chain, dates, use, names.
   options.set_verify_server_certs(false);
   options.set_check_call_host(false);
-  options.set_certificate_verifier(tls::ExternalCertificateVerifier::Create<PeerVerifier>(
-      std::move(credentials), std::move(peer), env));
+  options.set_certificate_verifier(
+      tls::ExternalCertificateVerifier::Create<PeerVerifier>(keyring, std::move(peer), env));
   return tls::TlsCredentials(options);
 }
 

@@ -38,11 +38,11 @@ class DialledPeer {
   std::optional<Status> refusal_ ABSL_GUARDED_BY(mu_);
 };
 
-// For one channel to a peer: presents our certificate, and ends the handshake when the other side's
-// is not that of a peer, before anything was sent. The outcome goes to `peer`. `env` must outlive
-// the channel.
-std::shared_ptr<grpc::ChannelCredentials> NewPeerCredentials(
-    std::shared_ptr<const trust::Credentials> credentials, std::shared_ptr<DialledPeer> peer,
-    const Env& env);
+// For one channel to a peer: presents our certificate as it is now, and ends the handshake when the
+// other side's is not that of a peer, before anything was sent. The outcome goes to `peer`. The
+// keyring and `env` must outlive the channel.
+std::shared_ptr<grpc::ChannelCredentials> NewPeerCredentials(const trust::Keyring& keyring,
+                                                             std::shared_ptr<DialledPeer> peer,
+                                                             const Env& env);
 
 }  // namespace podmirror::rpc

@@ -33,6 +33,7 @@ struct TlsStream::Socket {
       return -1;
     }
     const ssize_t got = recv(stream.fd_, to, static_cast<std::size_t>(size), 0);
+    stream.ended_ = got == 0;
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
       stream.drained_ = errno == EAGAIN;
       BIO_set_retry_read(bio);
@@ -42,7 +43,10 @@ struct TlsStream::Socket {
     return static_cast<int>(got);
   }
 
-  static long Control(BIO*, int command, long, void*) { return command == BIO_CTRL_FLUSH ? 1 : 0; }
+  static long Control(BIO* bio, int command, long, void*) {
+    if (command == BIO_CTRL_EOF) return Of(bio).ended_ ? 1 : 0;
+    return command == BIO_CTRL_FLUSH ? 1 : 0;
+  }
 
   static BIO_METHOD* Method() {
     static BIO_METHOD* const method = [] {

@@ -65,6 +65,7 @@ class TlsStream {
   const std::shared_ptr<const Credentials> credentials_;
   const int fd_;
   bool drained_ = false;  // the last read from the socket took all that was there
+  bool ended_ = false;    // the other side has closed the socket
   bool spoke_http_ = false;
   std::string failure_;
   Ssl ssl_;
