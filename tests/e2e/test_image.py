@@ -152,7 +152,7 @@ def dockerfile_keeps_its_rules(cluster):
     text = "\n".join(last)
     assert f"USER {USER}:{USER}" in last, text
     assert 'ENTRYPOINT ["/usr/bin/podmirrord"]' in last, text
-    assert "EXPOSE 8080 7070" in last, text
+    assert "EXPOSE 8080 7070 8443 7443 8081" in last, text
     assert not any(line.startswith("RUN") for line in last), "there is no shell to run it"
     project = (ROOT / "CMakeLists.txt").read_text()
     version = re.search(r"project\(podmirror VERSION ([\d.]+)", project)[1]
