@@ -58,7 +58,7 @@ class Recorder final : public Responder {
   std::optional<Response> answer;
 
  private:
-  const Client client_;
+  const Client client_{};
 };
 
 // Made once, for it takes long; emptied between inputs.
