@@ -140,18 +140,14 @@ Daemon::~Daemon() = default;
 
 Status Daemon::StartRpc() {
   std::vector<rpc::RpcPort> ports;
-  const auto add = [&](const settings::Settings::Listen& listen, const char* name,
-                       std::shared_ptr<grpc::ServerCredentials> credentials) {
-    ports.push_back({listen->host, listen->port, std::move(credentials), name});
-  };
-  if (settings_.grpc_listen) {
-    add(settings_.grpc_listen, "grpc-listen", grpc::InsecureServerCredentials());
+  if (const auto& listen = settings_.grpc_listen) ports.push_back({.listen = listen->ToString()});
+  if (const auto& listen = settings_.grpc_tls_listen) {
+    ports.push_back({.listen = listen->ToString(),
+                     .credentials = rpc::NewServerCredentials(*trust_->keyring()),
+                     .name = "grpc-tls-listen"});
   }
-  if (settings_.grpc_tls_listen) {
-    add(settings_.grpc_tls_listen, "grpc-tls-listen",
-        rpc::NewServerCredentials(*trust_->keyring()));
-  }
-  auto rpc = rpc::RpcServer::Start(ports, *queue_, bulk_, access_,
+  auto rpc = rpc::RpcServer::Start(ports, *queue_, bulk_, access_, callers_,
+                                   [this] { metrics_->TurnedAway(); },
                                    {&transport_, cache_service_.get(), sync_service_.get()});
   if (!rpc.ok()) return rpc.status();
   rpc_ = std::move(*rpc);

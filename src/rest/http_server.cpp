@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <utility>
 
-#include "rest/http_listener.h"
+#include "net/listener.h"
 #include "rest/http_worker.h"
 
 namespace podmirror::rest {
@@ -28,11 +28,11 @@ HttpServer::~HttpServer() { Stop(); }
 
 Status HttpServer::Start() {
   for (const HttpPort& port : options_.ports) {
-    auto fd = OpenListener(port.listen);
+    auto fd = net::OpenListener(port.listen);
     if (!fd.ok()) return {fd.status().code(), port.name + ": " + fd.status().message()};
     listeners_.push_back({*fd, port.kind});
   }
-  RaiseFileLimit();
+  net::RaiseFileLimit();
   state_ = std::make_shared<ServerState>(options_, BudgetBytes(options_.body_limits), env_);
   for (int i = 0; i < options_.workers; ++i) state_->inboxes.push_back(std::make_shared<Inbox>());
   for (const auto& inbox : state_->inboxes) {
@@ -69,7 +69,7 @@ void HttpServer::Stop(std::int64_t grace_ms) {
 std::uint16_t HttpServer::port(PortKind kind) const {
   const auto found = std::find_if(listeners_.begin(), listeners_.end(),
                                   [kind](const Listener& one) { return one.kind == kind; });
-  return found == listeners_.end() ? 0 : BoundPort(found->fd);
+  return found == listeners_.end() ? 0 : net::BoundPort(found->fd);
 }
 
 }  // namespace podmirror::rest

@@ -10,7 +10,7 @@
 #include <cstring>
 #include <utility>
 
-#include "rest/http_listener.h"
+#include "net/listener.h"
 
 namespace podmirror::rest {
 namespace {
@@ -131,7 +131,7 @@ void Worker::Accept(const Listener& listener) {
     const int fd = accept4(listener.fd, reinterpret_cast<sockaddr*>(&address), &size,
                            SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd >= 0) {
-      Admit(fd, {listener.kind, IpOf(address), nullptr});
+      Admit(fd, {listener.kind, net::IpOf(address), nullptr});
     } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
       Listen(false);  // else epoll would report it without end; the next sweep listens again
       return;

@@ -34,6 +34,7 @@ Result<AskerRef> Access::Identify(const grpc::ServerContextBase& context,
   auto subject = guard_.Identify(authorizations, caller.certificate.get());
   std::string ip = IpOf(context.peer());
   if (!subject.ok()) {
+    callers_.Refused(context);
     audit_.Denied({.subject = "", .method = method, .ip = ip, .result = "unauthorized"});
     return subject.status();
   }

@@ -61,6 +61,10 @@ void Callers::Remember(const std::string& address, Known known) {
   kept = std::move(known);
 }
 
+void Callers::Refused(const grpc::ServerContextBase& context) {
+  limit_.Refused(IpOf(context.peer()), env_.now().steady);
+}
+
 Status Callers::CheckPeer(const Caller& caller, bool plain) const {
   if (!caller.tls) {
     return plain ? Status() : Status(Code::kRefused, "peers are taken only by TLS here");

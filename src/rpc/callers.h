@@ -16,6 +16,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "base/env.h"
+#include "rpc/connection_limit.h"
 #include "trust/keyring.h"
 #include "trust/presented.h"
 
@@ -34,6 +35,11 @@ class Callers {
 
   // Who makes a call. Requires: the call has come and is not over.
   Caller Of(const grpc::ServerContextBase& context);
+
+  // Who makes a call is turned away; too often, and Admits says so.
+  void Refused(const grpc::ServerContextBase& context);
+  // Whether one more connection of this address (without brackets) is to be let in.
+  bool Admits(const std::string& ip) const { return limit_.Allows(ip, env_.now().steady); }
 
   // Whether a daemon that makes a call may be a peer, by the credentials as they are now. plain:
   // without TLS it may. kRefused says why not.
@@ -55,6 +61,7 @@ class Callers {
 
   const trust::Keyring* const keyring_;
   const Env& env_;
+  ConnectionLimit limit_;
   absl::Mutex mu_;
   absl::flat_hash_map<std::string, Known> known_ ABSL_GUARDED_BY(mu_);
   std::size_t known_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // of all Known::pem

@@ -42,6 +42,7 @@ void PeerTransport::Accept(const std::shared_ptr<ServerCall>& call) {
   const Caller caller = callers_.Of(call->context());
   const bool plain = tls_.mode != PeerTls::Mode::kRequire;
   if (const Status status = callers_.CheckPeer(caller, plain); !status.ok()) {
+    callers_.Refused(call->context());
     on_refused_(IpOf(call->context().peer()), status.message());
     call->Finish(status);
     return;

@@ -6,13 +6,7 @@
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/security/server_credentials.h>
 #include <grpcpp/server_builder.h>
-#include <netdb.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <algorithm>
-#include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "sync/message.h"
@@ -28,44 +22,12 @@ constexpr int kMaxPendingCalls = 64 * kMaxCallsPerConnection;
 // calls are ended with RESOURCE_EXHAUSTED until there is room again.
 constexpr std::size_t kMaxReceivedBytes = 2 * sync::kMaxMessageBytes;
 
-std::string JoinHostPort(const std::string& host, std::uint16_t port) {
-  const bool v6 = host.find(':') != std::string::npos;
-  return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
-}
-
-bool HasIpv6() {
-  const int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (fd >= 0) close(fd);
-  return fd >= 0 || errno != EAFNOSUPPORT;
-}
-
-// Tries the port with a socket of our own, which tells why the port cannot be had. gRPC only says
-// that it could not listen; and when the port is taken for IPv6 only, it listens on IPv4 alone.
-Status TryToListen(const std::string& host, std::uint16_t port) {
-  addrinfo hints{};
-  hints.ai_flags = AI_PASSIVE | AI_NUMERICSERV;
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  const std::string service = std::to_string(port);
-  if (const int error = getaddrinfo(host.c_str(), service.c_str(), &hints, &found); error != 0) {
-    return {Code::kUnavailable, gai_strerror(error)};
-  }
-  const std::unique_ptr<addrinfo, decltype(&freeaddrinfo)> addresses(found, &freeaddrinfo);
-  const int fd = socket(addresses->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const int on = 1;
-  const bool free = fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
-                    bind(fd, addresses->ai_addr, addresses->ai_addrlen) == 0 && listen(fd, 1) == 0;
-  const int error = errno;
-  if (fd >= 0) close(fd);
-  if (free) return {};
-  return {Code::kUnavailable, std::strerror(error)};
-}
-
 }  // namespace
 
 Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::vector<RpcPort>& ports,
                                                     net::GrpcQueue& queue, BulkThread& bulk,
-                                                    Access& access,
+                                                    Access& access, const Callers& callers,
+                                                    const std::function<void()>& on_turned_away,
                                                     const std::vector<Service*>& services) {
   // Protobuf would write a line to stderr for each text of a request that is not UTF-8.
   google::protobuf::SetLogHandler(nullptr);
@@ -74,20 +36,18 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::vector<RpcPort>& 
   started->health_.AddTo(started->methods_);
   started->reflection_.AddTo(started->methods_);
   grpc::ServerBuilder& builder = queue.builder();
-  started->bound_.resize(ports.size());
-  for (std::size_t i = 0; i < ports.size(); ++i) {
-    const RpcPort& port = ports[i];
-    const std::string local = port.host == "::" && !HasIpv6() ? "0.0.0.0" : port.host;
-    const std::string address = JoinHostPort(local, port.port);
-    if (const Status status = TryToListen(local, port.port); !status.ok()) {
-      return Status(status.code(),
-                    port.name + ": cannot listen on " + address + ": " + status.message());
+  std::vector<std::unique_ptr<Doorman::Acceptor>> acceptors;  // of the doormen
+  for (const RpcPort& port : ports) {
+    auto doorman = Doorman::Open(port.listen, callers, on_turned_away);
+    if (!doorman.ok()) {
+      return Status(doorman.status().code(), port.name + ": " + doorman.status().message());
     }
-    builder.AddListeningPort(address, port.credentials, &started->bound_[i]);
+    started->doormen_.push_back(std::move(*doorman));
     started->credentials_.push_back(port.credentials);
+    acceptors.push_back(builder.experimental().AddExternalConnectionAcceptor(
+        grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, port.credentials));
   }
   builder.SetMaxReceiveMessageSize(static_cast<int>(sync::kMaxMessageBytes));
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);
   builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, kMaxCallsPerConnection);
   builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMaxMetadataBytes);
   // Later versions of gRPC turn calls away at random when a thousand have come at once.
@@ -112,14 +72,11 @@ Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::vector<RpcPort>& 
   builder.SetResourceQuota(grpc::ResourceQuota().Resize(kMaxReceivedBytes));
   builder.RegisterAsyncGenericService(&started->calls_);
   started->server_ = builder.BuildAndStart();
-  const auto failed = std::find_if(started->bound_.begin(), started->bound_.end(),
-                                   [](int bound) { return bound <= 0; });
-  if (!started->server_ || failed != started->bound_.end()) {
-    const auto place = failed == started->bound_.end() ? 0 : failed - started->bound_.begin();
-    return Status(Code::kUnavailable,
-                  ports[static_cast<std::size_t>(place)].name + ": cannot listen");
-  }
+  if (!started->server_) return Status(Code::kInternal, "gRPC could not be started");
   started->Await();
+  for (std::size_t i = 0; i < acceptors.size(); ++i) {
+    started->doormen_[i]->Start(std::move(acceptors[i]));
+  }
   return started;
 }
 
@@ -158,6 +115,7 @@ void RpcServer::SetServing(bool serving) { health_.SetServing(serving); }
 void RpcServer::Leave() { health_.Leave(); }
 
 bool RpcServer::Stop(absl::Duration grace) {
+  for (const auto& doorman : doormen_) doorman->Stop();
   server_->Shutdown(gpr_time_from_millis(absl::ToInt64Milliseconds(grace), GPR_TIMESPAN));
   server_->Wait();
   return count_.AwaitNone(absl::Milliseconds(kGoneMs));

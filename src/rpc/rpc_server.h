@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,6 +20,8 @@
 #include "net/grpc_queue.h"
 #include "rpc/access.h"
 #include "rpc/bulk_thread.h"
+#include "rpc/callers.h"
+#include "rpc/doorman.h"
 #include "rpc/health_service.h"
 #include "rpc/reflection_service.h"
 #include "rpc/server_call.h"
@@ -27,30 +30,27 @@ namespace podmirror::rpc {
 
 // One that the server listens on.
 struct RpcPort {
-  // An address or a name, without brackets; "::" is both IPv6 and IPv4, and IPv4 alone on a machine
-  // without IPv6.
-  std::string host;
-  std::uint16_t port = 0;  // 0: the kernel chooses
+  std::string listen;  // as net::OpenListener has it
   std::shared_ptr<grpc::ServerCredentials> credentials = grpc::InsecureServerCredentials();
   std::string name = "grpc-listen";  // of its setting, for errors
 };
 
 class RpcServer {
  public:
-  // Listens and begins to serve. No other server may use `queue`. kUnavailable with the setting and
-  // the reason when a port cannot be had.
+  // Listens and begins to serve. on_turned_away: of each Doorman. No other server may use `queue`;
+  // all that is passed must outlive the server. kUnavailable with the setting and the reason when a
+  // port cannot be had.
   static Result<std::unique_ptr<RpcServer>> Start(const std::vector<RpcPort>& ports,
                                                   net::GrpcQueue& queue, BulkThread& bulk,
-                                                  Access& access,
+                                                  Access& access, const Callers& callers,
+                                                  const std::function<void()>& on_turned_away,
                                                   const std::vector<Service*>& services);
 
   // Requires: Stop has returned true.
   ~RpcServer();
 
   // The bound port of the one at this place in `ports`.
-  std::uint16_t port(std::size_t place = 0) const {
-    return static_cast<std::uint16_t>(bound_.at(place));
-  }
+  std::uint16_t port(std::size_t place = 0) const { return doormen_.at(place)->port(); }
 
   // What grpc.health.v1 tells, for the whole server ("") and for the services of applications. Not
   // serving until told.
@@ -82,7 +82,7 @@ class RpcServer {
   grpc::AsyncGenericService calls_;
   std::vector<std::shared_ptr<grpc::ServerCredentials>> credentials_;  // the server uses them
   std::unique_ptr<grpc::Server> server_;
-  std::vector<int> bound_;  // ports
+  std::vector<std::unique_ptr<Doorman>> doormen_;  // of each port
 };
 
 }  // namespace podmirror::rpc

@@ -185,6 +185,10 @@ struct Metrics::Impl {
       Counter("podmirror_peer_events_total", "Links opened, lost and refused");
   prometheus::Family<prometheus::Counter>& tls_refused = Counter(
       "podmirror_tls_refused_total", "Connections refused for their TLS or their certificate");
+  prometheus::Counter& turned_away =
+      Counter("podmirror_grpc_turned_away_total",
+              "gRPC connections not let in, since too many calls of their address were refused")
+          .Add({});
   prometheus::Family<prometheus::Counter>& tls_reloads =
       Counter("podmirror_tls_reloads_total",
               "Changed files of certificates that were taken, or refused and the former kept");
@@ -249,6 +253,8 @@ void Metrics::Repair(std::string_view reason, std::uint64_t entries) {
 void Metrics::TlsRefused(std::string_view where) {
   impl_->tls_refused.Add({{"where", std::string(where)}}).Increment();
 }
+
+void Metrics::TurnedAway() { impl_->turned_away.Increment(); }
 
 void Metrics::TlsReload(bool taken) {
   impl_->tls_reloads.Add({{"result", taken ? "taken" : "refused"}}).Increment();

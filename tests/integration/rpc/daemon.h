@@ -48,7 +48,7 @@ class Daemon {
         NewCacheService(options.requests, driver_, cache_, Env::Real(), bulk_, access_);
     sync_service_ =
         NewSyncService(options.requests, driver_, cache_, Env::Real(), metrics_, bulk_, access_);
-    auto server = RpcServer::Start({{options.host, options.port}}, queue_, bulk_, access_,
+    auto server = RpcServer::Start({{Address(options)}}, queue_, bulk_, access_, callers_, {},
                                    {&transport_, cache_service_.get(), sync_service_.get()});
     if (!server.ok()) throw std::runtime_error(server.status().ToString());
     server_ = std::move(*server);
@@ -133,6 +133,10 @@ class Daemon {
   telemetry::Metrics& metrics() { return metrics_; }
 
  private:
+  static std::string Address(const DaemonOptions& options) {
+    const bool v6 = options.host.find(':') != std::string::npos;
+    return (v6 ? "[" + options.host + "]" : options.host) + ":" + std::to_string(options.port);
+  }
   static sync::NodeOptions NodeOptionsOf(const DaemonOptions& options) {
     sync::NodeOptions node;
     node.self = {options.name, "test", "uid-" + options.name, options.host};

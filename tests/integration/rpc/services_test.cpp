@@ -725,21 +725,25 @@ TEST_CASE("a taken port is told, whoever took it") {
   Daemon a({"a"});
   net::GrpcQueue queue;
   BulkThread bulk;
-  const auto again = RpcServer::Start({{"127.0.0.1", a.port()}}, queue, bulk, open.access, {});
+  const auto again = RpcServer::Start({{"127.0.0.1:" + std::to_string(a.port())}}, queue, bulk,
+                                      open.access, open.callers, {}, {});
   REQUIRE_FALSE(again.ok());
   CHECK(again.status().message() == "grpc-listen: cannot listen on 127.0.0.1:" +
                                         std::to_string(a.port()) + ": Address already in use");
-  const auto wildcard = RpcServer::Start({{"::", a.port()}}, queue, bulk, open.access, {});
+  const auto wildcard = RpcServer::Start({{"[::]:" + std::to_string(a.port())}}, queue, bulk,
+                                         open.access, open.callers, {}, {});
   REQUIRE_FALSE(wildcard.ok());
   CHECK(wildcard.status().message().find("Address already in use") != std::string::npos);
-  CHECK_FALSE(RpcServer::Start({{"192.0.2.1", 0}}, queue, bulk, open.access, {}).ok());
+  CHECK_FALSE(
+      RpcServer::Start({{"192.0.2.1:0"}}, queue, bulk, open.access, open.callers, {}, {}).ok());
 }
 
 TEST_CASE("the wildcard address serves both families") {
   OpenAccess open;
   net::GrpcQueue queue;
   BulkThread bulk;
-  const auto server = RpcServer::Start({{"::", 0}}, queue, bulk, open.access, {});
+  const auto server =
+      RpcServer::Start({{"[::]:0"}}, queue, bulk, open.access, open.callers, {}, {});
   REQUIRE(server.ok());
   for (const char* host : {"127.0.0.1", "[::1]"}) {
     auto channel = grpc::CreateChannel(host + (":" + std::to_string((*server)->port())),

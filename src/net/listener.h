@@ -8,7 +8,7 @@
 
 #include "base/status.h"
 
-namespace podmirror::rest {
+namespace podmirror::net {
 
 // A non-blocking listening socket on "host:port" or "[v6]:port"; "[::]" is dual stack, and 0.0.0.0
 // where there is no IPv6. The caller closes it. kInvalid: not an address; kUnavailable: the port is
@@ -25,4 +25,4 @@ std::string IpOf(const sockaddr_storage& address);
 // limited by a setting, but peers, applications and discovery open files too.
 void RaiseFileLimit();
 
-}  // namespace podmirror::rest
+}  // namespace podmirror::net

@@ -1,4 +1,4 @@
-#include "rest/http_listener.h"
+#include "net/listener.h"
 
 #include <arpa/inet.h>
 #include <netdb.h>
@@ -12,7 +12,7 @@
 #include <cstring>
 #include <memory>
 
-namespace podmirror::rest {
+namespace podmirror::net {
 namespace {
 
 constexpr int kListenBacklog = 1024;
@@ -104,4 +104,4 @@ void RaiseFileLimit() {
   setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-}  // namespace podmirror::rest
+}  // namespace podmirror::net
