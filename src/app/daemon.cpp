@@ -113,8 +113,8 @@ Daemon::Daemon(const settings::Settings& settings, Parts parts, Log& log, Env& e
       trust_(std::move(parts.trust)),
       refusals_(log, env),
       queue_(std::move(parts.queue)),
+      access_(trust_->guard(), trust_->audit()),
       callers_(trust_->keyring(), env),
-      access_(trust_->guard(), trust_->audit(), callers_),
       transport_(*queue_, bulk_, *metrics_, env, callers_, PeerTlsOf(settings, trust_->keyring()),
                  [this](const std::string& ip, const std::string& reason) {
                    metrics_->TlsRefused("peer");
@@ -129,7 +129,7 @@ Daemon::Daemon(const settings::Settings& settings, Parts parts, Log& log, Env& e
       rest_(RestOptionsOf(settings),
             {cache_, driver_, *metrics_, env, [this] { return ViewDiscovery(); },
              [this] { return watchdog_.stalled() ? std::string(kStalled) : std::string(); },
-             trust_->keyring(), trust_->guard(), trust_->audit()}),
+             trust_->keyring(), access_}),
       watchdog_([&log] { log.Event(LogLevel::kError, "stalled", kStalled); }) {
   transport_.Bind(driver_);
   driver_.set_on_unknown_peer([this] { feed_.Refresh(); });

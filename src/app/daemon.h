@@ -26,7 +26,6 @@
 #include "cache/cache.h"
 #include "net/grpc_queue.h"
 #include "rest/rest_server.h"
-#include "rpc/access.h"
 #include "rpc/bulk_thread.h"
 #include "rpc/callers.h"
 #include "rpc/peer_transport.h"
@@ -35,6 +34,7 @@
 #include "settings/settings.h"
 #include "sync/driver.h"
 #include "telemetry/metrics.h"
+#include "trust/access.h"
 
 namespace podmirror::app {
 
@@ -93,8 +93,8 @@ class Daemon {
   Cache cache_;
   const std::unique_ptr<net::GrpcQueue> queue_;
   rpc::BulkThread bulk_;
+  const trust::Access access_;
   rpc::Callers callers_;
-  rpc::Access access_;
   rpc::PeerTransport transport_;
   sync::Driver driver_;
   DiscoveryFeed feed_;

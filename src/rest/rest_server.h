@@ -16,8 +16,7 @@
 #include "sync/driver.h"
 #include "sync/limits.h"
 #include "telemetry/metrics.h"
-#include "trust/audit.h"
-#include "trust/guard.h"
+#include "trust/access.h"
 #include "trust/keyring.h"
 
 namespace podmirror::rest {
@@ -62,8 +61,7 @@ struct RestContext {
   std::function<std::string()> illness = [] { return std::string(); };
   // What the daemon proves itself with; null without TLS.
   const trust::Keyring* keyring = nullptr;
-  const trust::Guard& guard;
-  const trust::Audit& audit;
+  const trust::Access& access;
 };
 
 class RestServer {

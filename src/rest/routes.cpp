@@ -186,7 +186,7 @@ std::optional<Response> Routes::Answer(const Call& call) {
     case Route::kTls:
       return Json(TlsDocument(context_.keyring));
     case Route::kWhoami:
-      return Json(WhoamiDocument(*call.subject));
+      return Json(WhoamiDocument(*call.asker.subject));
     case Route::kCache:
       return Types(call);
     default:
@@ -198,51 +198,21 @@ std::optional<Response> Routes::Answer(const Call& call) {
 
 std::optional<Response> Routes::Identify(Call& call) const {
   absl::InlinedVector<std::string_view, 2> authorizations;
-  for (const Field& field : call.request.fields) {
-    if (Request::IsNamed(field, "authorization")) authorizations.push_back(field.value);
+  if (!context_.access.open()) {
+    for (const Field& field : call.request.fields) {
+      if (Request::IsNamed(field, "authorization")) authorizations.push_back(field.value);
+    }
   }
-  auto subject =
-      context_.guard.Identify(authorizations, call.responder->client().certificate.get());
-  if (subject.ok()) {
-    call.subject = std::move(*subject);
-    return std::nullopt;
-  }
-  context_.audit.Denied({.subject = "",
-                         .method = call.method,
-                         .ip = call.responder->client().ip,
-                         .result = "unauthorized"});
-  return ProblemResponse(Problem::kUnauthorized, subject.status().message());
+  const Client& client = call.responder->client();
+  auto asker = context_.access.Identify(authorizations, client.certificate.get(),
+                                        std::string(call.method), client.ip);
+  if (!asker.ok()) return ProblemResponse(Problem::kUnauthorized, asker.status().message());
+  call.asker = std::move(*asker);
+  return std::nullopt;
 }
 
-trust::AuditRecord Routes::RecordOf(const Call& call, const Matter& matter,
-                                    std::string_view result) {
-  return {.subject = call.subject->name,
-          .method = call.method,
-          .ip = call.responder->client().ip,
-          .action = matter.verb,
-          .type = matter.type,
-          .key = matter.key,
-          .result = result};
-}
-
-std::optional<Response> Routes::Permit(const Call& call, const Matter& matter) const {
-  using trust::Verb;
-  const trust::Permissions& may = call.subject->permissions;
-  const bool allowed = !matter.type         ? may.AllowsSome(matter.verb)
-                       : matter.key.empty() ? may.AllowsSomeOf(matter.verb, *matter.type)
-                                            : may.Allows(matter.verb, *matter.type, matter.key);
-  if (allowed) {
-    const bool writes = matter.verb == Verb::kWrite || matter.verb == Verb::kDelete;
-    if (!writes && context_.audit.all()) context_.audit.Tell(RecordOf(call, matter, "ok"));
-    return std::nullopt;
-  }
-  context_.audit.Denied(RecordOf(call, matter, "forbidden"));
-  std::string lacking = absl::StrCat("lacks the verb ", std::string(trust::ToString(matter.verb)));
-  if (matter.type) absl::StrAppend(&lacking, " on type ", *matter.type);
-  if (!matter.key.empty()) {
-    absl::StrAppend(&lacking, ", key prefix \"", std::string(matter.key), "\"");
-  }
-  return ProblemResponse(Problem::kForbidden, absl::StrCat(call.subject->name, " ", lacking));
+std::optional<Response> Routes::Permit(const Call& call, const trust::Matter& matter) const {
+  return Forbidden(context_.access.Permit(call.asker, matter));
 }
 
 // --- this pod ---

@@ -60,24 +60,15 @@ class Routes final : public Handler {
     std::string_view query;
     std::string_view method;  // static
     std::int64_t start_ns;
-    trust::SubjectRef subject = nullptr;  // who asks, once that is known
-  };
-  // What somebody asks to do, for Permit and the audit.
-  struct Matter {
-    trust::Verb verb;
-    std::optional<std::int32_t> type = std::nullopt;
-    std::string_view key = {};
+    trust::Asker asker = {};  // once that is known
   };
 
   std::optional<Response> Dispatch(Call& call);
   std::optional<Response> Answer(const Call& call);
   // Finds out who asks. An answer: it is not known.
   std::optional<Response> Identify(Call& call) const;
-  // The one place where permissions are looked at. An answer: that is not allowed. Without a type:
-  // for some type; without a key: for some key of the type.
-  std::optional<Response> Permit(const Call& call, const Matter& matter) const;
-  static trust::AuditRecord RecordOf(const Call& call, const Matter& matter,
-                                     std::string_view result);
+  // An answer: that is not allowed.
+  std::optional<Response> Permit(const Call& call, const trust::Matter& matter) const;
   Response Healthz() const;
   Response Readyz() const;
   Response Metrics() const;
@@ -88,7 +79,7 @@ class Routes final : public Handler {
   Response Get(const Call& call) const;
   std::optional<Response> WriteEntry(const Call& call);
   std::optional<Response> WriteBatch(const Call& call);
-  // Writes items that are checked and allowed; `document` makes the answer.
+  // Writes items that are checked, if that is allowed; `document` makes the answer.
   template <typename Document>
   std::optional<Response> Write(const Call& call, std::span<const sync::WriteItem> items,
                                 const WriteQuery& query, std::string_view route, Document document);

@@ -14,8 +14,6 @@
 namespace podmirror::rest {
 namespace {
 
-trust::Verb VerbOf(bool remove) { return remove ? trust::Verb::kDelete : trust::Verb::kWrite; }
-
 // True when If-None-Match is "*" or names `etag` (with its quotes); weak tags count, too.
 bool NoneMatches(const Request& request, std::string_view etag) {
   return std::any_of(request.fields.begin(), request.fields.end(), [&](const Field& field) {
@@ -77,7 +75,7 @@ Response Routes::Types(const Call& call) const {
   if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
   std::map<std::int32_t, TypeStats> types = context_.cache.Types();
   // How much there is of a type tells of all of its keys.
-  std::erase_if(types, [&may = call.subject->permissions](const auto& type) {
+  std::erase_if(types, [&may = call.asker.may()](const auto& type) {
     return !may.AllowsAllOf(trust::Verb::kStatus, type.first);
   });
   return Json(TypesDocument(types));
@@ -93,8 +91,8 @@ Response Routes::List(const Call& call) const {
   if (auto refused = Permit(call, {trust::Verb::kRead, *type})) return *std::move(refused);
   if (auto refusal = ParseListQuery(call.query, query)) return ProblemResponse(*refusal);
   if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
-  return Json(ListDocument(context_.cache, *type, query, call.subject->permissions,
-                           context_.env.now().wall));
+  return Json(
+      ListDocument(context_.cache, *type, query, call.asker.may(), context_.env.now().wall));
 }
 
 Response Routes::Get(const Call& call) const {
@@ -153,16 +151,14 @@ template <typename Document>
 std::optional<Response> Routes::Write(const Call& call, std::span<const sync::WriteItem> items,
                                       const WriteQuery& query, std::string_view route,
                                       Document document) {
-  PendingWrite pending{call.responder, &context_.metrics, &context_.env, call.method,
-                       route,          call.start_ns,     nullptr};
-  if (context_.audit.writes()) {
-    auto audited = std::make_shared<trust::AuditedWrite>(
-        context_.audit, call.subject, std::string(call.method), call.responder->client().ip);
-    for (const sync::WriteItem& item : items) {
-      audited->Add(VerbOf(item.remove), item.type, item.key);
-    }
-    pending.audited = std::move(audited);
-  }
+  if (auto refused = Forbidden(context_.access.PermitWrite(call.asker, items))) return refused;
+  const PendingWrite pending{call.responder,
+                             &context_.metrics,
+                             &context_.env,
+                             call.method,
+                             route,
+                             call.start_ns,
+                             context_.access.Audited(call.asker, items)};
   const sync::WriteRefusal refusal = context_.driver.Write(
       items, query.options, [pending, document = std::move(document)](const auto& outcome) {
         pending.Answer(document(outcome), outcome);
@@ -177,7 +173,6 @@ std::optional<Response> Routes::WriteEntry(const Call& call) {
   std::string key;
   if (auto refusal = ParseEntryPath(call.match, type, key)) return ProblemResponse(*refusal);
   const bool remove = call.method == "DELETE";
-  if (auto refused = Permit(call, {VerbOf(remove), type, key})) return refused;
   WriteQuery query;
   if (auto refusal = ParseWrite(call, query)) return ProblemResponse(*refusal);
   const sync::WriteItem item{.type = type,
@@ -196,10 +191,6 @@ std::optional<Response> Routes::WriteBatch(const Call& call) {
   Batch batch;
   if (auto refusal = batch.Parse(call.request.body, options_.items, query.ttl_ms)) {
     return ProblemResponse(*refusal);
-  }
-  // A batch without items is nothing that could be forbidden.
-  for (const sync::WriteItem& item : batch.items()) {
-    if (auto refused = Permit(call, {VerbOf(item.remove), item.type, item.key})) return refused;
   }
   return Write(call, batch.items(), query, "cache",
                [sets = batch.sets(), deletes = batch.deletes()](const sync::WriteOutcome& outcome) {

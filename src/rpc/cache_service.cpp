@@ -30,9 +30,9 @@ void PutEntry(const Entry& entry, WallMs now, v1::Entry* to) {
 
 // Begins a write, if it is allowed, that is answered by what `answer` makes of its outcome.
 template <typename Answer>
-void Write(sync::Driver& driver, const Access& access, const std::vector<sync::WriteItem>& items,
-           const sync::WriteOptions& options, const std::shared_ptr<UnaryCall>& call,
-           Answer answer) {
+void Write(sync::Driver& driver, const trust::Access& access,
+           const std::vector<sync::WriteItem>& items, const sync::WriteOptions& options,
+           const std::shared_ptr<UnaryCall>& call, Answer answer) {
   if (const Status status = access.PermitWrite(call->asker(), items); !status.ok()) {
     call->Fail(status);
     return;
@@ -58,7 +58,7 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
       : call_(std::move(call)),
         types_(request.types().begin(), request.types().end()),
         prefix_(request.prefix()),
-        reads_all_(call_->asker()->subject->permissions.AllowsAll(trust::Verb::kRead)),
+        reads_all_(call_->asker().may().AllowsAll(trust::Verb::kRead)),
         cache_(cache),
         env_(env),
         bulk_(bulk) {
@@ -110,8 +110,8 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
   bool Wanted(const Entry& entry, WallMs now) const {
     return !entry.tombstone() && !entry.expired(now) && entry.key().starts_with(prefix_) &&
            (types_.empty() || std::binary_search(types_.begin(), types_.end(), entry.type())) &&
-           (reads_all_ || call_->asker()->subject->permissions.Allows(trust::Verb::kRead,
-                                                                      entry.type(), entry.key()));
+           (reads_all_ ||
+            call_->asker().may().Allows(trust::Verb::kRead, entry.type(), entry.key()));
   }
 
   const std::shared_ptr<ServerCall> call_;
@@ -131,7 +131,7 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
 class CacheService final : public Service {
  public:
   CacheService(const RequestOptions& options, sync::Driver& driver, const Cache& cache,
-               const Env& env, BulkThread& bulk, const Access& access)
+               const Env& env, BulkThread& bulk, const trust::Access& access)
       : options_(options),
         driver_(driver),
         cache_(cache),
@@ -161,8 +161,8 @@ class CacheService final : public Service {
     Status status = FromBytes(call->request(), &request);
     if (status.ok()) status = Check(request, options_);
     for (int i = 0; status.ok() && i < request.keys_size(); ++i) {
-      status = access_.Permit(call->asker(), trust::Verb::kRead, request.keys(i).type(),
-                              request.keys(i).key());
+      status = access_.Permit(call->asker(),
+                              {trust::Verb::kRead, request.keys(i).type(), request.keys(i).key()});
     }
     if (status.ok()) status = CheckReadable(driver_);
     if (!status.ok()) {
@@ -257,10 +257,10 @@ class CacheService final : public Service {
     v1::GetAllRequest request;
     Status status = FromBytes(bytes, &request);
     if (status.ok() && request.types().empty()) {
-      status = access_.Permit(*call->asker(), trust::Verb::kRead);
+      status = access_.Permit(call->asker(), {trust::Verb::kRead});
     }
     for (int i = 0; status.ok() && i < request.types_size(); ++i) {
-      status = access_.Permit(*call->asker(), trust::Verb::kRead, request.types(i));
+      status = access_.Permit(call->asker(), {trust::Verb::kRead, request.types(i)});
     }
     if (status.ok()) status = CheckReadable(driver_);
     if (!status.ok()) {
@@ -275,7 +275,7 @@ class CacheService final : public Service {
   const podmirror::Cache& cache_;
   const Env& env_;
   BulkThread& bulk_;
-  const Access& access_;
+  const trust::Access& access_;
   ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
 };
 
@@ -283,7 +283,7 @@ class CacheService final : public Service {
 
 std::unique_ptr<Service> NewCacheService(const RequestOptions& options, sync::Driver& driver,
                                          const Cache& cache, const Env& env, BulkThread& bulk,
-                                         const Access& access) {
+                                         const trust::Access& access) {
   return std::make_unique<CacheService>(options, driver, cache, env, bulk, access);
 }
 

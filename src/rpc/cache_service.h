@@ -19,6 +19,6 @@ namespace podmirror::rpc {
 // begun, until it has dropped the write's WriteDone.
 std::unique_ptr<Service> NewCacheService(const RequestOptions& options, sync::Driver& driver,
                                          const Cache& cache, const Env& env, BulkThread& bulk,
-                                         const Access& access);
+                                         const trust::Access& access);
 
 }  // namespace podmirror::rpc

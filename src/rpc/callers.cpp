@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/inlined_vector.h"
 #include "absl/strings/str_replace.h"
 
 namespace podmirror::rpc {
@@ -30,6 +31,20 @@ Caller Callers::Of(const grpc::ServerContextBase& context) {
   if (pem.empty()) return {true, nullptr};
   pem += One(*told, GRPC_X509_PEM_CERT_CHAIN_PROPERTY_NAME);
   return {true, Presented(context.peer(), std::move(pem))};
+}
+
+Result<trust::Asker> Callers::Identify(const grpc::ServerContextBase& context,
+                                       const std::string& method, const trust::Access& access) {
+  if (access.open()) return access.Identify({}, nullptr, {}, {});
+  absl::InlinedVector<std::string_view, 2> authorizations;
+  const auto [begin, end] = context.client_metadata().equal_range("authorization");
+  for (auto it = begin; it != end; ++it) {
+    authorizations.emplace_back(it->second.data(), it->second.size());
+  }
+  auto asker =
+      access.Identify(authorizations, Of(context).certificate.get(), method, IpOf(context.peer()));
+  if (!asker.ok()) Refused(context);
+  return asker;
 }
 
 std::shared_ptr<const trust::Presented> Callers::Presented(const std::string& address,

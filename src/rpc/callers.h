@@ -17,6 +17,7 @@
 #include "absl/synchronization/mutex.h"
 #include "base/env.h"
 #include "rpc/connection_limit.h"
+#include "trust/access.h"
 #include "trust/keyring.h"
 #include "trust/presented.h"
 
@@ -33,8 +34,11 @@ class Callers {
   // keyring: null without TLS. Both must outlive this.
   Callers(const trust::Keyring* keyring, const Env& env) : keyring_(keyring), env_(env) {}
 
-  // Who makes a call. Requires: the call has come and is not over.
+  // Who makes a call. Requires of this and of Identify: the call has come and is not over.
   Caller Of(const grpc::ServerContextBase& context);
+  // The same as one who may do something. kUnauthenticated when it is not known who.
+  Result<trust::Asker> Identify(const grpc::ServerContextBase& context, const std::string& method,
+                                const trust::Access& access);
 
   // Who makes a call is turned away; too often, and Admits says so.
   void Refused(const grpc::ServerContextBase& context);

@@ -114,7 +114,7 @@ void ReflectionService::AddTo(Methods& methods) {
   for (const std::string service : kServices) {
     methods.emplace("/" + service + "/ServerReflectionInfo",
                     [this](std::shared_ptr<ServerCall> call) {
-                      const Status status = access_.Permit(*call->asker(), trust::Verb::kStatus);
+                      const Status status = access_.Permit(call->asker(), {trust::Verb::kStatus});
                       if (!status.ok()) {
                         call->Finish(status);
                         return;

@@ -12,7 +12,7 @@ namespace podmirror::rpc {
 class ReflectionService final : public Service {
  public:
   // `access` must outlive this.
-  explicit ReflectionService(const Access& access) : access_(access) {}
+  explicit ReflectionService(const trust::Access& access) : access_(access) {}
 
   // The services of all that is in `methods` then, and this one.
   void AddTo(Methods& methods) override;
@@ -20,7 +20,7 @@ class ReflectionService final : public Service {
  private:
   class Call;
 
-  const Access& access_;
+  const trust::Access& access_;
   std::set<std::string> services_;
 };
 

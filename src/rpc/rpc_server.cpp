@@ -26,12 +26,12 @@ constexpr std::size_t kMaxReceivedBytes = 2 * sync::kMaxMessageBytes;
 
 Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::vector<RpcPort>& ports,
                                                     net::GrpcQueue& queue, BulkThread& bulk,
-                                                    Access& access, const Callers& callers,
+                                                    const trust::Access& access, Callers& callers,
                                                     const std::function<void()>& on_turned_away,
                                                     const std::vector<Service*>& services) {
   // Protobuf would write a line to stderr for each text of a request that is not UTF-8.
   google::protobuf::SetLogHandler(nullptr);
-  auto started = std::unique_ptr<RpcServer>(new RpcServer(queue, bulk, access));
+  auto started = std::unique_ptr<RpcServer>(new RpcServer(queue, bulk, access, callers));
   for (Service* service : services) service->AddTo(started->methods_);
   started->health_.AddTo(started->methods_);
   started->reflection_.AddTo(started->methods_);
@@ -96,7 +96,7 @@ void RpcServer::Serve(const std::shared_ptr<ServerCall>& call) {
   const auto method = methods_.find(call->method());
   const bool known = method != methods_.end();
   if (!known || method->second.open == Method::Open::kToKnown) {
-    Result<AskerRef> asker = access_.Identify(call->context(), call->method());
+    auto asker = callers_.Identify(call->context(), call->method(), access_);
     if (!asker.ok()) {
       call->Finish(asker.status());
       return;

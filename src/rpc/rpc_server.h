@@ -18,7 +18,6 @@
 #include "absl/time/time.h"
 #include "base/status.h"
 #include "net/grpc_queue.h"
-#include "rpc/access.h"
 #include "rpc/bulk_thread.h"
 #include "rpc/callers.h"
 #include "rpc/doorman.h"
@@ -42,7 +41,7 @@ class RpcServer {
   // port cannot be had.
   static Result<std::unique_ptr<RpcServer>> Start(const std::vector<RpcPort>& ports,
                                                   net::GrpcQueue& queue, BulkThread& bulk,
-                                                  Access& access, const Callers& callers,
+                                                  const trust::Access& access, Callers& callers,
                                                   const std::function<void()>& on_turned_away,
                                                   const std::vector<Service*>& services);
 
@@ -67,14 +66,15 @@ class RpcServer {
  private:
   static constexpr std::int64_t kGoneMs = 1'000;
 
-  RpcServer(net::GrpcQueue& queue, BulkThread& bulk, Access& access)
-      : queue_(queue), access_(access), health_(bulk), reflection_(access) {}
+  RpcServer(net::GrpcQueue& queue, BulkThread& bulk, const trust::Access& access, Callers& callers)
+      : queue_(queue), access_(access), callers_(callers), health_(bulk), reflection_(access) {}
 
   void Await();
   void Serve(const std::shared_ptr<ServerCall>& call);
 
   net::GrpcQueue& queue_;
-  Access& access_;
+  const trust::Access& access_;
+  Callers& callers_;
   HealthService health_;
   ReflectionService reflection_;
   Methods methods_;

@@ -25,8 +25,8 @@
 #include "base/status.h"
 #include "net/grpc_bytes.h"
 #include "net/grpc_queue.h"
-#include "rpc/access.h"
 #include "rpc/bulk_thread.h"
+#include "trust/access.h"
 
 namespace podmirror::rpc {
 
@@ -66,8 +66,8 @@ class ServerCall : public std::enable_shared_from_this<ServerCall> {
   const grpc::ServerContextBase& context() const { return context_; }
 
   // Who makes the call; set before its handler has it, but not for methods that anybody may call.
-  const AskerRef& asker() const { return asker_; }
-  void set_asker(AskerRef asker) { asker_ = std::move(asker); }
+  const trust::Asker& asker() const { return asker_; }
+  void set_asker(trust::Asker asker) { asker_ = std::move(asker); }
 
   // Calls `reaction` once gRPC has done with the call, also when the client has gone away. Once.
   void OnEnd(net::Event::Reaction reaction);
@@ -90,7 +90,7 @@ class ServerCall : public std::enable_shared_from_this<ServerCall> {
   net::GrpcQueue& queue_;
   grpc::GenericServerContext context_;
   grpc::GenericServerAsyncReaderWriter stream_;
-  AskerRef asker_;
+  trust::Asker asker_;
   absl::Mutex mu_;
   bool ended_ ABSL_GUARDED_BY(mu_) = false;
   net::Event::Reaction on_end_ ABSL_GUARDED_BY(mu_);  // may be empty
@@ -135,7 +135,7 @@ class UnaryCall {
   }
 
   // As ServerCall::asker.
-  const Asker& asker() const { return *asker_; }
+  const trust::Asker& asker() const { return asker_; }
 
   // Within the handler.
   grpc::ByteBuffer& request() { return request_; }
@@ -157,7 +157,7 @@ class UnaryCall {
   // The call, for the first caller only.
   std::shared_ptr<ServerCall> Take();
 
-  const AskerRef asker_;
+  const trust::Asker asker_;
   std::atomic<bool> taken_{false};
   std::shared_ptr<ServerCall> call_;
   grpc::ByteBuffer request_;

@@ -103,7 +103,7 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
   }
 
   void Add(const Entry& entry) {
-    const trust::Permissions& may = call_->asker().subject->permissions;
+    const trust::Permissions& may = call_->asker().may();
     if (!may.Allows(trust::Verb::kRead, entry.type(), entry.key())) return;
     auto data = types_.find(entry.type());
     if (data == types_.end()) {
@@ -129,7 +129,8 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
 class SyncService final : public Service {
  public:
   SyncService(const RequestOptions& options, sync::Driver& driver, const Cache& cache,
-              const Env& env, telemetry::Metrics& metrics, BulkThread& bulk, const Access& access)
+              const Env& env, telemetry::Metrics& metrics, BulkThread& bulk,
+              const trust::Access& access)
       : options_(options),
         driver_(driver),
         cache_(cache),
@@ -163,7 +164,7 @@ class SyncService final : public Service {
     if (Status status = CheckRequest(request); !status.ok()) return status;
     for (const hellorpc::SyncData& asked : request.data()) {
       for (const auto& [key, unused] : asked.data()) {
-        Status status = access_.Permit(call->asker(), trust::Verb::kRead, asked.type(), key);
+        Status status = access_.Permit(call->asker(), {trust::Verb::kRead, asked.type(), key});
         if (!status.ok()) return status;
       }
     }
@@ -197,11 +198,11 @@ class SyncService final : public Service {
   Status GetAll(const std::shared_ptr<UnaryCall>& call, hellorpc::SyncRequest& request) {
     if (Status status = CheckRequest(request); !status.ok()) return status;
     if (request.data().empty()) {
-      Status status = access_.Permit(call->asker(), trust::Verb::kRead);
+      Status status = access_.Permit(call->asker(), {trust::Verb::kRead});
       if (!status.ok()) return status;
     }
     for (const hellorpc::SyncData& asked : request.data()) {
-      Status status = access_.Permit(call->asker(), trust::Verb::kRead, asked.type());
+      Status status = access_.Permit(call->asker(), {trust::Verb::kRead, asked.type()});
       if (!status.ok()) return status;
     }
     if (Status status = CheckReadable(driver_); !status.ok()) return status;
@@ -239,7 +240,7 @@ class SyncService final : public Service {
   const Env& env_;
   telemetry::Metrics& metrics_;
   BulkThread& bulk_;
-  const Access& access_;
+  const trust::Access& access_;
   std::atomic<int> get_alls_{0};
   ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
 };
@@ -249,7 +250,7 @@ class SyncService final : public Service {
 std::unique_ptr<Service> NewSyncService(const RequestOptions& options, sync::Driver& driver,
                                         const Cache& cache, const Env& env,
                                         telemetry::Metrics& metrics, BulkThread& bulk,
-                                        const Access& access) {
+                                        const trust::Access& access) {
   return std::make_unique<SyncService>(options, driver, cache, env, metrics, bulk, access);
 }
 

@@ -19,6 +19,6 @@ namespace podmirror::rpc {
 std::unique_ptr<Service> NewSyncService(const RequestOptions& options, sync::Driver& driver,
                                         const Cache& cache, const Env& env,
                                         telemetry::Metrics& metrics, BulkThread& bulk,
-                                        const Access& access);
+                                        const trust::Access& access);
 
 }  // namespace podmirror::rpc

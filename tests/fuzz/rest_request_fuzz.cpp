@@ -97,6 +97,7 @@ struct Shared {
   telemetry::Metrics metrics;
   const trust::Guard guard{env};
   const trust::Audit audit{trust::Audit::Level::kOff, nullptr};
+  const trust::Access access{guard, audit};
 };
 
 class Node {
@@ -106,7 +107,7 @@ class Node {
         driver_(Options(), shared.cache, shared.env, transport_, {}),
         routes_(SmallLimits(),
                 {shared.cache, driver_, shared.metrics, shared.env, [] { return DiscoveryView(); },
-                 [] { return std::string(); }, nullptr, shared.guard, shared.audit}) {
+                 [] { return std::string(); }, nullptr, shared.access}) {
     if (!joining) driver_.SetPeers(sync::SetOf({}));
     Require(driver_.ready() == !joining, "a node that is alone is ready");
   }

@@ -39,11 +39,12 @@ class TestNode {
  public:
   explicit TestNode(const TestNodeOptions& options = {})
       : driver(SyncOptions(options), cache, Env::Real(), transport, {}),
-        server(ServerOptions(options), {cache, driver, metrics, Env::Real(),
-                                        [] { return DiscoveryView{"static", true, 0, 7, 1, ""}; },
-                                        [illness = options.illness] { return illness; }, nullptr,
-                                        options.guard != nullptr ? *options.guard : open,
-                                        options.audit != nullptr ? *options.audit : quiet}),
+        access(options.guard != nullptr ? *options.guard : open,
+               options.audit != nullptr ? *options.audit : quiet),
+        server(ServerOptions(options),
+               {cache, driver, metrics, Env::Real(),
+                [] { return DiscoveryView{"static", true, 0, 7, 1, ""}; },
+                [illness = options.illness] { return illness; }, nullptr, access}),
         ticker_([this] {
           while (!stop_) {
             driver.Tick();
@@ -99,6 +100,7 @@ class TestNode {
   telemetry::Metrics metrics;
   const trust::Guard open{Env::Real()};
   const trust::Audit quiet{trust::Audit::Level::kOff, nullptr};
+  const trust::Access access;
   RestServer server;
 
  private:

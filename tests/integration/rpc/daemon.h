@@ -155,8 +155,8 @@ class Daemon {
   BulkThread bulk_;
   const trust::Guard open_{Env::Real()};
   const trust::Audit audit_{trust::Audit::Level::kOff, nullptr};
+  const trust::Access access_{options_.guard != nullptr ? *options_.guard : open_, audit_};
   Callers callers_{nullptr, Env::Real()};
-  Access access_{options_.guard != nullptr ? *options_.guard : open_, audit_, callers_};
   PeerTransport transport_{queue_, bulk_, metrics_, Env::Real(), callers_, PeerTls(), nullptr};
   sync::Driver driver_;
   std::unique_ptr<Service> cache_service_;

@@ -716,8 +716,8 @@ TEST_CASE("large requests and answers come through") {
 struct OpenAccess {
   const trust::Guard guard{Env::Real()};
   const trust::Audit audit{trust::Audit::Level::kOff, nullptr};
+  const trust::Access access{guard, audit};
   Callers callers{nullptr, Env::Real()};
-  Access access{guard, audit, callers};
 };
 
 TEST_CASE("a taken port is told, whoever took it") {

@@ -1,0 +1,46 @@
+#include "trust/access.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+
+namespace podmirror::trust {
+
+Result<Asker> Access::Identify(absl::Span<const std::string_view> authorizations,
+                               const Presented* certificate, std::string method,
+                               std::string ip) const {
+  auto subject = guard_.Identify(authorizations, certificate);
+  if (subject.ok()) return Asker{std::move(*subject), std::move(method), std::move(ip)};
+  audit_.Denied({.subject = "", .method = method, .ip = ip, .result = "unauthorized"});
+  return subject.status();
+}
+
+Status Access::Permit(const Asker& asker, const Matter& matter) const {
+  const Permissions& may = asker.may();
+  const bool allowed = !matter.type         ? may.AllowsSome(matter.verb)
+                       : matter.key.empty() ? may.AllowsSomeOf(matter.verb, *matter.type)
+                                            : may.Allows(matter.verb, *matter.type, matter.key);
+  if (allowed && !audit_.all()) return {};
+  const AuditRecord record = {.subject = asker.subject->name,
+                              .method = asker.method,
+                              .ip = asker.ip,
+                              .action = matter.verb,
+                              .type = matter.type,
+                              .key = matter.key,
+                              .result = allowed ? "ok" : "forbidden"};
+  if (allowed) {
+    // A write is told when its outcome is known.
+    if (matter.verb != Verb::kWrite && matter.verb != Verb::kDelete) audit_.Tell(record);
+    return {};
+  }
+  audit_.Denied(record);
+  std::string lacking =
+      absl::StrCat(asker.subject->name, " lacks the verb ", std::string(ToString(matter.verb)));
+  if (matter.type) absl::StrAppend(&lacking, " on type ", *matter.type);
+  if (!matter.key.empty()) {
+    absl::StrAppend(&lacking, ", key prefix \"", std::string(matter.key), "\"");
+  }
+  return {Code::kRefused, std::move(lacking)};
+}
+
+}  // namespace podmirror::trust

@@ -1,0 +1,81 @@
+// Access is the one place where requests are let in, by REST and by gRPC alike: it says who asks,
+// and whether that may do what is asked for. What comes of it is counted, and told to the audit.
+// Thread safety: all calls from any thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "absl/types/span.h"
+#include "base/status.h"
+#include "trust/audit.h"
+#include "trust/guard.h"
+
+namespace podmirror::trust {
+
+// Who makes a request.
+struct Asker {
+  SubjectRef subject;
+  std::string method;  // "PUT", "/podmirror.v1.Cache/Set"
+  std::string ip;
+
+  const Permissions& may() const { return subject->permissions; }
+};
+
+// What is asked for. Without a type: something of some type; without a key: of some key of the
+// type.
+struct Matter {
+  Verb verb;
+  std::optional<std::int32_t> type = std::nullopt;
+  std::string_view key = {};
+};
+
+class Access {
+ public:
+  // Both must outlive this.
+  Access(const Guard& guard, const Audit& audit) : guard_(guard), audit_(audit) {}
+
+  // Nobody has to show who it is, and nobody wants to know.
+  bool open() const { return guard_.open() && !audit_.denied(); }
+
+  // As Guard::Identify.
+  Result<Asker> Identify(absl::Span<const std::string_view> authorizations,
+                         const Presented* certificate, std::string method, std::string ip) const;
+
+  // kRefused names what is lacking.
+  Status Permit(const Asker& asker, const Matter& matter) const;
+
+  // The same for a write of some items, each with remove, type and key.
+  template <typename Items>
+  Status PermitWrite(const Asker& asker, const Items& items) const {
+    for (const auto& item : items) {
+      if (Status status = Permit(asker, {VerbOf(item), item.type, item.key}); !status.ok()) {
+        return status;
+      }
+    }
+    return {};
+  }
+
+  // For such a write, to tell its outcome; null when nobody wants to know.
+  template <typename Items>
+  std::shared_ptr<const AuditedWrite> Audited(const Asker& asker, const Items& items) const {
+    if (!audit_.writes()) return nullptr;
+    auto audited = std::make_shared<AuditedWrite>(audit_, asker.subject, asker.method, asker.ip);
+    for (const auto& item : items) audited->Add(VerbOf(item), item.type, item.key);
+    return audited;
+  }
+
+ private:
+  template <typename Item>
+  static Verb VerbOf(const Item& item) {
+    return item.remove ? Verb::kDelete : Verb::kWrite;
+  }
+
+  const Guard& guard_;
+  const Audit& audit_;
+};
+
+}  // namespace podmirror::trust
