@@ -41,10 +41,8 @@ Result<trust::Asker> Callers::Identify(const grpc::ServerContextBase& context,
   for (auto it = begin; it != end; ++it) {
     authorizations.emplace_back(it->second.data(), it->second.size());
   }
-  auto asker =
-      access.Identify(authorizations, Of(context).certificate.get(), method, IpOf(context.peer()));
-  if (!asker.ok()) Refused(context);
-  return asker;
+  return access.Identify(authorizations, Of(context).certificate.get(), method,
+                         IpOf(context.peer()));
 }
 
 std::shared_ptr<const trust::Presented> Callers::Presented(const std::string& address,

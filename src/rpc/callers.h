@@ -40,7 +40,9 @@ class Callers {
   Result<trust::Asker> Identify(const grpc::ServerContextBase& context, const std::string& method,
                                 const trust::Access& access);
 
-  // Who makes a call is turned away; too often, and Admits says so.
+  // Who makes a call would be a peer and is none; too often, and Admits says so. Clients whose
+  // tokens are wrong do not count: they may share their address, a proxy's, with those whose are
+  // right.
   void Refused(const grpc::ServerContextBase& context);
   // Whether one more connection of this address (without brackets) is to be let in.
   bool Admits(const std::string& ip) const { return limit_.Allows(ip, env_.now().steady); }

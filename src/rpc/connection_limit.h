@@ -1,8 +1,8 @@
-// ConnectionLimit keeps out who was turned away again and again. A handshake costs a thousand times
-// what it costs to ask for one, and all of gRPC has one thread: so an address whose calls were
-// refused gets few further connections. Who was never refused gets as many as he likes.
-// Thread safety: all calls from any thread.
-// Invariant: memory is bounded. What is not remembered was not refused.
+// ConnectionLimit keeps out who would be a peer, is none, and comes again and again. A handshake
+// costs a thousand times what it costs to ask for one, and all of gRPC has one thread: so an
+// address that was refused as a peer gets few further connections. All others get as many as they
+// like. Thread safety: all calls from any thread. Invariant: memory is bounded. What is not
+// remembered was not refused.
 #pragma once
 
 #include <string>
@@ -16,13 +16,13 @@ namespace podmirror::rpc {
 
 class ConnectionLimit {
  public:
-  // So many refusals are free, as of a client whose token is being replaced; then one comes back in
-  // each second.
+  // So many refusals are free, as of a pod whose certificate is being replaced; then one comes back
+  // in each second.
   static constexpr int kFree = 20;
   static constexpr SteadyMs kBackAfterMs = 1000;
 
-  // A call of this address was refused. ip: without brackets. Addresses of IPv6 count by their
-  // first 64 bits, of which a machine has all.
+  // A peer was refused that came from this address. ip: without brackets. Addresses of IPv6 count
+  // by their first 64 bits, of which a machine has all.
   void Refused(const std::string& ip, SteadyMs now);
   // Whether one more connection of this address is to be let in.
   bool Allows(const std::string& ip, SteadyMs now) const;

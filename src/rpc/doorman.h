@@ -1,7 +1,8 @@
 // Doorman accepts the connections of a gRPC port in gRPC's place, and lets in whom Callers admits:
-// who is refused and dials on without end is turned away before the handshake, for a hundredth of
-// what that would cost. Thread safety: all calls from the thread that owns it. It has a thread of
-// its own, from Start to Stop.
+// who is refused as a peer and dials on without end is turned away before the handshake, for a
+// hundredth of what that would cost.
+// Thread safety: all calls from the thread that owns it. It has a thread of its own, from Start to
+// Stop.
 #pragma once
 
 #include <grpcpp/server_builder.h>

@@ -187,7 +187,7 @@ struct Metrics::Impl {
       "podmirror_tls_refused_total", "Connections refused for their TLS or their certificate");
   prometheus::Counter& turned_away =
       Counter("podmirror_grpc_turned_away_total",
-              "gRPC connections not let in, since too many calls of their address were refused")
+              "gRPC connections not let in, of addresses refused as peers too often")
           .Add({});
   prometheus::Family<prometheus::Counter>& tls_reloads =
       Counter("podmirror_tls_reloads_total",

@@ -55,8 +55,8 @@ class Metrics {
   void Repair(std::string_view reason, std::uint64_t entries);
   // A connection was refused for its TLS or its certificate. where: "rest", "peer".
   void TlsRefused(std::string_view where);
-  void TurnedAway();  // a gRPC connection, because too many calls of its address were refused
-  void TlsReload(bool taken);             // the files of certificates had changed
+  void TurnedAway();           // a gRPC connection, of an address refused as a peer too often
+  void TlsReload(bool taken);  // the files of certificates had changed
   void PeerEvent(std::string_view type);  // connected, lost, refused
   void DeadDropped(std::uint64_t entries);
   void LegacyValueSkipped(std::uint64_t count);  // values that hellorpc cannot carry
