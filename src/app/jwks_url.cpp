@@ -4,8 +4,8 @@
 #include <string_view>
 #include <utility>
 
+#include "discovery/credential.h"
 #include "net/address.h"
-#include "trust/keyring.h"
 
 namespace podmirror::app {
 namespace {
@@ -19,12 +19,6 @@ bool IsClusterApi(const std::string& host, const std::string& kube_api_url) {
   const auto api = net::ParseBaseUrl(kube_api_url);
   return (api.ok() && api->host_port.host == host) || host == kService ||
          host.starts_with(std::string(kService) + ".");
-}
-
-// A line end is not part of a token.
-std::string Trimmed(std::string token) {
-  while (token.ends_with('\n') || token.ends_with('\r')) token.pop_back();
-  return token;
 }
 
 }  // namespace
@@ -64,9 +58,9 @@ Result<std::string> JwksUrl::Fetch() {
   request.read_timeout = kTimeout;
   request.deadline = env_.now().steady + kTimeout.count();
   if (!token_file_.empty()) {
-    Result<std::string> token = trust::ReadWhole(token_file_);
+    Result<std::string> token = discovery::ReadSecret("kube-token-file", token_file_);
     if (!token.ok()) return token.status();
-    request.headers["Authorization"] = "Bearer " + Trimmed(std::move(*token));
+    request.headers["Authorization"] = "Bearer " + *token;
   }
   Result<net::HttpResponse> response = client_->Get(request);
   if (!response.ok()) {

@@ -31,7 +31,7 @@ constexpr int kReadsPerTurn = 16;
 
 std::unique_ptr<trust::TlsStream> NewTls(int fd, PortKind kind, const HttpOptions& options) {
   if (kind != PortKind::kTls) return nullptr;
-  return std::make_unique<trust::TlsStream>(options.credentials(), fd);
+  return std::make_unique<trust::TlsStream>(options.keyring->current(), fd);
 }
 
 // Who speaks plain HTTP to a port for TLS could not read an alert.
@@ -137,13 +137,13 @@ Turn Connection::AwaitHandshake(Handler& handler) {
     case Socket::Io::kBlocked:
       return Turn::kIdle;
     default:
-      handler.HandshakeFailed(socket_.tls()->failure());
+      handler.HandshakeFailed();
       if (socket_.tls()->spoke_http()) socket_.SendPlain(SaysUseHttps(state_->env.now().wall));
       return Turn::kClosed;
   }
   if (auto chain = socket_.tls()->certificate()) {
     client_.certificate = std::make_shared<const trust::Presented>(
-        *std::move(chain), trust::Credentials::Use::kClient, *state_->options.credentials(),
+        *std::move(chain), trust::Credentials::Use::kClient, *state_->options.keyring->current(),
         state_->env.now().wall);
   }
   return Turn::kMore;

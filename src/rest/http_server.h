@@ -12,7 +12,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -25,7 +24,7 @@
 #include "base/status.h"
 #include "rest/http.h"
 #include "rest/http_frame.h"
-#include "trust/credentials.h"
+#include "trust/keyring.h"
 
 namespace podmirror::rest {
 
@@ -37,8 +36,8 @@ struct HttpPort {
 
 struct HttpOptions {
   std::vector<HttpPort> ports = {{.listen = "[::]:8080"}};  // each of another kind
-  // What a TLS port proves itself with. Called for each connection, from any worker.
-  std::function<std::shared_ptr<const trust::Credentials>()> credentials = {};
+  // What a TLS port proves itself with; null when there is none.
+  const trust::Keyring* keyring = nullptr;
   BodyLimits body_limits = {};
   int max_connections = 1024;
   std::int64_t request_timeout_ms = 10'000;
@@ -58,8 +57,8 @@ class Handler {
   virtual void Round(absl::FunctionRef<void()> work) = 0;
   // True for requests that are answered before all others, whatever the load: health checks.
   virtual bool IsUrgent(std::string_view target) const = 0;
-  // A client could not agree with us on TLS; `reason` is for people.
-  virtual void HandshakeFailed(std::string_view reason) = 0;
+  // A client could not agree with us on TLS.
+  virtual void HandshakeFailed() = 0;
   // A request was answered `status` without having reached Handle.
   virtual void Refused(int status) = 0;
   // `change` more connections are open; negative: fewer.

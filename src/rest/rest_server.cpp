@@ -9,7 +9,7 @@ namespace {
 
 HttpOptions HttpOptionsOf(const RestOptions& options, const trust::Keyring* keyring) {
   return {.ports = options.ports,
-          .credentials = [keyring] { return keyring->current(); },
+          .keyring = keyring,
           .body_limits = {options.items.max_value_bytes, options.max_batch_bytes},
           .max_connections = std::max(options.max_connections, 1),
           .request_timeout_ms = std::max<std::int64_t>(options.request_timeout_ms, 1),

@@ -102,7 +102,7 @@ bool Routes::IsUrgent(std::string_view target) const {
   return path == RowOf(Route::kHealthz).path || path == RowOf(Route::kReadyz).path;
 }
 
-void Routes::HandshakeFailed(std::string_view) { context_.metrics.TlsRefused("rest"); }
+void Routes::HandshakeFailed() { context_.metrics.TlsRefused("rest"); }
 
 void Routes::Refused(int status) {
   context_.metrics.RestRequest("other", RowOf(Route::kNone).name, status, 0);

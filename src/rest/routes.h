@@ -46,7 +46,7 @@ class Routes final : public Handler {
                                  const std::shared_ptr<Responder>& responder) override;
   void Round(absl::FunctionRef<void()> work) override;
   bool IsUrgent(std::string_view target) const override;
-  void HandshakeFailed(std::string_view reason) override;
+  void HandshakeFailed() override;
   void Refused(int status) override;
   void Connections(int change) override;
   bool Holds(const Entry& entry) const override;

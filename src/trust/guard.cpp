@@ -68,16 +68,16 @@ Result<SubjectRef> Guard::Identify(absl::Span<const std::string_view> authorizat
   if (Status status = certificate->Check(*keyring_->current()); !status.ok()) {
     return Unknown("the client certificate is refused: " + status.message());
   }
+  return rules()->ByNames(certificate->names());
+}
+
+std::shared_ptr<const Rules> Guard::rules() const {
   absl::MutexLock lock(&mu_);
-  return rules_->ByNames(certificate->names());
+  return rules_;
 }
 
 Result<SubjectRef> Guard::ByToken(std::string_view token) const {
-  std::shared_ptr<const Rules> rules;
-  {
-    absl::MutexLock lock(&mu_);
-    rules = rules_;
-  }
+  const std::shared_ptr<const Rules> rules = this->rules();
   if (SubjectRef subject = rules->ByToken(token)) return subject;
   const bool issued = std::count(token.begin(), token.end(), '.') == 2;
   if (keys_ == nullptr || !issued) return Unknown("the token is not known");

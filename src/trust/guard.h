@@ -64,6 +64,7 @@ class Guard {
   Guard(std::string file, TokenRules token_rules, const Keyring* keyring, TokenKeys* keys,
         const Env& env);
 
+  std::shared_ptr<const Rules> rules() const;
   Result<SubjectRef> ByToken(std::string_view token) const;
   Result<SubjectRef> ByIssued(std::string_view token, const Rules& rules) const;
 

@@ -33,18 +33,30 @@ Presented::Presented(CertificateChain chain, Credentials::Use use, const Credent
 
 Status Presented::Check(const Credentials& current) const {
   absl::MutexLock lock(&mu_);
-  // What was wrong from the start stays wrong: its dates would not be looked at again.
-  if (verdict_.ok() && checked_with_ != current.number()) {
-    verdict_ = current.Verify(chain_, use_, std::nullopt);
-    checked_with_ = current.number();
-  }
+  Refresh(current);
   return verdict_;
 }
 
 Status Presented::CheckPeer(const Credentials& current) const {
-  if (Status status = Check(current); !status.ok()) {
-    return {status.code(), "its certificate is refused: " + status.message()};
-  }
+  absl::MutexLock lock(&mu_);
+  Refresh(current);
+  if (!peer_verdict_) peer_verdict_ = JudgePeer(current);
+  return *peer_verdict_;
+}
+
+// What was wrong from the start stays wrong: its dates would not be looked at again.
+void Presented::Refresh(const Credentials& current) const {
+  if (!verdict_.ok() || checked_with_ == current.number()) return;
+  verdict_ = current.Verify(chain_, use_, std::nullopt);
+  peer_verdict_.reset();
+  checked_with_ = current.number();
+}
+
+Status Presented::JudgePeer(const Credentials& current) const {
+  const auto refused = [](const Status& why) {
+    return Status(why.code(), "its certificate is refused: " + why.message());
+  };
+  if (!verdict_.ok()) return refused(verdict_);
   if (!current.IsPeer(names_)) {
     return {Code::kRefused,
             "its certificate is not that of a peer: it carries " + Described(names_)};
@@ -52,10 +64,8 @@ Status Presented::CheckPeer(const Credentials& current) const {
   // A peer dials and is dialled: one that can do only half of it would get our writes, or our data.
   const auto other =
       use_ == Credentials::Use::kClient ? Credentials::Use::kServer : Credentials::Use::kClient;
-  if (Status status = current.Verify(chain_, other, std::nullopt); !status.ok()) {
-    return {status.code(), "its certificate is refused: " + status.message()};
-  }
-  return {};
+  const Status status = current.Verify(chain_, other, std::nullopt);
+  return status.ok() ? status : refused(status);
 }
 
 }  // namespace podmirror::trust

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/synchronization/mutex.h"
@@ -31,12 +32,16 @@ class Presented {
   const Names& names() const { return names_; }
 
  private:
+  void Refresh(const Credentials& current) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Status JudgePeer(const Credentials& current) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   const CertificateChain chain_;
   const Credentials::Use use_;
   const Names names_;
   mutable absl::Mutex mu_;
   mutable std::uint64_t checked_with_ ABSL_GUARDED_BY(mu_);  // Credentials::number
   mutable Status verdict_ ABSL_GUARDED_BY(mu_);
+  mutable std::optional<Status> peer_verdict_ ABSL_GUARDED_BY(mu_);  // once somebody has asked
 };
 
 }  // namespace podmirror::trust

@@ -82,11 +82,8 @@ TlsStream::Io TlsStream::Outcome(int result) {
     io = Io::kBlocked;
   } else if (error == SSL_ERROR_ZERO_RETURN) {
     io = Io::kClosed;
-  } else if (const char* reason = ERR_reason_error_string(ERR_peek_error())) {
-    failure_ = reason;
-    spoke_http_ = ERR_GET_REASON(ERR_peek_error()) == SSL_R_HTTP_REQUEST;
   } else {
-    failure_ = "the connection was lost";
+    spoke_http_ = ERR_GET_REASON(ERR_peek_error()) == SSL_R_HTTP_REQUEST;
   }
   ERR_clear_error();
   return io;
@@ -123,7 +120,5 @@ std::optional<CertificateChain> TlsStream::certificate() const {
   if (leaf == nullptr) return std::nullopt;
   return CertificateChain::Of(leaf.get(), SSL_get_peer_cert_chain(ssl_.get()));
 }
-
-std::string TlsStream::version() const { return SSL_get_version(ssl_.get()); }
 
 }  // namespace podmirror::trust

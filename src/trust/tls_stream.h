@@ -10,7 +10,6 @@
 #include <memory>
 #include <optional>
 #include <span>
-#include <string>
 
 #include "trust/certificate.h"
 #include "trust/credentials.h"
@@ -24,7 +23,7 @@ class TlsStream {
     kDone,     // the handshake is through; `bytes` were moved
     kBlocked,  // go on when the socket is readable or writable again
     kClosed,   // the other side has ended the stream
-    kBroken,   // failure() says why
+    kBroken,
   };
   struct Moved {
     Io io = Io::kBlocked;
@@ -49,12 +48,8 @@ class TlsStream {
   // What the client presented, believed or not; nothing when it presented none. After the
   // handshake.
   std::optional<CertificateChain> certificate() const;
-  // "TLSv1.3"
-  std::string version() const;
   // The handshake broke because the other side speaks HTTP without TLS.
   bool spoke_http() const { return spoke_http_; }
-  // For people; valid after kBroken.
-  const std::string& failure() const { return failure_; }
 
  private:
   struct Socket;  // what OpenSSL reads and writes by
@@ -67,7 +62,6 @@ class TlsStream {
   bool drained_ = false;  // the last read from the socket took all that was there
   bool ended_ = false;    // the other side has closed the socket
   bool spoke_http_ = false;
-  std::string failure_;
   Ssl ssl_;
 };
 

@@ -49,10 +49,7 @@ class TestHandler final : public Handler {
   }
   void Round(absl::FunctionRef<void()> work) override { work(); }
   bool IsUrgent(std::string_view target) const override { return target == "/urgent"; }
-  void HandshakeFailed(std::string_view reason) override {
-    std::lock_guard lock(mu_);
-    failures_.emplace_back(reason);
-  }
+  void HandshakeFailed() override {}
   void Refused(int) override {}
   void Connections(int change) override { open += change; }
   bool Holds(const Entry&) const override {
@@ -82,7 +79,6 @@ class TestHandler final : public Handler {
   std::mutex mu_;
   std::condition_variable arrived_;
   std::vector<std::shared_ptr<Responder>> waiting_;
-  std::vector<std::string> failures_;  // of handshakes
 };
 
 struct TestServer {
