@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "app/jwks_url.h"
+#include "base/file.h"
 
 namespace podmirror::app {
 namespace {
@@ -83,7 +84,7 @@ Status TrustParts::LoadKeys(const settings::Settings& s, Env& env, std::function
         std::move(wake), env);
     return {};
   }
-  const auto read = [file = s.auth_jwks] { return trust::ReadWhole(file); };
+  const auto read = [file = s.auth_jwks] { return ReadSmallFile(file); };
   keys_ = std::make_unique<trust::TokenKeys>(read, false, std::move(wake), env);
   if (keys_->Look() != trust::Looked::kTaken) return Invalid("auth-jwks: " + keys_->error());
   return {};

@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "discovery/credential.h"
-#include "net/pem.h"
 
 namespace podmirror::client {
 namespace {
@@ -30,12 +29,8 @@ Status ReadPair(const std::string& cert_file, const std::string& key_file,
                 Credentials::TlsFiles& files) {
   Result<std::string> cert = discovery::ReadCertificates("tls.cert", cert_file);
   if (!cert.ok()) return cert.status();
-  Result<std::string> key =
-      cert_file == key_file ? cert : discovery::ReadCredential("tls.key", key_file);
+  Result<std::string> key = discovery::ReadPrivateKey("tls.key", key_file, *cert);
   if (!key.ok()) return key.status();
-  if (Status status = net::CheckPrivateKey(*cert, *key); !status.ok()) {
-    return Invalid("tls.key: " + key_file + " " + status.message());
-  }
   files.cert = std::move(*cert);
   files.key = std::move(*key);
   return {};

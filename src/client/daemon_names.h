@@ -13,6 +13,7 @@
 
 #include "base/status.h"
 #include "client/options.h"
+#include "trust/name_pattern.h"
 
 namespace podmirror::client {
 
@@ -31,10 +32,10 @@ class DaemonNames {
   std::string ServerName() const;
 
  private:
-  DaemonNames(std::vector<std::string> names, bool are_hosts)
+  DaemonNames(std::vector<trust::NamePattern> names, bool are_hosts)
       : names_(std::move(names)), are_hosts_(are_hosts) {}
 
-  std::vector<std::string> names_;
+  std::vector<trust::NamePattern> names_;
   // What the caller dials, not what `names` says: then a certificate's own "*.example.com" stands
   // for a host, as everywhere else.
   bool are_hosts_;

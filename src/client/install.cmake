@@ -3,12 +3,15 @@
 include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
 
-# The sources that speak HTTP are left out: a client reads pod records nowhere.
+# The sources that speak HTTP are left out: a client reads pod records nowhere. Of trust it needs
+# what reads certificates.
+set(certificates "/(certificate|name_pattern)[.]cpp")
 set(http "/(etcd_v2_[a-z]+|kube_api_[a-z]+|http_client)[.]cpp")
 add_library(podmirror_client_package STATIC
   $<TARGET_OBJECTS:podmirror_client> $<TARGET_OBJECTS:podmirror_base>
   $<FILTER:$<TARGET_OBJECTS:podmirror_discovery>,EXCLUDE,${http}>
   $<FILTER:$<TARGET_OBJECTS:podmirror_net>,EXCLUDE,${http}>
+  $<FILTER:$<TARGET_OBJECTS:podmirror_trust>,INCLUDE,${certificates}>
   $<TARGET_OBJECTS:podmirror_telemetry> $<TARGET_OBJECTS:proto_cache>
   $<TARGET_OBJECTS:proto_etcd> $<TARGET_OBJECTS:proto_kubernetes>)
 set_target_properties(podmirror_client_package PROPERTIES

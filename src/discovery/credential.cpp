@@ -1,28 +1,13 @@
 #include "discovery/credential.h"
 
-#include <algorithm>
-#include <fstream>
-
-#include "net/pem.h"
+#include "base/file.h"
+#include "trust/certificate.h"
 
 namespace podmirror::discovery {
-namespace {
-
-constexpr std::size_t kMaxCredentialBytes = 1u << 20;
-
-Status Wrong(const char* setting, const std::string& file, const std::string& reason) {
-  return Status(Code::kInvalid, std::string(setting) + ": " + file + " " + reason);
-}
-
-}  // namespace
 
 Result<std::string> ReadCredential(const char* setting, const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string content(kMaxCredentialBytes + 1, '\0');
-  if (stream) stream.read(content.data(), static_cast<std::streamsize>(content.size()));
-  content.resize(static_cast<std::size_t>(std::max<std::streamsize>(stream.gcount(), 0)));
-  if (content.empty()) return Wrong(setting, file, "cannot be read or is empty");
-  if (content.size() > kMaxCredentialBytes) return Wrong(setting, file, "is longer than 1 MiB");
+  Result<std::string> content = ReadSmallFile(file);
+  if (!content.ok()) return Invalid(std::string(setting) + ": " + content.status().message());
   return content;
 }
 
@@ -30,8 +15,20 @@ Result<std::string> ReadCertificates(const char* setting, const std::string& fil
   if (file.empty()) return std::string();
   Result<std::string> pem = ReadCredential(setting, file);
   if (!pem.ok()) return pem;
-  if (Status status = net::CheckCertificates(*pem); !status.ok()) {
-    return Wrong(setting, file, status.message());
+  if (const auto chain = trust::CertificateChain::Parse(*pem); !chain.ok()) {
+    return Invalid(std::string(setting) + ": " + file + " " + chain.status().message());
+  }
+  return pem;
+}
+
+Result<std::string> ReadPrivateKey(const char* setting, const std::string& file,
+                                   const std::string& cert_pem) {
+  Result<std::string> pem = ReadCredential(setting, file);
+  if (!pem.ok()) return pem;
+  const auto chain = trust::CertificateChain::Parse(cert_pem);
+  if (!chain.ok()) return chain.status();
+  if (const auto key = trust::ReadPrivateKey(*pem, *chain); !key.ok()) {
+    return Invalid(std::string(setting) + ": " + file + " " + key.status().message());
   }
   return pem;
 }

@@ -14,6 +14,11 @@ Result<std::string> ReadCredential(const char* setting, const std::string& file)
 // ReadCredential of a file that has to hold PEM certificates. An empty text when `file` is empty.
 Result<std::string> ReadCertificates(const char* setting, const std::string& file);
 
+// ReadCredential of a file that has to hold the private key of the first certificate in `cert_pem`,
+// which ReadCertificates has read.
+Result<std::string> ReadPrivateKey(const char* setting, const std::string& file,
+                                   const std::string& cert_pem);
+
 // ReadCredential without the line ends at the end of the file, which are not part of a password or
 // a token.
 Result<std::string> ReadSecret(const char* setting, const std::string& file);

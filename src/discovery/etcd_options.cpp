@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "discovery/credential.h"
-#include "net/pem.h"
 
 namespace podmirror::discovery {
 namespace {
@@ -67,11 +66,8 @@ Result<EtcdTls> ReadTls(const EtcdOptions& options) {
   if (!cert.ok()) return cert.status();
   EtcdTls tls = {.ca = std::move(*ca), .cert = std::move(*cert), .key = ""};
   if (options.key_file.empty()) return tls;
-  Result<std::string> key = ReadCredential("etcd-key", options.key_file);
+  Result<std::string> key = ReadPrivateKey("etcd-key", options.key_file, tls.cert);
   if (!key.ok()) return key.status();
-  if (Status status = net::CheckPrivateKey(tls.cert, *key); !status.ok()) {
-    return Invalid("etcd-key: " + options.key_file + " " + status.message());
-  }
   tls.key = std::move(*key);
   return tls;
 }

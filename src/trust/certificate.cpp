@@ -140,6 +140,18 @@ std::vector<CertificateChain> CertificateChain::each() const {
   return all;
 }
 
+Result<PrivateKey> ReadPrivateKey(const std::string& pem, const CertificateChain& chain) {
+  // Nobody is there to be asked for a password.
+  const auto no_password = [](char*, int, int, void*) { return -1; };
+  const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), BIO_free);
+  PrivateKey key(PEM_read_bio_PrivateKey(bio.get(), nullptr, no_password, nullptr), EVP_PKEY_free);
+  const bool fits = key != nullptr && X509_check_private_key(chain.leaf(), key.get()) == 1;
+  ERR_clear_error();
+  if (key == nullptr) return Invalid("holds no private key that can be read");
+  if (!fits) return Invalid("is not the key of the certificate");
+  return key;
+}
+
 std::string ToUtcText(WallMs time) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::FromUnixMillis(time), absl::UTCTimeZone());
 }

@@ -45,6 +45,11 @@ class CertificateChain {
   std::shared_ptr<const std::vector<Certificate>> certificates_;  // at least one
 };
 
+// The private key in `pem`, whatever else stands there. kInvalid when there is none that can be
+// read without a password, or it is not that of the holder of `chain`.
+using PrivateKey = std::unique_ptr<OpensslKey, void (*)(OpensslKey*)>;
+Result<PrivateKey> ReadPrivateKey(const std::string& pem, const CertificateChain& chain);
+
 // "2026-11-29T10:00:00Z"
 std::string ToUtcText(WallMs time);
 

@@ -1,8 +1,6 @@
 #include "trust/credentials.h"
 
-#include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
@@ -14,17 +12,6 @@
 
 namespace podmirror::trust {
 namespace {
-
-using Bio = std::unique_ptr<BIO, decltype(&BIO_free)>;
-using Key = std::unique_ptr<EVP_PKEY, decltype(&EVP_PKEY_free)>;
-
-// Nobody is there to be asked for the password of a key.
-int NoPassword(char*, int, int, void*) { return -1; }
-
-Key ReadKey(const std::string& pem) {
-  const Bio bio(BIO_new_mem_buf(pem.data(), static_cast<int>(pem.size())), BIO_free);
-  return {PEM_read_bio_PrivateKey(bio.get(), nullptr, NoPassword, nullptr), EVP_PKEY_free};
-}
 
 // The names of `own` that can be a pattern: not an IP address that somebody wrote as a DNS name.
 std::vector<NamePattern> PatternsOf(const CertificateChain& own) {
@@ -112,11 +99,8 @@ Result<std::shared_ptr<const Credentials>> Credentials::Check(PemFiles pem,
                                                               std::uint64_t number, WallMs now) {
   auto own = CertificateChain::Parse(pem.cert);
   if (!own.ok()) return Invalid("tls-cert: " + own.status().message());
-  const Key key = ReadKey(pem.key);
-  const bool fits = key != nullptr && X509_check_private_key(own->leaf(), key.get()) == 1;
-  ERR_clear_error();
-  if (key == nullptr) return Invalid("tls-key: holds no private key that can be read");
-  if (!fits) return Invalid("tls-key: is not the key of the certificate in tls-cert");
+  const auto key = ReadPrivateKey(pem.key, *own);
+  if (!key.ok()) return Invalid("tls-key: " + key.status().message());
   if (Status status = CheckDates(*own, now); !status.ok()) return status;
   std::optional<CertificateChain> authorities;
   if (!pem.ca.empty()) {
@@ -127,11 +111,11 @@ Result<std::shared_ptr<const Credentials>> Credentials::Check(PemFiles pem,
   if (peers.empty()) peers = PatternsOf(*own);
   std::shared_ptr<Credentials> checked(new Credentials(
       std::move(pem), std::move(*own), std::move(authorities), std::move(peers), number));
-  if (Status status = checked->MakeContext(); !status.ok()) return status;
+  if (Status status = checked->MakeContext(**key); !status.ok()) return status;
   return std::shared_ptr<const Credentials>(std::move(checked));
 }
 
-Status Credentials::MakeContext() {
+Status Credentials::MakeContext(OpensslKey& key) {
   http_server_.reset(SSL_CTX_new(TLS_server_method()));
   SSL_CTX* const context = http_server_.get();
   SSL_CTX_set_min_proto_version(context, TLS1_2_VERSION);
@@ -152,7 +136,7 @@ Status Credentials::MakeContext() {
   SSL_CTX_set_alpn_select_cb(context, SelectHttp, nullptr);
   bool taken = SSL_CTX_use_certificate(context, own_.leaf()) == 1;
   for (X509* other : own_.others()) taken = taken && SSL_CTX_add1_chain_cert(context, other) == 1;
-  taken = taken && SSL_CTX_use_PrivateKey(context, ReadKey(pem_.key).get()) == 1;
+  taken = taken && SSL_CTX_use_PrivateKey(context, &key) == 1;
   if (authorities_) {
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
     SSL_CTX_set_cert_verify_callback(context, TakeAny, nullptr);

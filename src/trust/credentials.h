@@ -67,7 +67,7 @@ class Credentials {
 
   Credentials(PemFiles pem, CertificateChain own, std::optional<CertificateChain> authorities,
               std::vector<NamePattern> peers, std::uint64_t number);
-  Status MakeContext();
+  Status MakeContext(OpensslKey& key);
 
   const PemFiles pem_;
   const CertificateChain own_;

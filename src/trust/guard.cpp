@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "base/file.h"
 
 namespace podmirror::trust {
 namespace {
@@ -113,7 +114,7 @@ Result<SubjectRef> Guard::ByIssued(std::string_view token, const Rules& rules) c
 }
 
 Looked Guard::Look() {
-  Result<std::string> text = ReadWhole(file_);
+  Result<std::string> text = ReadSmallFile(file_);
   absl::MutexLock lock(&mu_);
   const std::string content = text.ok() ? *text : std::string();
   if (content == text_ && (rules_ != nullptr || !error_.empty())) {

@@ -1,18 +1,16 @@
 #include "trust/keyring.h"
 
-#include <algorithm>
-#include <fstream>
 #include <utility>
+
+#include "base/file.h"
 
 namespace podmirror::trust {
 namespace {
 
-constexpr std::size_t kMaxFileBytes = 1u << 20;
-
 Result<PemFiles> Read(const PemFiles& files) {
   PemFiles pem;
   const auto read = [](const char* setting, const std::string& file, std::string& to) -> Status {
-    Result<std::string> content = ReadWhole(file);
+    Result<std::string> content = ReadSmallFile(file);
     if (!content.ok()) return Invalid(std::string(setting) + ": " + content.status().message());
     to = std::move(*content);
     return {};
@@ -25,16 +23,6 @@ Result<PemFiles> Read(const PemFiles& files) {
 }
 
 }  // namespace
-
-Result<std::string> ReadWhole(const std::string& file) {
-  std::ifstream stream(file, std::ios::binary);
-  std::string content(kMaxFileBytes + 1, '\0');
-  if (stream) stream.read(content.data(), static_cast<std::streamsize>(content.size()));
-  content.resize(static_cast<std::size_t>(std::max<std::streamsize>(stream.gcount(), 0)));
-  if (content.empty()) return Invalid(file + " cannot be read or is empty");
-  if (content.size() > kMaxFileBytes) return Invalid(file + " is longer than 1 MiB");
-  return content;
-}
 
 Keyring::Keyring(PemFiles files, std::vector<NamePattern> peers, const Env& env)
     : files_(std::move(files)), peers_(std::move(peers)), env_(env) {}

@@ -51,7 +51,4 @@ class Keyring {
   State state_ ABSL_GUARDED_BY(mu_);
 };
 
-// The whole file, at most 1 MiB; kInvalid when it cannot be read, is empty or larger.
-Result<std::string> ReadWhole(const std::string& file);
-
 }  // namespace podmirror::trust

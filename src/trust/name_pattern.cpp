@@ -44,6 +44,21 @@ bool MatchUri(std::string_view pattern, std::string_view uri) {
          MatchParts(pattern.substr(path), uri.substr(path), '/');
 }
 
+// Why a text with "://" is no pattern; empty when it is one.
+std::string UriFault(std::string_view text) {
+  const std::size_t scheme = text.find("://");
+  const std::size_t path = PathBegin(text);
+  if (scheme == 0 || path == scheme + 3) return "is no complete URI";
+  if (text.substr(0, path).find('*') != text.npos) return "has a * outside of its path";
+  for (std::string_view rest = text.substr(path); !rest.empty();) {
+    const std::string_view segment = Cut(rest, '/');
+    if (segment != "*" && segment.find('*') != segment.npos) {
+      return "has a * that is not a whole segment";
+    }
+  }
+  return {};
+}
+
 bool IsDnsPattern(std::string_view text) {
   if (text.empty() || text.size() > 253) return false;
   bool letters = false;  // an IPv4 address has none
@@ -68,8 +83,8 @@ Result<NamePattern> NamePattern::Parse(std::string_view text) {
     return absl::ascii_isgraph(static_cast<unsigned char>(c));
   });
   if (!printable) return Invalid("holds a blank or a character that is not plain ASCII");
-  if (const std::size_t scheme = text.find("://"); scheme != text.npos) {
-    if (scheme == 0 || scheme + 3 == text.size()) return Invalid("is no complete URI");
+  if (text.find("://") != text.npos) {
+    if (std::string fault = UriFault(text); !fault.empty()) return Invalid(std::move(fault));
     return NamePattern(std::string(text), true);
   }
   if (!IsDnsPattern(text)) {

@@ -15,14 +15,15 @@ namespace podmirror::trust {
 class NamePattern {
  public:
   // A URI (with "://") or a DNS name. "*" in the place of a whole path segment of a URI, or of a
-  // whole label of a DNS name, stands for any one; anywhere else it is a plain character of a URI,
-  // and wrong in a DNS name. kInvalid when it is neither, or an IP address.
+  // whole label of a DNS name, stands for any one; anywhere else it is wrong. kInvalid when it is
+  // neither, or an IP address.
   static Result<NamePattern> Parse(std::string_view text);
 
   // Whether one of the names in a certificate is meant: URIs exactly, DNS names in any case.
   bool Matches(const Names& names) const;
 
   const std::string& text() const { return text_; }
+  bool is_uri() const { return uri_; }
 
  private:
   explicit NamePattern(std::string text, bool uri) : text_(std::move(text)), uri_(uri) {}

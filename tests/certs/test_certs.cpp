@@ -40,6 +40,29 @@ void AddExtension(X509* certificate, int kind, const char* value) {
   X509_EXTENSION_free(extension);
 }
 
+using Names = std::unique_ptr<GENERAL_NAMES, decltype(&GENERAL_NAMES_free)>;
+
+void AddNames(GENERAL_NAMES* names, int kind, const std::vector<std::string>& texts) {
+  for (const std::string& text : texts) {
+    ASN1_IA5STRING* const value = ASN1_IA5STRING_new();
+    REQUIRE(ASN1_STRING_set(value, text.data(), static_cast<int>(text.size())) == 1);
+    GENERAL_NAME* const name = GENERAL_NAME_new();
+    GENERAL_NAME_set0_value(name, kind, value);
+    REQUIRE(sk_GENERAL_NAME_push(names, name) > 0);
+  }
+}
+
+// The names that OpenSSL reads from `text`, "" for none.
+Names ParseNames(const std::string& text) {
+  if (text.empty()) return {GENERAL_NAMES_new(), GENERAL_NAMES_free};
+  X509_EXTENSION* extension =
+      X509V3_EXT_conf_nid(nullptr, nullptr, NID_subject_alt_name, text.c_str());
+  REQUIRE(extension != nullptr);
+  Names names(static_cast<GENERAL_NAMES*>(X509V3_EXT_d2i(extension)), GENERAL_NAMES_free);
+  X509_EXTENSION_free(extension);
+  return names;
+}
+
 }  // namespace
 
 TestDir::TestDir() {
@@ -50,7 +73,7 @@ TestDir::TestDir() {
 
 std::string TestDir::Write(const std::string& name, const std::string& content) const {
   const std::string path = *this / name;
-  std::ofstream(path + ".new") << content;
+  std::ofstream(path + ".new", std::ios::binary) << content;
   std::filesystem::rename(path + ".new", path);
   return path;
 }
@@ -79,7 +102,12 @@ TestAuthority::Certificate TestAuthority::Sign(const Wanted& wanted, EVP_PKEY* k
   SetName(X509_get_subject_name(raw), wanted.common_name);
   SetName(X509_get_issuer_name(raw), name_);
   AddExtension(raw, NID_basic_constraints, authority ? "CA:TRUE" : "CA:FALSE");
-  if (!wanted.names.empty()) AddExtension(raw, NID_subject_alt_name, wanted.names.c_str());
+  const Names names = ParseNames(wanted.names);
+  AddNames(names.get(), GEN_DNS, wanted.dns);
+  AddNames(names.get(), GEN_URI, wanted.uris);
+  if (sk_GENERAL_NAME_num(names.get()) > 0) {
+    REQUIRE(X509_add1_ext_i2d(raw, NID_subject_alt_name, names.get(), 0, 0) == 1);
+  }
   if (!authority) AddExtension(raw, NID_ext_key_usage, wanted.usage.c_str());
   REQUIRE(X509_sign(raw, key_.get(), EVP_sha256()) > 0);
   return certificate;

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace podmirror::testing {
 
@@ -34,6 +35,9 @@ class TestAuthority {
   struct Wanted {
     std::string common_name;
     std::string names = "IP:127.0.0.1,IP:::1";  // as OpenSSL has them; empty: none
+    // More of them, whose bytes OpenSSL's form cannot say.
+    std::vector<std::string> dns{};
+    std::vector<std::string> uris{};
     std::string usage = "serverAuth,clientAuth";
     long from_s = -24 * 3600;  // validity, seconds from now on
     long until_s = 24 * 3600;

@@ -21,7 +21,7 @@ HEADERS = {
     "cache/cache.h": {"cache", "sync", "rpc", "rest", "app"},
     "sync/driver.h": {"sync", "rpc", "rest", "app"},
     "net/address.h": {"net", "discovery", "client", "rpc", "rest", "app"},
-    "trust/guard.h": {"trust", "rpc", "rest", "app"},
+    "trust/guard.h": {"trust", "discovery", "client", "rpc", "rest", "app"},
     "discovery/peer_source.h": {"discovery", "client", "app"},
     "client/client.h": {"client"},
     "rpc/rpc_server.h": {"rpc", "app"},

@@ -2,6 +2,7 @@
 #include <atomic>
 #include <functional>
 
+#include "absl/strings/ascii.h"
 #include "integration/client/tls_testing.h"
 
 namespace podmirror::client {
@@ -37,7 +38,7 @@ TEST_CASE("all calls reach a daemon whose name is expected") {
   CHECK(entries == 9);
   const bool address = name.find('*') != std::string::npos;
   CHECK(daemon.LastCaller().asked_for ==
-        (address ? "127.0.0.1:" + std::to_string(daemon.port()) : name));
+        (address ? "127.0.0.1:" + std::to_string(daemon.port()) : absl::AsciiStrToLower(name)));
   CHECK(daemon.LastCaller().names.empty());
   CHECK(daemon.LastCaller().authorization.empty());
 }

@@ -147,8 +147,7 @@ TEST_CASE("what cannot be used is refused, and names its setting") {
   CHECK(Refusal({leaf.cert.substr(0, 200), leaf.key, ca}).starts_with("tls-cert: "));
   CHECK(Refusal({leaf.cert, "", ca}) == "tls-key: holds no private key that can be read");
   CHECK(Refusal({leaf.cert, leaf.key.substr(0, 60), ca}).starts_with("tls-key: holds no private"));
-  CHECK(Refusal({leaf.cert, other.key, ca}) ==
-        "tls-key: is not the key of the certificate in tls-cert");
+  CHECK(Refusal({leaf.cert, other.key, ca}) == "tls-key: is not the key of the certificate");
   CHECK(Refusal({leaf.cert, leaf.key, "x"}) == "tls-ca: holds no certificate in PEM");
   CHECK(Refusal({leaf.cert, leaf.key, ca}, kNow + 3 * kDayMs).starts_with("tls-cert: expired 2"));
   CHECK(Refusal({leaf.cert, leaf.key, ca}, kNow - 3 * kDayMs)

@@ -41,7 +41,7 @@ TEST_CASE("a new pair is taken once it is complete") {
 
   f.dir.Write("tls.crt", second.cert);
   CHECK(keyring->Look() == Looked::kRefused);
-  CHECK(keyring->state().error == "tls-key: is not the key of the certificate in tls-cert");
+  CHECK(keyring->state().error == "tls-key: is not the key of the certificate");
   CHECK(keyring->Look() == Looked::kStill);
   CHECK(keyring->current() == before);
 
