@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "base/env.h"
+#include "base/toml_depth.h"
 #include "settings/check.h"
 #include "settings/table.h"
 
@@ -116,6 +117,9 @@ Result<GivenByName> ParseFile(const std::string& path) {
   const auto line = [&path](const toml::source_region& source) {
     return Quoted(path) + " line " + std::to_string(source.begin.line);
   };
+  if (const std::size_t many = LineOfManyDots(*text); many != 0) {
+    return Invalid("config", Quoted(path) + " line " + std::to_string(many) + ": " + kManyDots);
+  }
   GivenByName given;
   toml::table table;
   try {

@@ -4,10 +4,11 @@
 
 #include <algorithm>
 
+#include "base/toml_depth.h"
+
 namespace podmirror::trust {
 namespace {
 
-constexpr std::size_t kMaxDotsInLine = 8;
 constexpr std::size_t kMaxShown = 60;
 constexpr std::size_t kMaxReason = 160;
 constexpr std::size_t kHexShown = 8;
@@ -38,45 +39,6 @@ Status WrongAt(std::size_t line, const std::string& what) {
   return Invalid("line " + std::to_string(line) + ": " + what);
 }
 
-// Where the string of TOML ends that begins at `at`; the end of the text when it does not.
-std::size_t EndOfString(std::string_view text, std::size_t at) {
-  const char quote = text[at];
-  const std::string three(3, quote);
-  const bool lines = text.substr(at).starts_with(three);
-  const std::string_view mark = std::string_view(three).substr(0, lines ? 3 : 1);
-  for (at += mark.size(); at < text.size(); ++at) {
-    if (quote == '"' && text[at] == '\\') {
-      ++at;
-    } else if (text.substr(at).starts_with(mark)) {
-      at += mark.size();
-      // One of several lines may have two quotes of its own right before the three that end it.
-      for (int own = 0; lines && own < 2 && text.substr(at).starts_with(quote); ++own) ++at;
-      return at;
-    }
-  }
-  return text.size();
-}
-
-// The first line with too many dots outside of strings and comments, or 0. toml++ bounds how deep
-// values are nested, but not how many parts a dotted key has. Each part is a table in a table, and
-// some hundred thousand of them overflow the stack when they are destroyed.
-std::size_t LineOfManyDots(std::string_view text) {
-  std::size_t line = 1;
-  std::size_t dots = 0;
-  while (!text.empty()) {
-    std::size_t size = 1;
-    if (text[0] == '#') size = std::min(text.find('\n'), text.size());
-    if (text[0] == '"' || text[0] == '\'') size = EndOfString(text, 0);
-    if (text[0] == '.' && ++dots > kMaxDotsInLine) return line;
-    const std::string_view passed = text.substr(0, size);
-    const auto ends = static_cast<std::size_t>(std::count(passed.begin(), passed.end(), '\n'));
-    line += ends;
-    if (ends > 0) dots = 0;
-    text.remove_prefix(size);
-  }
-  return 0;
-}
-
 // A control character: one of ASCII, or one of U+0080 to U+009F, as UTF-8 has them.
 bool HasControls(std::string_view text) {
   for (std::size_t i = 0; i < text.size(); ++i) {
@@ -90,10 +52,7 @@ bool HasControls(std::string_view text) {
 
 Result<toml::table> ParseToml(std::string_view text) {
   if (text.size() > kMaxTomlBytes) return Invalid("the file is larger than 1 MiB");
-  if (const std::size_t line = LineOfManyDots(text); line != 0) {
-    return WrongAt(line, "more than " + std::to_string(kMaxDotsInLine) +
-                             " dots outside of strings: no key has so many parts");
-  }
+  if (const std::size_t line = LineOfManyDots(text); line != 0) return WrongAt(line, kManyDots);
   try {
     return toml::parse(text);
   } catch (const toml::parse_error& error) {

@@ -496,6 +496,9 @@ TEST_CASE("unknown flags, keys and shapes are refused by name") {
   CHECK(Contains(in_file("peers = [1]"), "peers"));
   CHECK(Contains(in_file("ack = 'all'\nack = 'one'"), "line 2"));
   CHECK(Contains(in_file("ack = \xff"), "line 1"));
+  std::string deep = "a";
+  for (int i = 0; i < 250'000; ++i) deep += ".a";
+  CHECK(Contains(in_file("\n" + deep + " = 1"), "line 2: more than 8 dots outside of strings"));
   CHECK(Contains(Refusal({"--config", "/none/such"}), "/none/such"));
   CHECK(Contains(Refusal({"--config", "/etc"}), "/etc"));
   CHECK(Contains(Refusal({"--config", "/dev/zero"}), "larger"));
