@@ -133,6 +133,8 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   // it, so its bytes are charged to the budget from now on; when the budget has no room, the
   // connection is broken. Requires: no answer is owed.
   void ChargeReplaced(const Handler& handler);
+  // Gives back memory that an idle connection does not need. Requires: no answer is owed.
+  void ReleaseBuffers() { socket_.ReleaseBuffers(); }
   // The connection is to be closed: the next Advance says so. Requires: no answer is owed.
   bool broken() const { return broken_; }
   // No part of a request was received, and no output is pending. Requires: no answer is owed.

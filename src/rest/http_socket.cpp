@@ -41,7 +41,8 @@ Socket::Moved Socket::Read(std::span<char> to) {
     // A read that takes all that is there is not repeated, but for the end, which is announced.
     if (hang_up_) tls_->SetReadable();
     const Moved moved = tls_->Read(to);
-    if (moved.io == Io::kBlocked || moved.io == Io::kClosed) readable_ = false;
+    const bool all = moved.io == Io::kDone && !hang_up_ && tls_->drained();
+    if (all || moved.io == Io::kBlocked || moved.io == Io::kClosed) readable_ = false;
     return moved;
   }
   const ssize_t got = recv(fd_, to.data(), to.size(), 0);
@@ -71,6 +72,10 @@ Socket::Moved Socket::Write(std::string_view head, std::string_view tail) {
   } while (sent < 0 && errno == EINTR);
   if (sent >= 0) return {Io::kDone, static_cast<std::size_t>(sent)};
   return {errno == EAGAIN ? Io::kBlocked : Io::kBroken, 0};
+}
+
+void Socket::ReleaseBuffers() {
+  if (tls_) tls_->ReleaseBuffers();
 }
 
 std::size_t Socket::Unacknowledged() const {

@@ -44,6 +44,9 @@ class Socket {
   // Bytes that were written and the client's side has not acknowledged.
   std::size_t Unacknowledged() const;
 
+  // Gives back memory that an idle socket does not need. Now and then, as it is soon taken again.
+  void ReleaseBuffers();
+
   // Tells the client that no more comes, and goes on taking what it sends.
   void EndWriting();
   // Sends a short text past TLS, as far as it goes at once: the client does not speak it.

@@ -277,6 +277,7 @@ void Worker::Sweep() {
     const bool due = connection->deadline() <= now_;
     if (due) connection->Expire(now_, handler_);
     connection->ChargeReplaced(handler_);
+    connection->ReleaseBuffers();
     // kNever: another thread has answered since End, and Advance has yet to set the next deadline.
     if (due || connection->broken() || connection->deadline() == Connection::kNever ||
         stop_at_ != 0) {

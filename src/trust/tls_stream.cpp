@@ -108,6 +108,12 @@ TlsStream::Moved TlsStream::Write(std::span<const char> from) {
   return {Outcome(result), 0};
 }
 
+bool TlsStream::drained() const { return drained_ && SSL_has_pending(ssl_.get()) == 0; }
+
+void TlsStream::ReleaseBuffers() {
+  if (SSL_has_pending(ssl_.get()) == 0) SSL_free_buffers(ssl_.get());
+}
+
 void TlsStream::EndWriting() {
   SSL_shutdown(ssl_.get());
   ERR_clear_error();
