@@ -25,7 +25,7 @@ constexpr SteadyMs kMaxBackoffMs = 500;
 // Asked at each handshake whose certificate gRPC has found to be good, before anything is sent.
 class Verifier final : public tls_api::ExternalCertificateVerifier {
  public:
-  Verifier(std::shared_ptr<const Credentials> credentials, TlsFiles tls)
+  Verifier(std::shared_ptr<Credentials> credentials, TlsFiles tls)
       : credentials_(std::move(credentials)), tls_(std::move(tls)) {}
 
   bool Verify(tls_api::TlsCustomVerificationCheckRequest* request,
@@ -41,12 +41,12 @@ class Verifier final : public tls_api::ExternalCertificateVerifier {
   void Cancel(tls_api::TlsCustomVerificationCheckRequest* /*request*/) override {}
 
  private:
-  const std::shared_ptr<const Credentials> credentials_;
+  const std::shared_ptr<Credentials> credentials_;
   const TlsFiles tls_;
 };
 
-std::shared_ptr<grpc::ChannelCredentials> NewTls(
-    const std::shared_ptr<const Credentials>& credentials, const TlsFiles& tls) {
+std::shared_ptr<grpc::ChannelCredentials> NewTls(const std::shared_ptr<Credentials>& credentials,
+                                                 const TlsFiles& tls) {
   tls_api::TlsChannelCredentialsOptions options;
   std::vector<tls_api::IdentityKeyCertPair> pairs;
   if (!tls->cert.empty()) pairs.push_back({tls->key, tls->cert});
@@ -67,7 +67,7 @@ std::shared_ptr<grpc::ChannelCredentials> NewTls(
 }  // namespace
 
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& target,
-                                          const std::shared_ptr<const Credentials>& credentials,
+                                          const std::shared_ptr<Credentials>& credentials,
                                           const TlsFiles& tls) {
   // gRPC's own retries stay on. Without a retry policy gRPC sends only those calls again that
   // certainly reached no server: for example a call that met the GOAWAY of a daemon which closes

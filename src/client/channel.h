@@ -16,7 +16,7 @@ namespace podmirror::client {
 // that the credentials expect. When it has lost its connection, it makes no new one with files that
 // have been replaced since: its calls then fail as if the daemon could not be reached.
 std::shared_ptr<grpc::Channel> NewChannel(const std::string& target,
-                                          const std::shared_ptr<const Credentials>& credentials,
+                                          const std::shared_ptr<Credentials>& credentials,
                                           const std::shared_ptr<const Credentials::TlsFiles>& tls);
 
 }  // namespace podmirror::client

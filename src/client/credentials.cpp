@@ -126,11 +126,6 @@ std::shared_ptr<const Credentials::State> Credentials::Get(SteadyMs max_age) {
   return state_;
 }
 
-bool Credentials::IsCurrent(const std::shared_ptr<const TlsFiles>& tls) const {
-  absl::MutexLock lock(&mu_);
-  return state_->tls == tls;
-}
-
 std::string Credentials::error() const {
   absl::MutexLock lock(&mu_);
   return error_;

@@ -55,8 +55,11 @@ class Credentials {
   // nullptr.
   std::shared_ptr<const State> Get(SteadyMs max_age);
 
-  // Whether a connection made with these files is one that would be made now. Reads no file.
-  bool IsCurrent(const std::shared_ptr<const TlsFiles>& tls) const;
+  // Whether a connection made with these files is one that would be made now: by a look that is not
+  // older than one for a new connection.
+  bool IsCurrent(const std::shared_ptr<const TlsFiles>& tls) {
+    return Get(kForConnectionMs)->tls == tls;
+  }
 
   // Who the daemons must be. Requires: with TLS.
   const DaemonNames& names() const { return *names_; }

@@ -203,7 +203,7 @@ TEST_CASE("a channel makes no connection with files that have been replaced") {
   };
   CHECK(call().ok());
   f.files.Write("ca", f.authority.pem() + Authority().pem());
-  CHECK((*credentials)->Get(Credentials::kNowMs)->tls != with->tls);
+  WaitFor(Credentials::kForConnectionMs);
   CHECK(call().ok());
   daemon.RestartWith(Serving(f.Daemon()));
   CHECK(Eventually([&] { return channel->GetState(false) != GRPC_CHANNEL_READY; }));
