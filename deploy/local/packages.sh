@@ -27,6 +27,7 @@ test_packages=(
   nginx haproxy wget apache2-utils wrk nghttp2-client python3-urllib3
 )
 # Any Go will do, to render the Helm chart and as an HTTP client; so will any Node and Java.
+# As a gRPC client Go has to be 1.25 at least.
 command -v go >/dev/null || test_packages+=(golang-go)
 command -v node >/dev/null || test_packages+=(nodejs)
 command -v javac >/dev/null || test_packages+=(default-jdk-headless)

@@ -90,10 +90,11 @@ class Answer(collections.namedtuple("Answer", "status headers body")):
 
 
 class Rest:
-    """One HTTP connection to a daemon; with TLS when there is an SSLContext for it. Raises OSError
-    when nobody answers."""
+    """One HTTP connection to a daemon; with TLS when there is an SSLContext for it, and with a
+    bearer token where there is one. Raises OSError when nobody answers."""
 
-    def __init__(self, address, timeout=10, tls=None):
+    def __init__(self, address, timeout=10, tls=None, token=None):
+        self._shown = {"Authorization": f"Bearer {token}"} if token else {}
         if tls:
             self._http = http.client.HTTPSConnection(address, REST_TLS_PORT, timeout=timeout,
                                                      context=tls)
@@ -102,7 +103,7 @@ class Rest:
 
     def request(self, method, path, body=None, headers=None):
         try:
-            self._http.request(method, path, body, headers or {})
+            self._http.request(method, path, body, {**self._shown, **(headers or {})})
             answer = self._http.getresponse()
             return Answer(answer.status, answer.headers, answer.read())
         except http.client.HTTPException as error:
@@ -111,6 +112,10 @@ class Rest:
         except OSError:
             self.close()
             raise
+
+    @property
+    def socket(self):
+        return self._http.sock
 
     def close(self):
         self._http.close()
@@ -135,6 +140,7 @@ class Node:
         self.started = None     # when the process was started last, of the monotonic clock
         self.prefix = []        # a command that becomes the daemon, such as nice
         self.tls = None         # an SSLContext: requests go to the TLS port
+        self.token = None       # which requests show
         self._args = ()
 
     @property
@@ -248,7 +254,7 @@ class Node:
     # REST.
 
     def rest(self, timeout=10):
-        return Rest(self.ip, timeout, self.tls)
+        return Rest(self.ip, timeout, self.tls, self.token)
 
     def request(self, method, path, body=None, headers=None, timeout=10):
         with self.rest(timeout) as rest:

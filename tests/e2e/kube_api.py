@@ -1,4 +1,5 @@
-"""A small Kubernetes API for the end-to-end tests: lists and watches pods in JSON.
+"""A small Kubernetes API for the end-to-end tests: lists and watches pods in JSON, and has the keys
+of tokens.
 
 It takes the place of a cluster's etcd: nodes write their records to it.
 """
@@ -16,6 +17,7 @@ import urllib.parse
 from harness import in_url
 
 PORT = 6443
+KEYS = "/openid/v1/jwks"
 # What Kubernetes gives each pod; below /run, where a test program has a file system of its own.
 ACCOUNT = pathlib.Path("/run/secrets/kubernetes.io/serviceaccount")
 
@@ -39,7 +41,8 @@ class KubeApi:
         self.url = f"{'https' if certificate else 'http'}://{in_url(self.address)}:{PORT}"
         self.allowed = True     # else every request is forbidden
         self.token = token
-        self.lists = self.watches = self.unauthorized = 0
+        self.keys = None        # the document with the keys of ServiceAccounts' tokens
+        self.lists = self.watches = self.unauthorized = self.key_reads = 0
         self._changed = threading.Condition()
         self._revision = 1
         self._records = {}      # (namespace, name) -> record
@@ -111,7 +114,8 @@ class KubeApi:
             def do_GET(self):
                 url = urllib.parse.urlsplit(self.path)
                 query = dict(urllib.parse.parse_qsl(url.query))
-                namespace = url.path.split("/")[4]
+                of_keys = url.path == KEYS
+                namespace = "kube-system" if of_keys else url.path.split("/")[4]
                 if api.token and self.headers["Authorization"] != f"Bearer {api.token}":
                     api.unauthorized += 1
                     self.answer(401, {"kind": "Status", "apiVersion": "v1", "code": 401,
@@ -120,6 +124,9 @@ class KubeApi:
                     user = f"system:serviceaccount:{namespace}:podmirror"
                     self.answer(403, {"kind": "Status", "apiVersion": "v1", "code": 403,
                                       "message": f'pods is forbidden: User "{user}" cannot list'})
+                elif of_keys:
+                    api.key_reads += 1
+                    self.answer(200, api.keys)
                 elif "watch" in query:
                     self.watch(namespace, int(query["resourceVersion"]))
                 else:

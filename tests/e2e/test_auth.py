@@ -1,148 +1,123 @@
 #!/usr/bin/python3
 """Who may do what: tokens, client certificates and roles, by REST and by gRPC."""
 
-import hashlib
+import functools
 import hmac
-import http.client
 import json
-import os
-import ssl
 import time
 
 import grpc
 
 import harness
 import stubs
-from certs import PEER, Authority
-from harness import BareNode, equal, test, wait_for
-from tokens import ISSUER, Issuer, key_set
-
-REST_TLS, GRPC_TLS, HEALTH = 8443, 7443, 8081
-CLIENT = "URI:spiffe://cluster.test/ns/shop/sa/web"
+from certs import Authority
+from harness import GRPC_TLS_PORT, BareNode, equal, test, wait_for
+from kube_api import KEYS, KubeApi, make_certificate
+from secured import CLIENT, Secured, by_token, rules
+from tokens import Issuer, key_set
 
 cache_pb, cache_grpc = stubs.generate("proto", "podmirror/v1/cache.proto")
 sync_pb, sync_grpc = stubs.generate("proto/hellorpc", "hellorpc.proto")
 
-
-def rules(*subjects):
-    """`subjects`: (what identifies it, role)."""
-    text = """
-[[role]]
-name = "all"
-allow = ["read", "write", "delete", "status", "metrics"]
-[[role]]
-name = "shop"
-allow = ["read", "write"]
-types = [1]
-prefix = "shop/"
-[[role]]
-name = "nothing"
-allow = ["admin"]
-"""
-    for identity, role in subjects:
-        text += f'[[subject]]\n{identity}\nroles = ["{role}"]\n'
-    return text
+HEAD_BYTES = 16 << 10   # of a request; more of it does not come to be looked at
 
 
-def by_token(token):
-    return f'token-sha256 = "{hashlib.sha256(token.encode()).hexdigest()}"\nname = "{token}"'
+def refused_tokens(secured):
+    """(the values of Authorization, a word of why nobody stands behind them). These are refused by
+    any way on which they come."""
+    issuer, now = secured.issuer, int(time.time())
+    other = Issuer(secured.directory, "other")
+    tokens = (
+        (issuer.token(aud="else"), "audience"),
+        (issuer.token(iss="https://else"), "issuer"),
+        (issuer.token(exp=now - 60), "expired"),
+        (issuer.token(nbf=now + 600), "valid"),
+        (issuer.token(header={"alg": "none"}, sign=lambda _: b""), "alg none"),
+        (issuer.token(header={"alg": "HS256"},
+                      sign=lambda data: hmac.digest(issuer.public_pem(), data, "sha256")),
+         "alg HS256"),
+        (other.token(), "no key has the kid"),
+        (other.token(header={"kid": "one"}), "signature"),
+        (issuer.token() + "x", "refused"),
+        ("a.b.c", "refused"),
+        ("x" * 12_000, "not known"),
+        ("x" * (64 << 10), None))
+    return [([f"Bearer {token}"], reason) for token, reason in tokens] + [
+        (["Bearer boss", "Bearer boss"], "more than one"),
+        (["Bearer boss", f"Bearer {issuer.token()}"], "more than one")]
 
 
-SUBJECTS = ((by_token("boss"), "all"), (by_token("none"), "nothing"),
-            ('serviceaccount = "shop/web"', "shop"),
-            ('cert = "spiffe://cluster.test/ns/shop/sa/web"', "shop"))
+def check_reason(told, authorizations, reason):
+    assert reason in told, f"{told!r} does not say {reason!r}"
+    for value in authorizations:
+        assert value.removeprefix("Bearer ")[:20] not in told, told
 
 
-class Secured:
-    """One daemon with all of it, and clients of it."""
-
-    def __init__(self, cluster, *args, interval="100ms"):
-        self.directory = cluster.directory
-        self.authority = Authority(cluster.directory / "ca")
-        self.node = BareNode(cluster)
-        own = self.authority.issue("node", names=f"{PEER},IP:{self.node.ip}")
-        self.issuer = Issuer(cluster.directory)
-        self.write("auth.toml", rules(*SUBJECTS))
-        self.write("jwks.json", key_set(self.issuer))
-        ip = self.node.ip
-        self.node.start("--discovery=none", "--service=", f"--rest-tls-listen={ip}:{REST_TLS}",
-                        f"--grpc-tls-listen={ip}:{GRPC_TLS}", f"--health-listen={ip}:{HEALTH}",
-                        "--rest-listen=off", "--grpc-listen=off", "--peer-tls=require",
-                        f"--tls-cert={own.cert}", f"--tls-key={own.key}",
-                        f"--tls-ca={self.authority.cert}", "--auth=required",
-                        f"--auth-file={self.directory}/auth.toml",
-                        f"--auth-jwks={self.directory}/jwks.json", f"--auth-jwt-issuer={ISSUER}",
-                        f"--tls-reload-interval={interval}", *args)
-        wait_for(lambda: self.ask("GET", "/readyz").status == 200, 10, "ready")
-
-    def write(self, name, text):
-        """As a whole, as a kubelet does."""
-        path = self.directory / name
-        path.with_suffix(".new").write_text(text)
-        os.replace(path.with_suffix(".new"), path)
-
-    def ask(self, method, path, token=None, body=None, files=None, headers=()):
-        """The answer, and its body as JSON where it is that."""
-        context = ssl.create_default_context(cafile=self.authority.cert)
-        if files:
-            context.load_cert_chain(files.cert, files.key)
-        connection = http.client.HTTPSConnection(self.node.ip, REST_TLS, timeout=10,
-                                                 context=context)
-        connection.putrequest(method, path)
-        for name, value in [*headers, *([("Authorization", f"Bearer {token}")] if token else [])]:
-            connection.putheader(name, value)
-        connection.putheader("Content-Length", str(len(body or b"")))
-        connection.endheaders(body)
-        answer = connection.getresponse()
-        answer.text = answer.read().decode()
-        connection.close()
-        return answer
-
-    def who(self, **options):
-        """The subject, or the detail of the refusal."""
-        answer = self.ask("GET", "/v1/whoami", **options)
-        told = json.loads(answer.text)
-        equal(answer.status, 200 if "subject" in told else 401, answer.text)
-        return told.get("subject") or told["detail"]
-
-    def channel(self):
-        return grpc.secure_channel(
-            f"{self.node.ip}:{GRPC_TLS}",
-            grpc.ssl_channel_credentials(self.authority.cert.read_bytes()),
-            options=[("grpc.enable_http_proxy", 0)])
+def check_unharmed(secured):
+    equal(secured.values(1), {"shop/kept": "v"})
+    log = secured.node.log_file.read_text()
+    assert "boss" not in log, "a token was logged"
+    assert secured.issuer.token().split(".")[0] not in log, "a token was logged"
 
 
 @test
 def tokens_of_the_issuer_are_checked(cluster):
     secured = Secured(cluster)
-    issuer = secured.issuer
     subject = "system:serviceaccount:shop:web"
-    equal(secured.who(token=issuer.token()), subject)
-    equal(secured.who(token=issuer.token(aud="podmirror")), subject)
-    now = int(time.time())
-    other = Issuer(cluster.directory, "other")
-    for token, reason in (
-            (issuer.token(aud="else"), "audience"),
-            (issuer.token(iss="https://else"), "issuer"),
-            (issuer.token(exp=now - 60), "expired"),
-            (issuer.token(nbf=now + 600), "valid"),
-            (issuer.token(header={"alg": "none"}, sign=lambda _: b""), "alg none"),
-            (issuer.token(header={"alg": "HS256"},
-                          sign=lambda data: hmac.digest(issuer.public_pem(), data, "sha256")),
-             "alg HS256"),
-            (other.token(), "no key has the kid"),
-            (other.token(header={"kid": "one"}), "signature"),
-            (issuer.token() + "x", "refused"),
-            ("a.b.c", "refused"),
-            ("x" * 12_000, "not known")):
-        detail = secured.who(token=token)
-        assert reason in detail, f"{detail!r} does not say {reason!r}"
-        assert token[:20] not in detail, detail
-    assert "more than one" in secured.who(
-        headers=[("Authorization", "Bearer boss"), ("Authorization", "Bearer boss")])
-    equal(secured.ask("GET", "/v1/whoami", token="x" * 65_536).status, 431)
-    log = secured.node.log_file.read_text()
-    assert "boss" not in log and issuer.token().split(".")[0] not in log, "a token was logged"
+    equal(secured.who(token=secured.issuer.token()), subject)
+    equal(secured.who(token=secured.issuer.token(aud="podmirror")), subject)
+    kept = "/v1/cache/1/shop/kept"
+    equal(secured.ask("PUT", kept, token=secured.issuer.token(), body=b"v").status, 200)
+    for values, reason in refused_tokens(secured):
+        headers = [("Authorization", value) for value in values]
+        if sum(map(len, values)) > HEAD_BYTES:
+            equal(secured.ask("GET", kept, headers=headers).status, 431)
+            continue
+        check_reason(secured.who(headers=headers), values, reason)
+        for method, body in (("GET", None), ("PUT", b"w"), ("DELETE", None)):
+            answer = secured.ask(method, kept, headers=headers, body=body)
+            equal(answer.status, 401, f"{method}, {reason}")
+            check_reason(answer.text, values, reason)
+    check_unharmed(secured)
+
+
+def by_grpc(secured, number, value, authorizations):
+    """The answer to one of the calls that there are."""
+    key = {"type": 1, "key": "shop/kept"}
+    old = sync_pb.SyncRequest(data=[{"type": 1, "data": {"shop/kept": value}}])
+    # A channel of its own: gRPC may close a connection by which too much has come.
+    with secured.channel() as channel:
+        cache, sync = cache_grpc.CacheStub(channel), sync_grpc.SyncStub(channel)
+        call, request = (
+            (cache.Set, cache_pb.SetRequest(items=[{**key, "value": value.encode()}])),
+            (cache.Get, cache_pb.GetRequest(keys=[key])),
+            (cache.Delete, cache_pb.DeleteRequest(items=[key])),
+            (cache.GetAll, cache_pb.GetAllRequest(types=[1])),
+            (sync.Set, old), (sync.Get, old), (sync.GetAll, old))[number]
+        answer = call(request, timeout=10,
+                      metadata=[("authorization", text) for text in authorizations])
+        return list(answer) if call is cache.GetAll else answer
+
+
+@test
+def tokens_of_the_issuer_are_checked_by_grpc(cluster):
+    secured = Secured(cluster)
+    good = [f"Bearer {secured.issuer.token()}"]
+    equal(by_grpc(secured, 0, "v", good).set, 1)
+    for number in (1, 3, 4, 5, 6):
+        assert '"v"' in str(by_grpc(secured, number, "v", good)), f"no value by call {number}"
+    for values, reason in refused_tokens(secured):
+        too_long = sum(map(len, values)) > HEAD_BYTES
+        expected = (grpc.StatusCode.RESOURCE_EXHAUSTED if too_long
+                    else grpc.StatusCode.UNAUTHENTICATED)
+        for number in range(7):
+            try:
+                came = by_grpc(secured, number, "w", values)
+                raise AssertionError(f"not refused, {reason}, call {number}: {came}")
+            except grpc.RpcError as error:
+                equal(error.code(), expected, f"{reason}: {error.details()}")
+                check_reason(error.details(), values, reason or "")
+    check_unharmed(secured)
 
 
 @test
@@ -271,6 +246,48 @@ def grpc_calls_are_under_the_same_roles(cluster):
         equal(code(cache.Set, put, "x" * 65_536), grpc.StatusCode.RESOURCE_EXHAUSTED)
 
 
+@test(slow=True)
+def keys_come_from_the_cluster(cluster):
+    """As Kubernetes has them: an https URL that only shows itself to who has a token."""
+    folder = cluster.directory
+    api_files = make_certificate(folder / "api", f"{cluster.net}.250")
+    (folder / "pod-token").write_text("token of the pod\n")
+    api = KubeApi(cluster, certificate=api_files, token="token of the pod")
+    first, second = Issuer(folder, "first"), Issuer(folder, "second")
+    api.allowed = False
+    api.keys = json.loads(key_set(first))
+    secured = Secured(cluster, f"--kube-api-url={api.url}", f"--kube-ca={api_files}/tls.crt",
+                      f"--kube-token-file={folder}/pod-token", jwks=f"{api.url}{KEYS}")
+    failures = functools.partial(secured.node.events, "auth_jwks_reload_failed")
+    told = wait_for(failures, 10, "the failure in the log")
+    assert "HTTP 403" in told[-1]["error"], told
+    # Nobody is let in on trust while the keys cannot be read, and the others are not kept waiting.
+    assert "could not be read yet" in secured.who(token=first.token())
+    equal(secured.who(token="boss"), "boss")
+    api.allowed = True
+    subject = "system:serviceaccount:shop:web"
+    wait_for(lambda: secured.who(token=first.token()) == subject, 20, "keys once they can be read")
+
+    api.keys = json.loads(key_set(first, second))
+    assert "no key has the kid" in secured.who(token=second.token())
+    before = api.key_reads
+    for _ in range(200):
+        secured.who(token=second.token())
+    assert api.key_reads <= before + 1, "who asks with a wrong kid makes the daemon ask, too"
+    wait_for(lambda: secured.who(token=second.token()) == subject, 20, "a key that was added")
+
+    api.allowed = False
+    unknown = Issuer(folder, "unknown")
+
+    def fails_again():
+        assert "no key has the kid" in secured.who(token=unknown.token())
+        return len(failures()) > len(told)
+    wait_for(fails_again, 20, "another failure in the log")
+    equal(secured.who(token=second.token()), subject)
+    equal(api.unauthorized, 0)
+    assert "token of the pod" not in secured.node.log_file.read_text()
+
+
 @test
 def what_cannot_be_safe_does_not_start(cluster):
     authority = Authority(cluster.directory / "ca")
@@ -279,7 +296,7 @@ def what_cannot_be_safe_does_not_start(cluster):
     (cluster.directory / "auth.toml").write_text(rules())
     (cluster.directory / "wrong.toml").write_text("[[subject]]\n")
     node = BareNode(cluster)
-    base = ("--discovery=none", "--service=", f"--grpc-tls-listen={node.ip}:{GRPC_TLS}",
+    base = ("--discovery=none", "--service=", f"--grpc-tls-listen={node.ip}:{GRPC_TLS_PORT}",
             f"--tls-ca={authority.cert}")
 
     def refusal(*args, peers="require"):
