@@ -4,6 +4,7 @@ certificates that change while the daemon runs, and a fleet that moves from plai
 
 import collections
 import contextlib
+import datetime
 import http.client
 import itertools
 import multiprocessing
@@ -26,8 +27,10 @@ import hpack
 import certs
 import harness
 import stubs
+import tokens
 from harness import (GRPC_PORT, GRPC_TLS_PORT, HEALTH_PORT, REST_PORT, REST_TLS_PORT, Rest, Skip,
                      entry_path, equal, test, wait_for)
+from secured import by_token, replace, rules
 from workload import Background, Stopwatch
 
 pb, pb_grpc = stubs.generate("proto", "podmirror/v1/cache.proto")
@@ -102,9 +105,10 @@ def alert_of(node, port, context):
         return str(error)
 
 
-def cache_stub(node, ca, port=GRPC_TLS_PORT):
-    credentials = grpc.ssl_channel_credentials(ca.cert.read_bytes())
-    channel = grpc.secure_channel(f"{node.ip}:{port}", credentials,
+def cache_stub(node, *authorities):
+    roots = b"".join(ca.cert.read_bytes() for ca in authorities)
+    credentials = grpc.ssl_channel_credentials(roots)
+    channel = grpc.secure_channel(f"{node.ip}:{GRPC_TLS_PORT}", credentials,
                                   options=[("grpc.enable_http_proxy", 0)])
     return channel, pb_grpc.CacheStub(channel)
 
@@ -630,93 +634,394 @@ def hangup_reads_the_files_at_once(cluster):
     equal((reloads(one, "taken"), reloads(one, "refused")), (3, 0), "nothing has changed")
 
 
+# All of it at once, under load.
+
 WRK_SCRIPT = """
-local count = 0
+local count, since, moved, tokens, headers = 0, 0, true, {}, {}
+
+local function read(name)
+  local file = assert(io.open("../tokens/" .. name))
+  local token = file:read("*a")
+  file:close()
+  return token
+end
+
+-- As a pod's client, whose tokens change in their files.
+local function look()
+  local now = {read("static"), read("issued")}
+  if now[1] ~= tokens[1] or now[2] ~= tokens[2] then
+    tokens, since, moved = now, count, false
+    for i = 1, 2 do headers[i] = {Authorization = "Bearer " .. now[i]} end
+  elseif not moved and count > since + %d then
+    -- What was asked with the former is answered by now.
+    local file = assert(io.open("moved.new", "w"))
+    file:write(table.concat(tokens, " "))
+    file:close()
+    os.rename("moved.new", "moved")
+    moved = true
+  end
+end
+
 function delay() return %d end
 function request()
+  if count %% 100 == 0 then look() end
   count = count + 1
+  local shown = headers[count %% 2 + 1]
   local path = "/v1/cache/5/k-" .. (count %% 500)
-  if count %% 5 == 0 then return wrk.format("PUT", path, nil, "value " .. count) end
-  return wrk.format("GET", path)
+  if count %% 5 == 0 then return wrk.format("PUT", path, shown, "value " .. count) end
+  return wrk.format("GET", path, shown)
 end
 """
-WRK_CONNECTIONS, WRK_PAUSE_MS = 16, 20
+WRK_CONNECTIONS, WRK_PAUSE_MS = 24, 10      # of each node
+WRK_SECONDS = 300       # it is told to end before
 
 
-class NewConnections(Background):
-    """Asks by REST and by gRPC, each time over a connection of its own, checking who answers."""
+class Wrk:
+    """Reads and writes at a node over connections that stay, with the tokens that lie in their
+    files."""
 
-    def __init__(self, nodes, ca):
+    def __init__(self, fleet, node):
+        self._directory = fleet.directory / f"load-{node.name}"
+        self._directory.mkdir()
+        script = self._directory / "load.lua"
+        script.write_text(WRK_SCRIPT % (20 * WRK_CONNECTIONS, WRK_PAUSE_MS))
+        self._process = subprocess.Popen(
+            ["wrk", "-t1", f"-c{WRK_CONNECTIONS}", f"-d{WRK_SECONDS}s", "--timeout", "10s",
+             "-s", script, f"https://{node.ip}:{REST_TLS_PORT}/"],
+            stdout=subprocess.PIPE, text=True, cwd=self._directory)
+
+    def shows(self, static, issued):
+        path = self._directory / "moved"
+        return path.exists() and path.read_text() == f"{static} {issued}"
+
+    def end(self):
+        """(requests, those that failed)"""
+        self._process.send_signal(signal.SIGINT)
+        text = self._process.communicate(timeout=30)[0]
+        failed = sum(int(count) for line in re.findall(r"(?:Socket errors|Non-2xx).*", text)
+                     for count in re.findall(r"\d+", line.replace("Non-2xx or 3xx", "")))
+        return int(re.search(r"(\d+) requests in", text)[1]), failed
+
+
+class FleetClient(Background):
+    """Calls again and again, with either token in turns, and counts what it is answered at each
+    step that the fleet takes."""
+
+    PAUSE_SECONDS = 0.02
+
+    def __init__(self, fleet):
         super().__init__()
-        self._nodes, self._ca = nodes, ca
-        self.calls = 0
+        self._fleet = fleet
+        self.calls = 0      # that have begun
+        self.answers = collections.Counter()    # (step, status)
         self.failures = []
 
     def _work(self):
-        context = trusting(self._ca)
-        for number, node in enumerate(itertools.cycle(self._nodes)):
-            if self._over.wait(0.02):
-                return
+        while not self._over.wait(self.PAUSE_SECONDS):
             self.calls += 1
+            fleet = self._fleet
+            step = fleet.step
+            token = (fleet.static, fleet.issued)[self.calls % 2]
             try:
-                if number % 4 == 0:
-                    channel, stub = cache_stub(node, self._ca)
-                    with channel:
-                        item = pb.SetItem(type=6, key=f"k{number % 50}", value=b"v")
-                        stub.Set(pb.SetRequest(items=[item]), timeout=10)
-                else:
-                    with Rest(node.ip, tls=context) as rest:
-                        answer = rest.request("PUT", entry_path(6, f"k{number % 50}"), b"v")
-                        assert answer.status in (200, 202), answer
-            except (OSError, AssertionError, grpc.RpcError) as error:
-                self.failures.append(repr(error))
+                status = self._call(self.calls, token)
+            except (OSError, grpc.RpcError) as error:
+                status = repr(error)
+            self.answers[step, status] += 1
+            if status not in (200, 202):
+                self.failures.append((step, status))
+
+    def _call(self, number, token):
+        raise NotImplementedError
 
 
-def wrk_outcome(text):
-    """(requests, those that failed)"""
-    failed = sum(int(count) for line in re.findall(r"(?:Socket errors|Non-2xx).*", text)
-                 for count in re.findall(r"\d+", line.replace("Non-2xx or 3xx", "")))
-    return int(re.search(r"(\d+) requests in", text)[1]), failed
+class NewConnections(FleetClient):
+    """Asks by REST and by gRPC, each time over a connection of its own, checking who answers."""
+
+    def _call(self, number, token):
+        node = self._fleet.nodes[number % 3]
+        path = entry_path(6, f"k{number % 50}", ack="all")
+        if number % 4:
+            with Rest(node.ip, tls=trusting(*self._fleet.trusted), token=token) as rest:
+                return rest.request("PUT", path, b"v").status
+        channel, stub = cache_stub(node, *self._fleet.trusted)
+        with channel:
+            return grpc_status(stub, token, f"k{number % 50}")
+
+
+class KeptConnection(FleetClient):
+    """Puts over one connection, which nothing that is replaced may end."""
+
+    def __init__(self, fleet, node):
+        super().__init__(fleet)
+        self._rest = Rest(node.ip, tls=trusting(*fleet.trusted))
+        self._rest.request("GET", "/readyz")
+        self._socket = self._rest.socket
+
+    def _call(self, number, token):
+        status = self._rest.request("PUT", entry_path(7, f"k{number % 50}", ack="all"), b"v",
+                                    {"Authorization": f"Bearer {token}"}).status
+        if self._rest.socket is not self._socket:
+            raise ConnectionError("it is another connection")
+        return status
+
+
+class KeptChannel(FleetClient):
+    """The same by gRPC, with a list now and then."""
+
+    def __init__(self, fleet, node):
+        super().__init__(fleet)
+        self.states = []
+        channel, self._stub = cache_stub(node, *fleet.trusted)
+        grpc.channel_ready_future(channel).result(10)
+        channel.subscribe(self.states.append)
+
+    def _call(self, number, token):
+        if number % 10 == 0:
+            entries = [entry for part in self._stub.GetAll(
+                pb.GetAllRequest(types=[5]), timeout=10,
+                metadata=[("authorization", f"Bearer {token}")]) for entry in part.entries]
+            equal(len(entries), Fleet.KEYS, "entries of a list")
+            return 200
+        return grpc_status(self._stub, token, f"kept{number % 50}")
+
+
+def grpc_status(stub, token, key):
+    """Of a Set that waits for all, in REST's numbers."""
+    request = pb.SetRequest(items=[pb.SetItem(type=6, key=key, value=b"v")],
+                            options=pb.WriteOptions(ack=pb.ACK_LEVEL_ALL))
+    answer = stub.Set(request, timeout=10, metadata=[("authorization", f"Bearer {token}")])
+    return 200 if answer.ack.met else 202
+
+
+class Fleet:
+    """Three daemons with nothing but TLS that ask for tokens, and all that is replaced while
+    clients go on."""
+
+    KEYS = 500
+
+    def __init__(self, cluster):
+        self._cluster = cluster
+        self.directory = cluster.directory
+        self.issuer = Issuer(cluster)
+        self.trusted = [self.issuer.ca]     # by clients
+        self._steps = []    # (when it began, its name)
+        self.step = "start"
+        self.clients, self.loads = [], []
+        self.leaves = 0     # how often all had new ones
+        self._numbers = itertools.count(1)
+        self.static, self._signer = f"static-{next(self._numbers)}", self._new_signer()
+        self.issued = self._signer.token()
+        (self.directory / "tokens").mkdir()
+        self._show(self.static, self.issued)
+        self._write_rules(self.static)
+        replace(self.directory / "jwks.json", tokens.key_set(self._signer))
+        self.nodes = cluster.start(
+            3, *TLS_ONLY, "--tls-reload-interval=500ms", "--auth=required",
+            "--auth-file=auth.toml", "--auth-jwks=jwks.json", f"--auth-jwt-issuer={tokens.ISSUER}",
+            prepare=self._equip)
+
+    @property
+    def step(self):
+        return self._steps[-1][1]
+
+    @step.setter
+    def step(self, name):
+        self._steps.append((time.time(), f"{len(self._steps)} {name}"))
+
+    def _step_at(self, text):
+        """A time of the log in seconds, and the step that was under way."""
+        moment = datetime.datetime.fromisoformat(text).timestamp()
+        return moment, next(name for begin, name in reversed(self._steps) if begin <= moment)
+
+    def _equip(self, node):
+        self.issuer.equip_tls_only(node)
+        node.token = "observer"
+
+    def _new_signer(self):
+        return tokens.Issuer(self.directory, f"signer-{next(self._numbers)}")
+
+    def _write_rules(self, *static):
+        replace(self.directory / "auth.toml", rules(
+            *((by_token(token), "all") for token in ("observer", *static)),
+            ('serviceaccount = "shop/web"', "all")))
+
+    def _show(self, static, issued):
+        """Clients take these from now on."""
+        self.static, self.issued = static, issued
+        for name, token in (("static", static), ("issued", issued)):
+            replace(self.directory / "tokens" / name, token)
+
+    def _move(self, static, issued):
+        """Until no client has anything under way that shows another one."""
+        self._show(static, issued)
+        before = {client: client.calls for client in self.clients}
+        wait_for(lambda: all(client.calls > calls + 1 for client, calls in before.items()), 20,
+                 "clients have the tokens")
+        wait_for(lambda: all(load.shows(static, issued) for load in self.loads), 20,
+                 "the load has the tokens")
+
+    def _wait_known(self, token, status):
+        for node in self.nodes:
+            with Rest(node.ip, tls=node.tls, token=token) as rest:
+                wait_for(lambda rest=rest: rest.request("GET", "/v1/whoami").status == status, 10,
+                         f"{status} for a token at {node.name}")
+
+    def _give(self, leaves, *authorities, hangup=False):
+        before = taken(self.nodes)
+        for node in self.nodes:
+            self.issuer.give(node, leaves[node], *authorities)
+            if hangup:
+                node.signal(signal.SIGHUP)
+        wait_taken(self.nodes, before, 20)
+
+    def _new_leaves(self, ca=None):
+        self.leaves += 1
+        return {node: self.issuer.leaf(node, ca=ca) for node in self.nodes}
+
+    def print_steps(self, counts):
+        """What happened at those that did not go unnoticed between the daemons. Returns how often
+        one of them has lost the stream of another: {(step, peer): times}."""
+        lost, moments = collections.Counter(), collections.defaultdict(list)
+        for event in ("peer_lost", "peer_connected"):
+            for line in events_since(self.nodes, event, counts[event]):
+                moment, step = self._step_at(line["ts"])
+                moments[step].append(moment)
+                if event == "peer_lost":
+                    lost[step, line["peer"]] += 1
+        answers = sum((client.answers for client in self.clients), collections.Counter())
+        for _, step in self._steps:
+            ended = sum(count for (at, _), count in lost.items() if at == step)
+            waited, late = answers[step, 200], answers[step, 202]
+            times = moments[step] or [0]
+            if ended or late:
+                print(f"     {step}: {ended} times a daemon lost the stream of a peer, all were "
+                      f"back after {1000 * (max(times) - min(times)):.0f} ms; "
+                      f"{late} of {waited + late} calls did not wait for all")
+        return lost
+
+    # What is replaced.
+
+    def leaf(self):
+        self.step = "leaf"
+        self._leaves = self._new_leaves()
+        self._give(self._leaves, self.issuer.ca)
+
+    def leaf_by_hangup(self):
+        self.step = "leaf by SIGHUP"
+        self._leaves = self._new_leaves()
+        self._give(self._leaves, self.issuer.ca, hangup=True)
+
+    def leaf_in_two_steps(self):
+        """Between the two, certificate and key do not belong together."""
+        self.step = "leaf in two steps"
+        before = {node: reloads(node, "refused") for node in self.nodes}
+        self._leaves = self._new_leaves()
+        for node in self.nodes:
+            node.secret.put(cert=self._leaves[node].cert)
+        for node in self.nodes:
+            wait_for(lambda node=node: reloads(node, "refused") == before[node] + 1, 20,
+                     f"{node.name} has not taken half of a pair")
+        accepted = taken(self.nodes)
+        for node in self.nodes:
+            node.secret.put(key=self._leaves[node].key)
+        wait_taken(self.nodes, accepted, 20)
+
+    def static_token(self):
+        self.step = "token"
+        old, new = self.static, f"static-{next(self._numbers)}"
+        self._write_rules(old, new)
+        self._wait_known(new, 200)
+        self._move(new, self.issued)
+        self._write_rules(new)
+        self._wait_known(old, 401)
+
+    def signing_key(self):
+        self.step = "signing key"
+        old, new = self.issued, self._new_signer()
+        replace(self.directory / "jwks.json", tokens.key_set(self._signer, new))
+        self._wait_known(new.token(), 200)
+        self._move(self.static, new.token())
+        replace(self.directory / "jwks.json", tokens.key_set(new))
+        self._wait_known(old, 401)
+        self._signer = new
+
+    def authority(self):
+        """First all believe both, then all have a new leaf, then the old one goes."""
+        old, name = self.issuer.ca, f"ca-{next(self._numbers)}"
+        new = certs.Authority(self.directory / name, name)
+        self.step = f"{name}, both"
+        self.trusted = [old, new]
+        for node in self.nodes:
+            node.tls = trusting(old, new)
+        self._give(self._leaves, old, new)
+        self.step = f"{name}, leaf"
+        self._leaves = self._new_leaves(new)
+        self._give(self._leaves, old, new)
+        lost = counted(self.nodes, "peer_lost")
+        self.step = f"{name}, alone"
+        self._give(self._leaves, new)
+        self.trusted, self.issuer.ca = [new], new
+        # These were opened with leaves that nobody believes in any more.
+        wait_for(lambda: {line["peer"] for line in events_since(self.nodes, "peer_lost", lost)} ==
+                 {node.name for node in self.nodes}, 10, "former streams are ended")
+        self._cluster.wait_streaming(self.nodes)
+
+
+ROTATION_SECONDS = 60
+CALM_SECONDS = 0.5          # what a step leads to shows before the next one
+LEAST_PER_SECOND = 300      # the machine may be anybody's
 
 
 @test(slow=True)
 def rotation_under_load(cluster):
-    """All three get new leaves ten times over while clients go on: nobody notices."""
+    """Leaves, authorities, tokens and the keys that sign them are replaced while clients go on, and
+    nobody notices. Streams between peers may end only where the authority goes by which they were
+    opened."""
     if not shutil.which("wrk"):
         raise Skip("no wrk")
-    seconds, rotations = 60, 10
-    issuer = Issuer(cluster)
-    nodes = cluster.start(3, *REQUIRE, "--tls-reload-interval=500ms", prepare=issuer.equip)
+    fleet = Fleet(cluster)
+    nodes = fleet.nodes
     with nodes[0].rest() as rest:
-        for number in range(500):
+        for number in range(fleet.KEYS):
             equal(rest.request("PUT", entry_path(5, f"k-{number}"), b"v").status, 200)
     cluster.wait_same(nodes)
-    lost = counted(nodes, "peer_lost")
-    script = cluster.directory / "load.lua"
-    script.write_text(WRK_SCRIPT % WRK_PAUSE_MS)
-    loads = [subprocess.Popen(["wrk", "-t1", f"-c{WRK_CONNECTIONS}", f"-d{seconds}s", "-s", script,
-                               f"https://{node.ip}:{REST_TLS_PORT}/"], stdout=subprocess.PIPE,
-                              text=True) for node in nodes]
+    channel = KeptChannel(fleet, nodes[0])
+    fleet.clients = [NewConnections(fleet), channel,
+                     *(KeptConnection(fleet, node) for node in nodes)]
+    half = [fleet.leaf, fleet.static_token, fleet.leaf_by_hangup, fleet.signing_key,
+            fleet.leaf_in_two_steps, fleet.authority, fleet.leaf]
+    steps = 2 * half
+    counts = {event: counted(nodes, event)
+              for event in ("peer_lost", "peer_connected", "peer_refused")}
     begin = time.monotonic()
-    channel, stub = cache_stub(nodes[0], issuer.ca)     # one that lives through all of it
-    with NewConnections(nodes, issuer.ca) as fresh, channel:
-        for rotation in range(rotations):
-            before = taken(nodes)
-            for node in nodes:
-                issuer.give(node, issuer.leaf(node), issuer.ca)
-                if rotation % 2:
-                    node.signal(signal.SIGHUP)
-            wait_taken(nodes, before)
-            stub.Set(pb.SetRequest(items=[pb.SetItem(type=6, key="long", value=b"v")]), timeout=10)
-            go_on(max(0, begin + (rotation + 1) * (seconds - 5) / rotations - time.monotonic()))
-        outcomes = [wrk_outcome(load.communicate(timeout=seconds + 30)[0]) for load in loads]
+    with contextlib.ExitStack() as stack:
+        fleet.loads = [Wrk(fleet, node) for node in nodes]
+        for client in fleet.clients:
+            stack.enter_context(client)
+        for number, step in enumerate(steps, start=1):
+            step()
+            go_on(max(CALM_SECONDS, begin + number * ROTATION_SECONDS / len(steps) -
+                      time.monotonic()))
+        outcomes = [load.end() for load in fleet.loads]
+        seconds = time.monotonic() - begin
     requests, failed = (sum(part) for part in zip(*outcomes))
-    print(f"     {requests / seconds:.0f} requests/s, {failed} failed; {fresh.calls} connections, "
-          f"{len(fresh.failures)} failed")
-    equal((failed, fresh.failures[:5]), (0, []))
-    assert requests > 100 * seconds, f"{requests / seconds:.0f} requests/s"
-    equal(events_since(nodes, "peer_lost", lost), [])
-    equal([reloads(node, "refused") for node in nodes], [0, 0, 0])
+    failures = [failure for client in fleet.clients for failure in client.failures]
+    print(f"     {requests / seconds:.0f} requests/s for {seconds:.0f} s, {failed} failed; beside "
+          f"them {fleet.clients[0].calls} new connections and "
+          f"{sum(client.calls for client in fleet.clients[1:])} calls, {len(failures)} failed")
+    lost = fleet.print_steps(counts)
+    equal((failed, failures[:5]), (0, []))
+    # Both others lose it, once.
+    equal({(step, peer): count for (step, peer), count in lost.items()
+           if count > 2 or not step.endswith("alone")}, {}, "streams that ended without need")
+    equal(events_since(nodes, "peer_refused", counts["peer_refused"]), [])
+    equal(set(channel.states), {grpc.ChannelConnectivity.READY}, "a client's connection")
+    equal((fleet.leaves, [reloads(node, "refused") for node in nodes]), (10, [2, 2, 2]))
+    for what in ("auth_file", "auth_jwks"):
+        equal([len(node.events(f"{what}_reload_failed")) for node in nodes], [0, 0, 0], what)
+        equal([len(node.events(f"{what}_reloaded")) for node in nodes], [4, 4, 4], what)
+    assert requests > LEAST_PER_SECOND * seconds, f"{requests / seconds:.0f} requests/s"
+    cluster.wait_streaming(nodes)
     cluster.wait_same(nodes)
 
 
