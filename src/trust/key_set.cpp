@@ -208,8 +208,7 @@ Result<std::shared_ptr<const KeySet>> KeySet::Parse(std::string_view text) {
     if (*key) keys.push_back(*std::move(*key));
   }
   if (keys.empty()) return Invalid("the key set has no key that can verify a token");
-  const std::size_t skipped = list->size() - keys.size();
-  return std::shared_ptr<const KeySet>(new KeySet(std::move(keys), skipped));
+  return std::shared_ptr<const KeySet>(new KeySet(std::move(keys)));
 }
 
 bool KeySet::Has(std::string_view kid) const {

@@ -58,14 +58,11 @@ class KeySet {
                                            std::optional<std::string_view> kid) const;
 
   std::size_t size() const { return keys_.size(); }
-  std::size_t skipped() const { return skipped_; }
 
  private:
-  KeySet(std::vector<VerificationKey> keys, std::size_t skipped)
-      : keys_(std::move(keys)), skipped_(skipped) {}
+  explicit KeySet(std::vector<VerificationKey> keys) : keys_(std::move(keys)) {}
 
   const std::vector<VerificationKey> keys_;
-  const std::size_t skipped_;
 };
 
 }  // namespace podmirror::trust
