@@ -255,7 +255,8 @@ bool Connection::End(SteadyMs now) {
   ReleaseInput();
   request_start_ = now;
   deadline_ = kNever;
-  return handoff_.End(!in_.empty());
+  // What has come behind the request may still lie in the socket, or in a record of its own.
+  return handoff_.End(!in_.empty() || socket_.readable());
 }
 
 void Connection::Answer(Response response) {

@@ -21,7 +21,7 @@ Socket::~Socket() { close(fd_); }
 void Socket::SetReadable(bool hang_up) {
   readable_ = true;
   hang_up_ = hang_up_ || hang_up;
-  if (tls_) tls_->SetReadable();
+  if (tls_) tls_->SetReadable(hang_up);
 }
 
 Socket::Io Socket::Handshake() {
@@ -38,10 +38,8 @@ void Socket::SendPlain(std::string_view text) { send(fd_, text.data(), text.size
 
 Socket::Moved Socket::Read(std::span<char> to) {
   if (tls_) {
-    // A read that takes all that is there is not repeated, but for the end, which is announced.
-    if (hang_up_) tls_->SetReadable();
     const Moved moved = tls_->Read(to);
-    const bool all = moved.io == Io::kDone && !hang_up_ && tls_->drained();
+    const bool all = moved.io == Io::kDone && tls_->drained();
     if (all || moved.io == Io::kBlocked || moved.io == Io::kClosed) readable_ = false;
     return moved;
   }

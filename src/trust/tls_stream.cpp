@@ -38,7 +38,7 @@ struct TlsStream::Socket {
       stream.drained_ = errno == EAGAIN;
       BIO_set_retry_read(bio);
     } else if (got > 0 && got < size) {
-      stream.drained_ = true;
+      stream.drained_ = !stream.hang_up_;
     }
     return static_cast<int>(got);
   }

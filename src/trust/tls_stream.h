@@ -35,8 +35,12 @@ class TlsStream {
   TlsStream(const TlsStream&) = delete;
   TlsStream& operator=(const TlsStream&) = delete;
 
-  // The socket may have something to read.
-  void SetReadable() { drained_ = false; }
+  // The socket may have something to read. hang_up: and nothing after it, so the end, which may
+  // have come together with the last bytes, is not said again.
+  void SetReadable(bool hang_up) {
+    drained_ = false;
+    hang_up_ = hang_up_ || hang_up;
+  }
   // Before all else, until it is done.
   Io Handshake();
   // At least one byte when it is done.
@@ -65,6 +69,7 @@ class TlsStream {
   const std::shared_ptr<const Credentials> credentials_;
   const int fd_;
   bool drained_ = false;  // the last read from the socket took all that was there
+  bool hang_up_ = false;  // after the last bytes there is the end to read
   bool ended_ = false;    // the other side has closed the socket
   bool spoke_http_ = false;
   Ssl ssl_;

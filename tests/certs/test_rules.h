@@ -35,8 +35,20 @@ inline std::string RoleFor(const std::string& name, const std::string& allow,
          "\"\nroles = [\"" + name + "\"]\n";
 }
 
-inline std::unique_ptr<trust::Guard> GuardBy(const TestDir& dir, const std::string& rules) {
-  auto guard = trust::Guard::New(dir.Write("auth.toml", rules), {}, nullptr, nullptr, Env::Real());
+// One for each verb, of the verb's name.
+inline std::string RoleForEachVerb() {
+  std::string rules;
+  for (const trust::Verb verb : trust::kVerbs) {
+    const std::string name(trust::ToString(verb));
+    rules += RoleFor(name, "\"" + name + "\"");
+  }
+  return rules;
+}
+
+// keyring: null where no certificates are taken.
+inline std::unique_ptr<trust::Guard> GuardBy(const TestDir& dir, const std::string& rules,
+                                             const trust::Keyring* keyring = nullptr) {
+  auto guard = trust::Guard::New(dir.Write("auth.toml", rules), {}, keyring, nullptr, Env::Real());
   INFO(guard.status().ToString());
   REQUIRE(guard.ok());
   return std::move(*guard);

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <fstream>
+#include <utility>
 
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define PODMIRROR_TEST_SANITIZED 1
@@ -51,9 +52,11 @@ bool RawClient::Send(std::string_view bytes) {
   return true;
 }
 
+ssize_t RawClient::ReceiveSome(char* to, std::size_t size) { return recv(fd_, to, size, 0); }
+
 bool RawClient::Fill() {
   char chunk[65536];
-  const ssize_t got = recv(fd_, chunk, sizeof(chunk), 0);
+  const ssize_t got = ReceiveSome(chunk, sizeof(chunk));
   if (got <= 0) return false;
   buffer_.append(chunk, static_cast<std::size_t>(got));
   return true;
@@ -101,7 +104,13 @@ bool RawClient::Receive(std::size_t bytes) {
 
 bool RawClient::Closed() {
   char byte;
-  return buffer_.empty() && recv(fd_, &byte, 1, 0) == 0;
+  return buffer_.empty() && ReceiveSome(&byte, 1) == 0;
+}
+
+std::string RawClient::ReadAll() {
+  while (Fill()) {
+  }
+  return std::exchange(buffer_, {});
 }
 
 void RawClient::FinishSending() { shutdown(fd_, SHUT_WR); }

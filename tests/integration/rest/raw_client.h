@@ -1,6 +1,9 @@
 // RawClient is a TCP client that sends the bytes it is told to, right or wrong, and reads answers.
-// Every wait ends after 20 s. Thread safety: none.
+// TlsClient (tls_client.h) is the same with TLS on it. Every wait ends after 20 s.
+// Thread safety: none.
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -26,12 +29,12 @@ class RawClient {
   explicit RawClient(std::uint16_t port);
   // False when the other side did not let it in.
   bool connected() const { return connected_; }
-  ~RawClient();
+  virtual ~RawClient();
   RawClient(const RawClient&) = delete;
   RawClient& operator=(const RawClient&) = delete;
 
   // False when the other side does not take it all.
-  bool Send(std::string_view bytes);
+  virtual bool Send(std::string_view bytes);
   // One answer; none when the connection ended or the time was over before it was complete.
   // `has_body` is false for the answer to HEAD.
   std::optional<RawAnswer> Read(bool has_body = true);
@@ -42,15 +45,22 @@ class RawClient {
   bool Receive(std::size_t bytes);
   // Waits until the other side has closed, with nothing more to read.
   bool Closed();
+  // All that comes until the connection ends, in whatever way.
+  std::string ReadAll();
   void FinishSending();
   // A fixed size, so that large answers are stuck on their way.
   void FixReceiveBuffer();
   bool HasInput() const;  // now, without waiting
 
+ protected:
+  // At least one byte; 0 at the end, below it when there was none in time or the connection broke.
+  virtual ssize_t ReceiveSome(char* to, std::size_t size);
+  int fd() const { return fd_; }
+
  private:
   bool Fill();
 
-  int fd_;
+  const int fd_;
   bool connected_ = false;
   std::string buffer_;
 };

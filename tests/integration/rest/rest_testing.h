@@ -26,6 +26,8 @@ struct TestNodeOptions {
   // Who may do what, and who is told; null: everybody everything, and nobody.
   const trust::Guard* guard = nullptr;
   const trust::Audit* audit = nullptr;
+  // With it, there is a port for TLS too.
+  const trust::Keyring* keyring = nullptr;
 };
 
 class SilentTransport final : public sync::Transport {
@@ -44,7 +46,7 @@ class TestNode {
         server(ServerOptions(options),
                {cache, driver, metrics, Env::Real(),
                 [] { return DiscoveryView{"static", true, 0, 7, 1, ""}; },
-                [illness = options.illness] { return illness; }, nullptr, access}),
+                [illness = options.illness] { return illness; }, options.keyring, access}),
         ticker_([this] {
           while (!stop_) {
             driver.Tick();
@@ -61,6 +63,7 @@ class TestNode {
   }
 
   std::uint16_t port() const { return server.port(); }
+  std::uint16_t tls_port() const { return server.port(PortKind::kTls); }
 
   void BecomeReady() {
     RemovePeers();
@@ -114,6 +117,9 @@ class TestNode {
   static RestOptions ServerOptions(const TestNodeOptions& options) {
     RestOptions rest;
     rest.ports = {{.listen = "127.0.0.1:0"}};
+    if (options.keyring != nullptr) {
+      rest.ports.push_back({.listen = "127.0.0.1:0", .kind = PortKind::kTls});
+    }
     rest.workers = options.workers;
     rest.items.max_value_bytes = options.max_value_bytes;
     rest.max_batch_bytes = options.max_batch_bytes;

@@ -1,11 +1,11 @@
 // Who may do what by REST: each route and method against each verb, and nothing beside it.
 #include <catch2/catch.hpp>
-#include <map>
 #include <random>
 #include <string>
 #include <vector>
 
 #include "certs/test_rules.h"
+#include "integration/held.h"
 #include "rest_testing.h"
 
 namespace podmirror::rest {
@@ -13,6 +13,7 @@ namespace {
 
 using testing::GuardBy;
 using testing::RoleFor;
+using testing::RoleForEachVerb;
 using testing::TestDir;
 using trust::Verb;
 
@@ -58,12 +59,7 @@ const std::vector<Row>& Matrix() {
 
 TEST_CASE("roles: each route asks for its verb, and for no other") {
   const TestDir dir;
-  std::string rules;
-  for (const Verb verb : trust::kVerbs) {
-    const std::string name(trust::ToString(verb));
-    rules += RoleFor(name, "\"" + name + "\"");
-  }
-  const auto guard = GuardBy(dir, rules);
+  const auto guard = GuardBy(dir, RoleForEachVerb());
   TestNode node({.guard = guard.get()});
   node.cache.Merge(Entry::Make(1, "k", "v", {1, 1}), 0);
   for (const Row& row : Matrix()) {
@@ -130,17 +126,7 @@ TEST_CASE("roles: who is limited to some keys never sees or changes others, by a
   const std::vector<std::string> keys = {"a/x",  "a/y",   "a",          "b",     "b/a/x", "A/x",
                                          "ab/x", "a%2Fz", "a/%2E%2E/b", "%61/x", "a//b",  "c"};
   const std::vector<std::string> types = {"1", "2", "-1", "0"};
-  const auto others = [&] {
-    std::map<std::string, std::string> held;
-    for (std::uint32_t bucket = 0; bucket < kBuckets; bucket = node.cache.NextStored(bucket + 1)) {
-      for (const EntryRef& entry : node.cache.Bucket(bucket)) {
-        if (entry->type() == 1 && entry->key().starts_with("a/")) continue;
-        held[std::to_string(entry->type()) + "/" + std::string(entry->key())] =
-            entry->version().ToString() + std::string(entry->value());
-      }
-    }
-    return held;
-  };
+  const auto others = [&] { return HeldBeside(node.cache, 1, "a/"); };
   std::uint64_t serial = 0;
   for (const char* key : {"a", "b", "b/a/x", "A/x", "ab/x", "c"}) {
     node.cache.Merge(Entry::Make(1, key, "secret", {++serial, 1}), 0);

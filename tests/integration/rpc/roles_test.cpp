@@ -4,7 +4,6 @@
 
 #include <catch2/catch.hpp>
 #include <functional>
-#include <map>
 #include <random>
 #include <string>
 #include <vector>
@@ -13,6 +12,7 @@
 #include "grpc/health.pb.h"
 #include "grpc/reflection.pb.h"
 #include "hellorpc/hellorpc.grpc.pb.h"
+#include "integration/held.h"
 #include "integration/rpc/daemon.h"
 #include "podmirror/v1/cache.grpc.pb.h"
 
@@ -21,6 +21,7 @@ namespace {
 
 using testing::GuardBy;
 using testing::RoleFor;
+using testing::RoleForEachVerb;
 using testing::TestDir;
 using trust::Verb;
 
@@ -168,12 +169,7 @@ std::unique_ptr<Daemon> ReadyWith(const trust::Guard& guard) {
 
 TEST_CASE("roles: each method asks for its verb, and for no other") {
   const TestDir dir;
-  std::string rules;
-  for (const Verb verb : trust::kVerbs) {
-    const std::string name(trust::ToString(verb));
-    rules += RoleFor(name, "\"" + name + "\"");
-  }
-  const auto guard = GuardBy(dir, rules);
+  const auto guard = GuardBy(dir, RoleForEachVerb());
   const auto daemon = ReadyWith(*guard);
   for (const Row& row : Matrix()) {
     INFO(row.name);
@@ -219,17 +215,7 @@ TEST_CASE("roles: who is limited to some keys never sees or changes others, by a
       cache.Merge(Entry::Make(type, key, "secret", {++serial, 1}), 0);
     }
   }
-  const auto others = [&cache] {
-    std::map<std::string, std::string> held;
-    for (std::uint32_t bucket = 0; bucket < kBuckets; bucket = cache.NextStored(bucket + 1)) {
-      for (const EntryRef& entry : cache.Bucket(bucket)) {
-        if (entry->type() == 1 && entry->key().starts_with("a/")) continue;
-        held[std::to_string(entry->type()) + "/" + std::string(entry->key())] =
-            entry->version().ToString() + std::string(entry->value());
-      }
-    }
-    return held;
-  };
+  const auto others = [&cache] { return HeldBeside(cache, 1, "a/"); };
   const auto before = others();
   const Client client(*daemon, "a");
   std::mt19937 random(20261201);
