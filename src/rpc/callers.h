@@ -51,18 +51,21 @@ class Callers {
   // without TLS it may. kRefused says why not.
   Status CheckPeer(const Caller& caller, bool plain) const;
 
- private:
   // Connections remembered at a time, and bytes of their certificates: a chain may have 100 KB, and
   // takes three times as much once it is parsed. When there are more, down to half are forgotten.
   static constexpr std::size_t kMaxKnown = 16 * 1024;
   static constexpr std::size_t kMaxKnownBytes = 8 << 20;
 
+  // What was presented on the connection of this address, as gRPC has both: the same object as long
+  // as it is remembered, and `pem` stays the same. Requires: a keyring.
+  std::shared_ptr<const trust::Presented> Presented(const std::string& address, std::string pem);
+
+ private:
   struct Known {
     std::string pem;  // the certificate and those that came with it
     std::shared_ptr<const trust::Presented> presented;
   };
 
-  std::shared_ptr<const trust::Presented> Presented(const std::string& address, std::string pem);
   void Remember(const std::string& address, Known known);
 
   const trust::Keyring* const keyring_;

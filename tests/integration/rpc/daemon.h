@@ -36,20 +36,28 @@ struct DaemonOptions {
   std::uint64_t max_memory = 0;
   // Who may do what; null: everybody everything.
   const trust::Guard* guard = nullptr;
+  // With it, its port speaks TLS, and peers must.
+  const trust::Keyring* keyring = nullptr;
 };
 
 class Daemon {
  public:
   explicit Daemon(const DaemonOptions& options)
       : options_(options),
-        driver_(NodeOptionsOf(options), cache_, Env::Real(), transport_, nullptr) {
+        driver_(NodeOptionsOf(options), cache_, Env::Real(), transport_,
+                [this](const sync::Event& event) {
+                  if (event.kind == sync::EventKind::kPeerLost) ++peers_lost_;
+                }) {
     transport_.Bind(driver_);
     cache_service_ =
         NewCacheService(options.requests, driver_, cache_, Env::Real(), bulk_, access_);
     sync_service_ =
         NewSyncService(options.requests, driver_, cache_, Env::Real(), metrics_, bulk_, access_);
-    auto server = RpcServer::Start({{Address(options)}}, queue_, bulk_, access_, callers_, {},
-                                   {&transport_, cache_service_.get(), sync_service_.get()});
+    RpcPort port{.listen = Address(options)};
+    if (options.keyring != nullptr) port.credentials = NewServerCredentials(*options.keyring);
+    auto server =
+        RpcServer::Start({port}, queue_, bulk_, access_, callers_, [this] { ++turned_away_; },
+                         {&transport_, cache_service_.get(), sync_service_.get()});
     if (!server.ok()) throw std::runtime_error(server.status().ToString());
     server_ = std::move(*server);
     ticker_ = std::thread([this] {
@@ -125,6 +133,12 @@ class Daemon {
     return peers.empty() ? "" : peers[0].error;
   }
 
+  // So many streams ended.
+  int peers_lost() const { return peers_lost_; }
+  // Of daemons that would be peers and are none: connections refused, and not even let in.
+  int refused() const { return refused_; }
+  int turned_away() const { return turned_away_; }
+
   bool ready() const { return driver_.ready(); }
   Cache& cache() { return cache_; }
   sync::Driver& driver() { return driver_; }
@@ -148,7 +162,15 @@ class Daemon {
     return node;
   }
 
+  static PeerTls TlsOf(const DaemonOptions& options) {
+    if (options.keyring == nullptr) return {};
+    return {.mode = PeerTls::Mode::kRequire, .keyring = options.keyring};
+  }
+
   const DaemonOptions options_;
+  std::atomic<int> peers_lost_{0};
+  std::atomic<int> refused_{0};
+  std::atomic<int> turned_away_{0};
   telemetry::Metrics metrics_;
   Cache cache_;
   net::GrpcQueue queue_;
@@ -156,8 +178,14 @@ class Daemon {
   const trust::Guard open_{Env::Real()};
   const trust::Audit audit_{trust::Audit::Level::kOff, nullptr};
   const trust::Access access_{options_.guard != nullptr ? *options_.guard : open_, audit_};
-  Callers callers_{nullptr, Env::Real()};
-  PeerTransport transport_{queue_, bulk_, metrics_, Env::Real(), callers_, PeerTls(), nullptr};
+  Callers callers_{options_.keyring, Env::Real()};
+  PeerTransport transport_{queue_,
+                           bulk_,
+                           metrics_,
+                           Env::Real(),
+                           callers_,
+                           TlsOf(options_),
+                           [this](const std::string&, const std::string&) { ++refused_; }};
   sync::Driver driver_;
   std::unique_ptr<Service> cache_service_;
   std::unique_ptr<Service> sync_service_;
