@@ -137,7 +137,8 @@ Turn Connection::AwaitHandshake(Handler& handler) {
     case Socket::Io::kBlocked:
       return Turn::kIdle;
     default:
-      handler.HandshakeFailed();
+      // Who says nothing has only looked whether the port is open.
+      if (socket_.tls()->heard()) handler.HandshakeFailed();
       if (socket_.tls()->spoke_http()) socket_.SendPlain(SaysUseHttps(state_->env.now().wall));
       return Turn::kClosed;
   }
@@ -338,6 +339,7 @@ void Connection::Expire(SteadyMs now, Handler& handler) {
     return;
   }
   const bool partial = !in_.empty();
+  if (!socket_.open() && socket_.tls()->heard()) handler.HandshakeFailed();
   if (!socket_.open() || output_pending() || close_ || (!partial && !surplus_)) {
     broken_ = true;
   } else if (surplus_) {

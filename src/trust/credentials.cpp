@@ -46,7 +46,16 @@ int SelectHttp(SSL*, const unsigned char** out, unsigned char* out_size, const u
   return found == OPENSSL_NPN_NEGOTIATED ? SSL_TLSEXT_ERR_OK : SSL_TLSEXT_ERR_ALERT_FATAL;
 }
 
-int TakeAny(X509_STORE_CTX*, void*) { return 1; }
+// Each certificate of a client takes some KB as long as its connection lives, believed or not.
+constexpr int kMaxClientChain = 10;
+constexpr long kMaxClientChainBytes = 16 * 1024;
+
+// Whom we believe is asked later.
+int TakeAny(X509_STORE_CTX* presented, void* /*unused*/) {
+  if (sk_X509_num(X509_STORE_CTX_get0_untrusted(presented)) <= kMaxClientChain) return 1;
+  X509_STORE_CTX_set_error(presented, X509_V_ERR_CERT_CHAIN_TOO_LONG);
+  return 0;
+}
 
 // As OpenSSL's level 2: keys of 112 bits of security at least, so RSA from 2048 on, and no SHA-1.
 constexpr int kSecurityLevel = 2;
@@ -139,6 +148,7 @@ Status Credentials::MakeContext(OpensslKey& key) {
   if (authorities_) {
     SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nullptr);
     SSL_CTX_set_cert_verify_callback(context, TakeAny, nullptr);
+    SSL_CTX_set_max_cert_list(context, kMaxClientChainBytes);
     // Clients with many certificates choose by these.
     SSL_CTX_add_client_CA(context, authorities_->leaf());
     for (X509* other : authorities_->others()) SSL_CTX_add_client_CA(context, other);

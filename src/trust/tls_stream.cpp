@@ -13,6 +13,15 @@
 #include <utility>
 
 namespace podmirror::trust {
+namespace {
+
+// A new key now and then is usual (RFC 8446, 4.6.3); each is told in some steps.
+constexpr int kMaxAsides = 100;
+
+// Before it OpenSSL could free a buffer that it still reads from (CVE-2024-4741).
+constexpr unsigned long kFreesBuffersWell = 0x300000e0;  // 3.0.14
+
+}  // namespace
 
 // The functions of a BIO that lies on our socket.
 struct TlsStream::Socket {
@@ -28,12 +37,14 @@ struct TlsStream::Socket {
   static int Read(BIO* bio, char* to, int size) {
     TlsStream& stream = Of(bio);
     BIO_clear_retry_flags(bio);
+    if (stream.asides_ > kMaxAsides) return -1;
     if (stream.drained_) {
       BIO_set_retry_read(bio);
       return -1;
     }
     const ssize_t got = recv(stream.fd_, to, static_cast<std::size_t>(size), 0);
     stream.ended_ = got == 0;
+    stream.heard_ = stream.heard_ || got > 0;
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) {
       stream.drained_ = errno == EAGAIN;
       BIO_set_retry_read(bio);
@@ -41,6 +52,13 @@ struct TlsStream::Socket {
       stream.drained_ = !stream.hang_up_;
     }
     return static_cast<int>(got);
+  }
+
+  // OpenSSL calls it for each step of a handshake, and of what comes later that is no data: new
+  // keys, alerts, handshakes that we do not want.
+  static void CountAside(const SSL* ssl, int /*what*/, int /*result*/) {
+    auto& stream = *static_cast<TlsStream*>(SSL_get_app_data(ssl));
+    if (stream.open_) ++stream.asides_;
   }
 
   static long Control(BIO* bio, int command, long, void*) {
@@ -70,6 +88,8 @@ TlsStream::TlsStream(std::shared_ptr<const Credentials> credentials, int fd)
   SSL_set_bio(ssl_.get(), bio, bio);
   // Else OpenSSL would read each record in two calls: its head, then the rest.
   SSL_set_read_ahead(ssl_.get(), 1);
+  SSL_set_app_data(ssl_.get(), this);
+  SSL_set_info_callback(ssl_.get(), Socket::CountAside);
   SSL_set_accept_state(ssl_.get());
 }
 
@@ -91,13 +111,17 @@ TlsStream::Io TlsStream::Outcome(int result) {
 
 TlsStream::Io TlsStream::Handshake() {
   const int result = SSL_do_handshake(ssl_.get());
-  return result == 1 ? Io::kDone : Outcome(result);
+  open_ = result == 1;
+  return open_ ? Io::kDone : Outcome(result);
 }
 
 TlsStream::Moved TlsStream::Read(std::span<char> to) {
   std::size_t bytes = 0;
   const int result = SSL_read_ex(ssl_.get(), to.data(), to.size(), &bytes);
-  if (result == 1) return {Io::kDone, bytes};
+  if (result == 1) {
+    asides_ = std::max(asides_ - 1, 0);
+    return {Io::kDone, bytes};
+  }
   return {Outcome(result), 0};
 }
 
@@ -111,7 +135,8 @@ TlsStream::Moved TlsStream::Write(std::span<const char> from) {
 bool TlsStream::drained() const { return drained_ && SSL_has_pending(ssl_.get()) == 0; }
 
 void TlsStream::ReleaseBuffers() {
-  if (SSL_has_pending(ssl_.get()) == 0) SSL_free_buffers(ssl_.get());
+  static const bool may = OpenSSL_version_num() >= kFreesBuffersWell;
+  if (may && SSL_has_pending(ssl_.get()) == 0) SSL_free_buffers(ssl_.get());
 }
 
 void TlsStream::EndWriting() {

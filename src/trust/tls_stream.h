@@ -2,6 +2,9 @@
 // socket itself, and no more often than a plain connection would: it takes all that has come with
 // one call, and does not ask again before the socket is said to be readable.
 //
+// A stream that brings messages of TLS itself in place of data is broken: a reader would be kept
+// busy by it, and have nothing.
+//
 // Thread safety: one call at a time. The socket must outlive the stream.
 #pragma once
 
@@ -59,6 +62,8 @@ class TlsStream {
   std::optional<CertificateChain> certificate() const;
   // The handshake broke because the other side speaks HTTP without TLS.
   bool spoke_http() const { return spoke_http_; }
+  // The other side has sent something.
+  bool heard() const { return heard_; }
 
  private:
   struct Socket;  // what OpenSSL reads and writes by
@@ -71,6 +76,9 @@ class TlsStream {
   bool drained_ = false;  // the last read from the socket took all that was there
   bool hang_up_ = false;  // after the last bytes there is the end to read
   bool ended_ = false;    // the other side has closed the socket
+  bool heard_ = false;
+  bool open_ = false;  // the handshake is through
+  int asides_ = 0;     // what came since beside data, less the reads of data
   bool spoke_http_ = false;
   Ssl ssl_;
 };

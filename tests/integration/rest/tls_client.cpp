@@ -31,6 +31,9 @@ TlsClient::Context TlsClient::NewContext(const TlsClientOptions& options) {
     const auto key = FromPem<EVP_PKEY>(options.leaf->key, PEM_read_bio_PrivateKey, EVP_PKEY_free);
     SSL_CTX_use_certificate(context.get(), certificate.get());
     SSL_CTX_use_PrivateKey(context.get(), key.get());
+    for (int i = 1; i < options.times; ++i) {
+      SSL_CTX_add1_chain_cert(context.get(), certificate.get());
+    }
   }
   return context;
 }
@@ -47,6 +50,14 @@ std::string TlsClient::TakeOutput(SSL* stream) {
   std::string bytes(BIO_ctrl_pending(bio), '\0');
   if (!bytes.empty()) BIO_read(bio, bytes.data(), static_cast<int>(bytes.size()));
   return bytes;
+}
+
+std::string TlsClient::NewKeys(int times) {
+  for (int i = 0; i < times; ++i) {
+    SSL_key_update(stream_.get(), SSL_KEY_UPDATE_NOT_REQUESTED);
+    SSL_do_handshake(stream_.get());
+  }
+  return TakeOutput(stream_.get());
 }
 
 std::string TlsClient::FirstMessage() {

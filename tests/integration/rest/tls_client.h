@@ -19,6 +19,7 @@ struct TlsClientOptions {
   int version = TLS1_3_VERSION;
   // What it presents; null: nothing.
   const testing::TestAuthority::Leaf* leaf = nullptr;
+  int times = 1;  // how often it presents that
   // Called when the server has half of the first message.
   std::function<void()> halfway = {};
 };
@@ -36,6 +37,8 @@ class TlsClient final : public RawClient {
   bool Send(std::string_view bytes) override;
   // Records that hold `bytes`, to be sent by SendRaw; nothing without a handshake.
   std::string Seal(std::string_view bytes);
+  // Records that tell of a new key, so many times. Only of TLS 1.3.
+  std::string NewKeys(int times);
   bool SendRaw(std::string_view bytes) { return RawClient::Send(bytes); }
 
   // The first message of a handshake.

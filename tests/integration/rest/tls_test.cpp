@@ -124,6 +124,38 @@ TEST_CASE("tls: what came with a request that is answered late goes on behind it
   }
 }
 
+TEST_CASE("tls: new keys are taken now and then, and without end they end the connection") {
+  const Fixture f;
+  TestNode node(f.Patient());
+  TlsClient client(node.tls_port());
+  for (int i = 0; i < 200; ++i) {
+    REQUIRE(client.SendRaw(client.NewKeys(1)));
+    REQUIRE(client.Ask(Put("k", "v"))->status == 200);
+    for (int k = 0; k < 4; ++k) REQUIRE(client.Ask(Get("k"))->body == "v");
+  }
+  // Each of them costs the server as much as a request.
+  TlsClient busy(node.tls_port());
+  const std::string keys = busy.NewKeys(20'000);
+  const std::string request = busy.Seal(Get("k"));
+  busy.SendRaw(keys);
+  busy.SendRaw(request);
+  CHECK(busy.ReadAll().empty());
+  CHECK(client.Ask(Get("k"))->body == "v");
+}
+
+TEST_CASE("tls: who presents too many certificates is not let in") {
+  const Fixture f;
+  TestNode node(f.Options());
+  node.cache.Merge(Entry::Make(1, "k", "secret", {1, 1}), 0);
+  const TestAuthority::Leaf leaf = f.authority.Issue("client");
+  CHECK(TlsClient(node.tls_port(), {.leaf = &leaf, .times = 10}).Ask(Get("k"))->body == "secret");
+  for (const int times : {11, 200}) {
+    TlsClient client(node.tls_port(), {.leaf = &leaf, .times = times});
+    client.Send(Get("k"));
+    CHECK(client.ReadAll().empty());
+  }
+}
+
 TEST_CASE("tls: large values go both ways, and a slow reader holds up nobody") {
   const Fixture f;
   TestNodeOptions options = f.Options();
