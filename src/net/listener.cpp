@@ -78,10 +78,7 @@ std::uint16_t BoundPort(int fd) {
   sockaddr_storage address{};
   socklen_t size = sizeof(address);
   getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);
-  const auto port = address.ss_family == AF_INET6
-                        ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
-                        : reinterpret_cast<const sockaddr_in*>(&address)->sin_port;
-  return ntohs(port);
+  return PortOf(address);
 }
 
 std::string IpOf(const sockaddr_storage& address) {
@@ -95,6 +92,12 @@ std::string IpOf(const sockaddr_storage& address) {
     inet_ntop(v4 ? AF_INET : AF_INET6, v4 ? &ip.s6_addr[12] : ip.s6_addr, text, sizeof(text));
   }
   return text;
+}
+
+std::uint16_t PortOf(const sockaddr_storage& address) {
+  return ntohs(address.ss_family == AF_INET6
+                   ? reinterpret_cast<const sockaddr_in6*>(&address)->sin6_port
+                   : reinterpret_cast<const sockaddr_in*>(&address)->sin_port);
 }
 
 void RaiseFileLimit() {

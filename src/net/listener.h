@@ -20,6 +20,7 @@ std::uint16_t BoundPort(int fd);
 
 // The IP of a socket's address, without brackets; an IPv4 one that came by IPv6 as what it is.
 std::string IpOf(const sockaddr_storage& address);
+std::uint16_t PortOf(const sockaddr_storage& address);
 
 // Raises this process's limit of open files as far as it is allowed to: connections of REST are
 // limited by a setting, but peers, applications and discovery open files too.

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 
 namespace podmirror::rpc {
@@ -16,6 +17,11 @@ namespace {
 std::string One(const grpc::AuthContext& context, const char* property) {
   const std::vector<grpc::string_ref> values = context.FindPropertyValues(property);
   return values.empty() ? std::string() : std::string(values[0].data(), values[0].size());
+}
+
+// "ipv6:[fd00::7]:51234" of "ipv6:%5Bfd00::7%5D:51234".
+std::string Unescaped(const std::string& grpc_address) {
+  return absl::StrReplaceAll(grpc_address, {{"%5B", "["}, {"%5D", "]"}});
 }
 
 }  // namespace
@@ -30,7 +36,7 @@ Caller Callers::Of(const grpc::ServerContextBase& context) {
   std::string pem = One(*told, GRPC_X509_PEM_CERT_PROPERTY_NAME);
   if (pem.empty()) return {true, nullptr};
   pem += One(*told, GRPC_X509_PEM_CERT_CHAIN_PROPERTY_NAME);
-  return {true, Presented(context.peer(), std::move(pem))};
+  return {true, Presented(Unescaped(context.peer()), std::move(pem))};
 }
 
 Result<trust::Asker> Callers::Identify(const grpc::ServerContextBase& context,
@@ -78,6 +84,18 @@ void Callers::Refused(const grpc::ServerContextBase& context) {
   limit_.Refused(IpOf(context.peer()), env_.now().steady);
 }
 
+bool Callers::Admits(const std::string& ip, std::uint16_t port) {
+  if (!limit_.Allows(ip, env_.now().steady)) return false;
+  const bool v6 = ip.find(':') != std::string::npos;
+  const std::string address = absl::StrCat(v6 ? "ipv6:[" : "ipv4:", ip, v6 ? "]:" : ":", int{port});
+  absl::MutexLock lock(&mu_);
+  if (const auto known = known_.find(address); known != known_.end()) {
+    known_bytes_ -= known->second.pem.size();
+    known_.erase(known);
+  }
+  return true;
+}
+
 Status Callers::CheckPeer(const Caller& caller, bool plain) const {
   if (!caller.tls) {
     return plain ? Status() : Status(Code::kRefused, "peers are taken only by TLS here");
@@ -89,7 +107,7 @@ Status Callers::CheckPeer(const Caller& caller, bool plain) const {
 }
 
 std::string IpOf(const std::string& grpc_address) {
-  std::string address = absl::StrReplaceAll(grpc_address, {{"%5B", "["}, {"%5D", "]"}});
+  const std::string address = Unescaped(grpc_address);
   const std::size_t begin = address.find(':');
   const std::size_t end = address.rfind(':');
   if (begin == address.npos || end <= begin) return address;

@@ -3,12 +3,14 @@
 // certificate is remembered together with the address of the connection, and checked once for each,
 // not for each call.
 // Thread safety: all calls from any thread.
-// Invariants: memory is bounded; a connection that was forgotten is checked anew.
+// Invariants: memory is bounded; a connection that was forgotten is checked anew; what is
+// remembered of an address is of the connection that came from there last.
 #pragma once
 
 #include <grpcpp/server_context.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -44,8 +46,9 @@ class Callers {
   // tokens are wrong do not count: they may share their address, a proxy's, with those whose are
   // right.
   void Refused(const grpc::ServerContextBase& context);
-  // Whether one more connection of this address (without brackets) is to be let in.
-  bool Admits(const std::string& ip) const { return limit_.Allows(ip, env_.now().steady); }
+  // Whether one more connection of this address (without brackets) is to be let in. If so, nothing
+  // is known of it: what was remembered of a former one that came from there is forgotten.
+  bool Admits(const std::string& ip, std::uint16_t port);
 
   // Whether a daemon that makes a call may be a peer, by the credentials as they are now. plain:
   // without TLS it may. kRefused says why not.
@@ -56,8 +59,9 @@ class Callers {
   static constexpr std::size_t kMaxKnown = 16 * 1024;
   static constexpr std::size_t kMaxKnownBytes = 8 << 20;
 
-  // What was presented on the connection of this address, as gRPC has both: the same object as long
-  // as it is remembered, and `pem` stays the same. Requires: a keyring.
+  // What was presented on the connection of this address, as gRPC has both
+  // ("ipv6:[fd00::7]:51234"): the same object as long as it is remembered, and `pem` stays the
+  // same. Requires: a keyring.
   std::shared_ptr<const trust::Presented> Presented(const std::string& address, std::string pem);
 
  private:

@@ -21,8 +21,8 @@ class ConnectionLimit {
   static constexpr int kFree = 20;
   static constexpr SteadyMs kBackAfterMs = 1000;
 
-  // A peer was refused that came from this address. ip: without brackets. Addresses of IPv6 count
-  // by their first 64 bits, of which a machine has all.
+  // A peer was refused that came from this address. ip: without brackets. A whole address of IPv6
+  // counts: all pods of a node may have their first 64 bits in common.
   void Refused(const std::string& ip, SteadyMs now);
   // Whether one more connection of this address is to be let in.
   bool Allows(const std::string& ip, SteadyMs now) const;

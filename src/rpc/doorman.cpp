@@ -18,7 +18,7 @@ constexpr int kExhaustedMs = 100;
 
 }  // namespace
 
-Result<std::unique_ptr<Doorman>> Doorman::Open(const std::string& address, const Callers& callers,
+Result<std::unique_ptr<Doorman>> Doorman::Open(const std::string& address, Callers& callers,
                                                std::function<void()> on_turned_away) {
   const Result<int> listen_fd = net::OpenListener(address);
   if (!listen_fd.ok()) return listen_fd.status();
@@ -72,7 +72,7 @@ bool Doorman::AcceptOne() {
     }
     return errno == EINTR || errno == ECONNABORTED;
   }
-  if (callers_.Admits(net::IpOf(address))) {
+  if (callers_.Admits(net::IpOf(address), net::PortOf(address))) {
     Acceptor::NewConnectionParameters connection;
     connection.listener_fd = listen_fd_;
     connection.fd = fd;

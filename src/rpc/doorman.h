@@ -25,7 +25,7 @@ class Doorman {
 
   // Listens on `address` (net/listener.h). on_turned_away: called for each connection that is not
   // let in; may be empty. `callers` must outlive this. Fails as net::OpenListener.
-  static Result<std::unique_ptr<Doorman>> Open(const std::string& address, const Callers& callers,
+  static Result<std::unique_ptr<Doorman>> Open(const std::string& address, Callers& callers,
                                                std::function<void()> on_turned_away);
   ~Doorman();
 
@@ -37,7 +37,7 @@ class Doorman {
   void Stop();
 
  private:
-  Doorman(int listen_fd, int wake_fd, const Callers& callers, std::function<void()> on_turned_away)
+  Doorman(int listen_fd, int wake_fd, Callers& callers, std::function<void()> on_turned_away)
       : listen_fd_(listen_fd),
         wake_fd_(wake_fd),
         callers_(callers),
@@ -49,7 +49,7 @@ class Doorman {
 
   const int listen_fd_;
   const int wake_fd_;  // readable: stop
-  const Callers& callers_;
+  Callers& callers_;
   const std::function<void()> on_turned_away_;
   std::unique_ptr<Acceptor> acceptor_;
   std::thread thread_;

@@ -4,6 +4,7 @@
 #include <catch2/catch.hpp>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "certs/test_keyring.h"
@@ -62,6 +63,20 @@ TEST_CASE("callers: a connection is remembered with what was presented on it") {
   CHECK(third->names().common_name == "other");
   CHECK(f.callers.Presented("ipv4:10.0.0.1:1", other) == third);
   CHECK(f.callers.Presented("ipv4:10.0.0.1:2", f.leaf.cert) == second);
+}
+
+TEST_CASE("callers: a new connection from where one came before is looked at anew") {
+  Fixture f;
+  const auto [ip, address] =
+      GENERATE(std::pair<std::string, std::string>("10.0.0.1", "ipv4:10.0.0.1:51234"),
+               std::pair<std::string, std::string>("fd00::7", "ipv6:[fd00::7]:51234"));
+  const Remembered first = f.callers.Presented(address, f.leaf.cert);
+  REQUIRE(f.callers.Admits(ip, 51235));
+  CHECK(f.callers.Presented(address, f.leaf.cert) == first);
+  REQUIRE(f.callers.Admits(ip, 51234));
+  const Remembered second = f.callers.Presented(address, f.leaf.cert);
+  REQUIRE(second);
+  CHECK(second != first);
 }
 
 TEST_CASE("callers: what is remembered is judged by the authorities as they are now") {

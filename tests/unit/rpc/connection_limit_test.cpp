@@ -34,13 +34,13 @@ TEST_CASE("more refusals do not make the wait longer, and all of them are forgot
   CHECK(limit.Allows("10.0.0.1", later));
 }
 
-TEST_CASE("nobody is kept out for another, but for the same machine") {
+TEST_CASE("nobody is kept out for another address") {
   ConnectionLimit limit;
   Refuse(limit, "10.0.0.1", 100, 0);
   Refuse(limit, "fd00::1:2:3:4", 100, 0);
   CHECK(limit.Allows("10.0.0.2", 0));
-  CHECK_FALSE(limit.Allows("fd00::1:2:3:5", 0));
-  CHECK(limit.Allows("fd00:0:0:1::1", 0));
+  CHECK_FALSE(limit.Allows("fd00::1:2:3:4", 0));
+  CHECK(limit.Allows("fd00::1:2:3:5", 0));
 }
 
 TEST_CASE("however many addresses are refused, others are let in") {
