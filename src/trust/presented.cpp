@@ -29,7 +29,8 @@ Presented::Presented(CertificateChain chain, Credentials::Use use, const Credent
       use_(use),
       names_(chain_.names()),
       checked_with_(credentials.number()),
-      verdict_(credentials.Verify(chain_, use, now)) {}
+      verdict_(credentials.Verify(chain_, use, now)),
+      good_at_first_(verdict_.ok()) {}
 
 Status Presented::Check(const Credentials& current) const {
   absl::MutexLock lock(&mu_);
@@ -46,7 +47,7 @@ Status Presented::CheckPeer(const Credentials& current) const {
 
 // What was wrong from the start stays wrong: its dates would not be looked at again.
 void Presented::Refresh(const Credentials& current) const {
-  if (!verdict_.ok() || checked_with_ == current.number()) return;
+  if (!good_at_first_ || checked_with_ == current.number()) return;
   verdict_ = current.Verify(chain_, use_, std::nullopt);
   peer_verdict_.reset();
   checked_with_ = current.number();

@@ -41,6 +41,7 @@ class Presented {
   mutable absl::Mutex mu_;
   mutable std::uint64_t checked_with_ ABSL_GUARDED_BY(mu_);  // Credentials::number
   mutable Status verdict_ ABSL_GUARDED_BY(mu_);
+  const bool good_at_first_;
   mutable std::optional<Status> peer_verdict_ ABSL_GUARDED_BY(mu_);  // once somebody has asked
 };
 
