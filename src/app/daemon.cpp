@@ -209,6 +209,7 @@ bool Daemon::Stop(std::int64_t limit_ms) {
   // Requests in flight get half of the time, each other step an eighth. Discovery needs some of it
   // when its source has to tell the other pods that we leave.
   const absl::Duration grace = absl::Milliseconds(limit_ms) / 8;
+  trust_->Cancel();
   reloader_->Stop();
   if (ticker_.joinable()) feed_.Stop();
   driver_.EndWaits();

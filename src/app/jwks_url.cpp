@@ -46,13 +46,27 @@ Result<std::unique_ptr<JwksUrl>> JwksUrl::New(const settings::Settings& settings
                                               std::move(options), env));
 }
 
-Result<std::string> JwksUrl::Fetch() {
-  // A client keeps its connection, but not longer than it works.
+void JwksUrl::Cancel() {
+  absl::MutexLock lock(&mu_);
+  cancelled_ = true;
+  if (client_ != nullptr) client_->Cancel();
+}
+
+// A client keeps its connection, but not longer than it works.
+Result<net::HttpClient*> JwksUrl::Client() {
+  absl::MutexLock lock(&mu_);
+  if (cancelled_) return Status(Code::kUnavailable, "auth-jwks: cancelled");
   if (client_ == nullptr) {
     auto client = net::NewHttpClient(options_, env_);
     if (!client.ok()) return client.status();
     client_ = std::move(*client);
   }
+  return client_.get();
+}
+
+Result<std::string> JwksUrl::Fetch() {
+  const Result<net::HttpClient*> client = Client();
+  if (!client.ok()) return client.status();
   net::HttpRequest request;
   request.target = target_;
   request.read_timeout = kTimeout;
@@ -62,8 +76,9 @@ Result<std::string> JwksUrl::Fetch() {
     if (!token.ok()) return token.status();
     request.headers["Authorization"] = "Bearer " + *token;
   }
-  Result<net::HttpResponse> response = client_->Get(request);
+  Result<net::HttpResponse> response = (*client)->Get(request);
   if (!response.ok()) {
+    absl::MutexLock lock(&mu_);
     client_.reset();
     return Status(response.status().code(), "auth-jwks: " + response.status().message());
   }

@@ -79,9 +79,9 @@ Status TrustParts::LoadKeys(const settings::Settings& s, Env& env, std::function
   if (s.auth_jwks.starts_with("https://")) {
     auto url = JwksUrl::New(s, env);
     if (!url.ok()) return Invalid("auth-jwks: " + url.status().message());
-    keys_ = std::make_unique<trust::TokenKeys>(
-        [url = std::shared_ptr<JwksUrl>(std::move(*url))] { return url->Fetch(); }, true,
-        std::move(wake), env);
+    url_ = std::move(*url);
+    keys_ = std::make_unique<trust::TokenKeys>([this] { return url_->Fetch(); }, true, wake, env);
+    wake();  // the first tokens may come as soon as we are ready
     return {};
   }
   const auto read = [file = s.auth_jwks] { return ReadSmallFile(file); };
@@ -98,16 +98,21 @@ bool TrustParts::Look() {
     if (peers_changed || looked == trust::Looked::kRefused) metrics_.TlsReload(peers_changed);
     Tell(looked, "tls", keyring_->state().error);
   }
+  if (!guard_->open()) {
+    const trust::Looked looked = guard_->Look();
+    Tell(looked, "auth_file", guard_->error());
+  }
+  // Last, as it may have to wait for who has the keys.
   if (keys_) {
     const trust::Looked looked = keys_->Look();
     if (looked == trust::Looked::kTaken) guard_->ForgetTokens();
     Tell(looked, "auth_jwks", keys_->error());
   }
-  if (!guard_->open()) {
-    const trust::Looked looked = guard_->Look();
-    Tell(looked, "auth_file", guard_->error());
-  }
   return peers_changed;
+}
+
+void TrustParts::Cancel() {
+  if (url_) url_->Cancel();
 }
 
 void TrustParts::Tell(trust::Looked looked, const char* what, const std::string& error) {

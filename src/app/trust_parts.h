@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 
+#include "app/jwks_url.h"
 #include "app/log.h"
 #include "base/env.h"
 #include "base/status.h"
@@ -35,6 +36,8 @@ class TrustParts {
   bool watches() const { return keyring_ != nullptr || !guard_->open(); }
   // Looks at all of them. True when peers have to be checked anew.
   bool Look();
+  // Look has to wait for nobody from now on.
+  void Cancel();
 
  private:
   TrustParts(const settings::Settings& settings, Log& log, telemetry::Metrics& metrics);
@@ -48,6 +51,7 @@ class TrustParts {
   telemetry::Metrics& metrics_;
   const trust::Audit audit_;
   std::unique_ptr<trust::Keyring> keyring_;
+  std::unique_ptr<JwksUrl> url_;            // null when the keys are in a file
   std::unique_ptr<trust::TokenKeys> keys_;  // null when no tokens of an issuer are taken
   std::unique_ptr<trust::Guard> guard_;
 };

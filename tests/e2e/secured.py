@@ -62,19 +62,21 @@ class Secured:
         self.issuer = Issuer(cluster.directory)
         self.write("auth.toml", rules(*SUBJECTS))
         self.write("jwks.json", key_set(self.issuer))
-        ip = self.node.ip
-        grpc_listen = f"{ip}:{GRPC_PORT}" if plain_grpc else "off"
-        self.node.start("--discovery=none", "--service=", f"--rest-tls-listen={ip}:{REST_TLS_PORT}",
-                        f"--grpc-tls-listen={ip}:{GRPC_TLS_PORT}",
-                        f"--health-listen={ip}:{HEALTH_PORT}", "--rest-listen=off",
-                        f"--grpc-listen={grpc_listen}", "--peer-tls=require",
-                        f"--tls-cert={own.cert}", f"--tls-key={own.key}",
-                        f"--tls-ca={self.authority.cert}", "--auth=required",
-                        f"--auth-file={self.directory}/auth.toml",
-                        f"--auth-jwks={jwks or self.directory / 'jwks.json'}",
-                        f"--auth-jwt-issuer={ISSUER}",
-                        f"--tls-reload-interval={interval}", *args)
+        self._own, self._interval, self._plain_grpc = own, interval, plain_grpc
+        self.node.start(*self.args(jwks or self.directory / "jwks.json"), *args)
         wait_for(lambda: self.ask("GET", "/readyz").status == 200, 10, "ready")
+
+    def args(self, jwks):
+        """What it is started with."""
+        ip, own = self.node.ip, self._own
+        grpc_listen = f"{ip}:{GRPC_PORT}" if self._plain_grpc else "off"
+        return ("--discovery=none", "--service=", f"--rest-tls-listen={ip}:{REST_TLS_PORT}",
+                f"--grpc-tls-listen={ip}:{GRPC_TLS_PORT}", f"--health-listen={ip}:{HEALTH_PORT}",
+                "--rest-listen=off", f"--grpc-listen={grpc_listen}", "--peer-tls=require",
+                f"--tls-cert={own.cert}", f"--tls-key={own.key}",
+                f"--tls-ca={self.authority.cert}", "--auth=required",
+                f"--auth-file={self.directory}/auth.toml", f"--auth-jwks={jwks}",
+                f"--auth-jwt-issuer={ISSUER}", f"--tls-reload-interval={self._interval}")
 
     def write(self, name, text):
         replace(self.directory / name, text)

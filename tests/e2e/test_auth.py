@@ -4,6 +4,7 @@
 import functools
 import hmac
 import json
+import socket
 import time
 
 import grpc
@@ -286,6 +287,30 @@ def keys_come_from_the_cluster(cluster):
     equal(secured.who(token=second.token()), subject)
     equal(api.unauthorized, 0)
     assert "token of the pod" not in secured.node.log_file.read_text()
+
+
+@test
+def keys_of_a_cluster_are_there_soon(cluster):
+    """Not when files are looked at again, and who has the keys and is silent holds up no end."""
+    folder = cluster.directory
+    api_files = make_certificate(folder / "api", f"{cluster.net}.250")
+    (folder / "pod-token").write_text("token of the pod")
+    api = KubeApi(cluster, certificate=api_files)
+    issuer = Issuer(folder, "first")
+    api.keys = json.loads(key_set(issuer))
+    settings = (f"--kube-api-url={api.url}", f"--kube-ca={api_files}/tls.crt",
+                f"--kube-token-file={folder}/pod-token", "--drain-timeout=2s")
+    secured = Secured(cluster, *settings, interval="1h", jwks=f"{api.url}{KEYS}")
+    wait_for(lambda: secured.who(token=issuer.token()).startswith("system:"), 5, "keys")
+    equal(secured.node.terminate(), 0)
+
+    silent = socket.create_server((f"{cluster.net}.251", 443))
+    secured.node.start(*secured.args(f"https://{cluster.net}.251/keys"), *settings)
+    silent.accept()     # it has asked, and waits
+    begin = time.monotonic()
+    equal(secured.node.terminate(), 0)
+    assert time.monotonic() - begin < 5, "the end had to wait for the keys"
+    silent.close()
 
 
 @test
