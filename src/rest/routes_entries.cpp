@@ -39,7 +39,10 @@ struct PendingWrite {
     Response response = Json(std::move(document), StatusOf(outcome));
     metrics->RestRequest(method, route, response.status,
                          static_cast<double>(env->steady_ns() - start_ns) * 1e-9);
-    if (audited) audited->Tell(outcome.met ? "ok" : "pending", outcome.version.ToString());
+    if (audited) {
+      audited->Tell(outcome.met ? "ok" : "pending",
+                    [&](auto at, auto count) { return outcome.VersionOf(at, count).ToString(); });
+    }
     responder->Answer(std::move(response));
   }
 };
@@ -164,7 +167,7 @@ std::optional<Response> Routes::Write(const Call& call, std::span<const sync::Wr
         pending.Answer(document(outcome), outcome);
       });
   if (refusal == sync::WriteRefusal::kNone) return std::nullopt;
-  if (pending.audited) pending.audited->Tell("failed", {});
+  if (pending.audited) pending.audited->Tell("failed");
   return RefuseWrite(refusal);
 }
 

@@ -41,12 +41,14 @@ void Write(sync::Driver& driver, const trust::Access& access,
   const sync::WriteRefusal refusal =
       driver.Write(items, options, [call, answer, audited](const sync::WriteOutcome& outcome) {
         if (audited) {
-          audited->Tell(outcome.met ? "ok" : "pending", outcome.version.ToString());
+          audited->Tell(outcome.met ? "ok" : "pending", [&](auto at, auto count) {
+            return outcome.VersionOf(at, count).ToString();
+          });
         }
         call->Answer(answer(outcome));
       });
   if (refusal == sync::WriteRefusal::kNone) return;
-  if (audited) audited->Tell("failed", {});
+  if (audited) audited->Tell("failed");
   call->Fail(RefusalStatus(refusal));
 }
 

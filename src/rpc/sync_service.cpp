@@ -187,7 +187,7 @@ class SyncService final : public Service {
     const auto audited = access_.Audited(call->asker(), *items);
     const sync::WriteRefusal refusal = driver_.WriteLocal(*items);
     const bool refused = refusal != sync::WriteRefusal::kNone;
-    if (audited) audited->Tell(refused ? "failed" : "ok", {});
+    if (audited) audited->Tell(refused ? "failed" : "ok");
     if (refused) return RefusalStatus(refusal);
     hellorpc::SyncResponse response;
     response.mutable_data()->Swap(request.mutable_data());

@@ -2,6 +2,7 @@
 // Thread safety: plain values.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -43,6 +44,11 @@ struct WriteOutcome {
   std::uint32_t acked = 0;           // that many of them have applied it
   std::vector<std::string> pending;  // names of the others, oldest first
   Version version;                   // of the last item
+
+  // The version of item `at` of `count`: those of a write follow each other.
+  Version VersionOf(std::size_t at, std::size_t count) const {
+    return {version.hlc - (count - 1 - at), version.origin};
+  }
 };
 
 // Called exactly once, from any thread, maybe before Write returns; never under a lock of ours.

@@ -63,6 +63,7 @@ WriteRefusal Writes::Refuses(const Drafts& drafts) const {
 }
 
 void Writes::Apply(Drafts& drafts, WallMs expired_by, Now now) {
+  // By one look at the clock: so they follow each other, as WriteOutcome::VersionOf wants it.
   for (EntryRef& entry : drafts.entries) Entry::SetHlc(entry, self_.hlc.Next(now.wall));
   if (drafts.key_hashes.empty()) {
     self_.cache.MergeAll(drafts.entries, expired_by);

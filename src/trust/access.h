@@ -48,9 +48,13 @@ class Access {
   // kRefused names what is lacking.
   Status Permit(const Asker& asker, const Matter& matter) const;
 
-  // The same for a write of some items, each with remove, type and key.
+  // The same for a write of some items, each with remove, type and key. Of none: something has to
+  // be allowed, as the answer tells of our peers.
   template <typename Items>
   Status PermitWrite(const Asker& asker, const Items& items) const {
+    if (items.empty() && !asker.may().AllowsSome(Verb::kDelete)) {
+      return Permit(asker, {Verb::kWrite});
+    }
     for (const auto& item : items) {
       if (Status status = Permit(asker, {VerbOf(item), item.type, item.key}); !status.ok()) {
         return status;

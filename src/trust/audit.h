@@ -3,6 +3,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -72,9 +73,14 @@ class AuditedWrite {
   void Add(Verb action, std::int32_t type, std::string_view key) {
     entries_.push_back({action, type, std::string(key)});
   }
-  // version: of the last entry; empty when nothing was applied.
-  void Tell(std::string_view result, std::string_view version) const {
-    for (const Entry& entry : entries_) {
+  // The version of entry `at` of `count`.
+  using VersionOf = std::function<std::string(std::size_t at, std::size_t count)>;
+
+  // version_of: empty when nothing was applied, or it is not known.
+  void Tell(std::string_view result, const VersionOf& version_of = nullptr) const {
+    for (std::size_t at = 0; at < entries_.size(); ++at) {
+      const Entry& entry = entries_[at];
+      const std::string version = version_of ? version_of(at, entries_.size()) : std::string();
       audit_.Tell({.subject = subject_->name,
                    .method = method_,
                    .ip = ip_,

@@ -115,6 +115,14 @@ TEST_CASE("roles: a batch is applied as a whole or not at all") {
   CHECK(node.cache.Stats().entries == 0);
   CHECK(post(R"({"data":[{"type":1,"data":{"shop/a":"1"}}]})") == 200);
   CHECK(node.cache.Stats().entries == 1);
+  CHECK(post("{}") == 200);
+}
+
+TEST_CASE("roles: who may write nothing may not even do that") {
+  const TestDir dir;
+  const auto guard = GuardBy(dir, RoleFor("shop", "\"read\", \"status\""));
+  TestNode node({.guard = guard.get()});
+  CHECK(node.Ask("POST", "/v1/cache", "{}", Bearer("shop")).status == 403);
 }
 
 TEST_CASE("roles: who is limited to some keys never sees or changes others, by any route") {
@@ -175,18 +183,24 @@ TEST_CASE("roles: the audit tells who did what, and never a value") {
   absl::Mutex mu;
   const auto told = [&](trust::Audit::Level level, auto&& requests) {
     lines.clear();
+    const Cache* cache = nullptr;
     const trust::Audit audit(level, [&](const trust::AuditRecord& record) {
       std::string line(record.subject);
       line += " " + std::string(record.method);
       if (record.action) line += " " + std::string(trust::ToString(*record.action));
       if (record.type) line += " " + std::to_string(*record.type);
       if (!record.key.empty()) line += " " + std::string(record.key);
-      line += " " + std::string(record.result) + (record.version.empty() ? "" : " v");
+      line += " " + std::string(record.result);
+      if (!record.version.empty()) {
+        const EntryRef entry = cache->Peek(*record.type, record.key);
+        line += entry && entry->version().ToString() == record.version ? " v" : " another version";
+      }
       CHECK(record.ip == "127.0.0.1");
       absl::MutexLock lock(&mu);
       lines.push_back(line);
     });
     TestNode node({.guard = guard.get(), .audit = &audit});
+    cache = &node.cache;
     requests(node);
     return lines;
   };
