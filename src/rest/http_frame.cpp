@@ -19,12 +19,14 @@ constexpr std::size_t kKeptFields = 64;
 // Where the path begins in a target of absolute form (http://server/path, as clients send it to
 // proxies); npos when such a target has no path or no valid server. 0 for other targets.
 std::size_t PathOffset(std::string_view target) {
-  constexpr std::string_view kScheme = "http://";
-  if (!EqualsIgnoreCase(target.substr(0, kScheme.size()), kScheme)) return 0;
-  const std::size_t path = target.find_first_of("/?#", kScheme.size());
-  if (path == std::string_view::npos || target[path] != '/') return std::string_view::npos;
-  const std::string_view authority = target.substr(kScheme.size(), path - kScheme.size());
-  return IsAuthority(authority) ? path : std::string_view::npos;
+  for (const std::string_view scheme : {"http://", "https://"}) {
+    if (!EqualsIgnoreCase(target.substr(0, scheme.size()), scheme)) continue;
+    const std::size_t path = target.find_first_of("/?#", scheme.size());
+    if (path == std::string_view::npos || target[path] != '/') return std::string_view::npos;
+    const std::string_view authority = target.substr(scheme.size(), path - scheme.size());
+    return IsAuthority(authority) ? path : std::string_view::npos;
+  }
+  return 0;
 }
 
 }  // namespace

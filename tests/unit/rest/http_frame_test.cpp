@@ -61,6 +61,8 @@ const std::vector<Example>& Examples() {
       {"OPTIONS * HTTP/1.1\r\nHost: h\r\n\r\n", "OPTIONS * <> keep\nend"},
       {"GET * HTTP/1.1\r\nHost: h\r\n\r\n", "refused 400: the target is malformed"},
       {"GET a HTTP/1.1\r\nHost: h\r\n\r\n", "refused 400: the target is malformed"},
+      {"GET https://h:1/a HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a <> keep\nend"},
+      {"GET https:///a HTTP/1.1\r\nHost: h\r\n\r\n", "refused 400: the target is malformed"},
       {"GET http://h:1?b=/a HTTP/1.1\r\nHost: h\r\n\r\n", "refused 400: the target is malformed"},
       {"GET http://u@h/a HTTP/1.1\r\nHost: h\r\n\r\n", "refused 400: the target is malformed"},
       {"GET http:///a HTTP/1.1\r\nHost: h\r\n\r\n", "refused 400: the target is malformed"},
