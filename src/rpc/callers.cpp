@@ -107,7 +107,7 @@ Status Callers::CheckPeer(const Caller& caller, bool plain) const {
 }
 
 std::string IpOf(const std::string& grpc_address) {
-  const std::string address = Unescaped(grpc_address);
+  std::string address = Unescaped(grpc_address);
   const std::size_t begin = address.find(':');
   const std::size_t end = address.rfind(':');
   if (begin == address.npos || end <= begin) return address;
