@@ -356,7 +356,7 @@ TEST_CASE("tls: while certificates, authorities and keys change, all clients are
   std::atomic<bool> stop{false};
   std::atomic<int> failures{0};
   std::vector<std::thread> clients;
-  for (int which = 0; which < 4; ++which) {
+  for (int which = 0; which < 2; ++which) {
     clients.emplace_back(
         [&, which] { failures += FailuresOf(node.tls_port(), leaf, which, stop); });
   }
