@@ -1,6 +1,6 @@
 #include "client/daemon_names.h"
 
-#include <absl/strings/str_cat.h>
+#include <absl/strings/str_join.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
 
@@ -31,11 +31,9 @@ bool IsFor(const trust::CertificateChain& chain, const std::string& host) {
 
 std::string Told(const std::vector<std::string>& names) {
   if (names.empty()) return "none";
-  std::string told;
-  for (std::size_t i = 0; i < std::min(names.size(), kNamesTold); ++i) {
-    absl::StrAppend(&told, i == 0 ? "" : ", ", names[i]);
-  }
-  return told + (names.size() > kNamesTold ? ", ..." : "");
+  const std::size_t told = std::min(names.size(), kNamesTold);
+  return absl::StrJoin(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(told), ", ") +
+         (told < names.size() ? ", ..." : "");
 }
 
 }  // namespace

@@ -13,8 +13,7 @@
 
 namespace podmirror::rest {
 
-Socket::Socket(int fd, std::unique_ptr<trust::TlsStream> tls)
-    : fd_(fd), tls_(std::move(tls)), open_(tls_ == nullptr) {}
+Socket::Socket(int fd, std::unique_ptr<trust::TlsStream> tls) : fd_(fd), tls_(std::move(tls)) {}
 
 Socket::~Socket() { close(fd_); }
 
@@ -26,11 +25,10 @@ void Socket::SetReadable(bool hang_up) {
 
 Socket::Io Socket::Handshake() {
   const Io io = tls_->Handshake();
-  open_ = io == Io::kDone;
   // We have nothing to send now that could carry the acknowledgement of the client's last message,
   // and some clients send their request only when they have it.
   const int on = 1;
-  if (open_) setsockopt(fd_, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
+  if (open()) setsockopt(fd_, IPPROTO_TCP, TCP_QUICKACK, &on, sizeof(on));
   return io;
 }
 
@@ -83,7 +81,7 @@ std::size_t Socket::Unacknowledged() const {
 }
 
 void Socket::EndWriting() {
-  if (tls_ && open_) tls_->EndWriting();
+  if (tls_ && open()) tls_->EndWriting();
   shutdown(fd_, SHUT_WR);
 }
 

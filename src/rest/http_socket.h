@@ -34,7 +34,7 @@ class Socket {
   bool readable() const { return readable_; }
 
   // Whether bytes can be moved. Until it is, call Handshake after each event.
-  bool open() const { return open_; }
+  bool open() const { return tls_ == nullptr || tls_->open(); }
   Io Handshake();
 
   // kDone: at least one byte was read.
@@ -57,7 +57,6 @@ class Socket {
  private:
   const int fd_;
   const std::unique_ptr<trust::TlsStream> tls_;
-  bool open_;
   bool readable_ = false;
   bool hang_up_ = false;
 };

@@ -39,10 +39,7 @@ struct PendingWrite {
     Response response = Json(std::move(document), StatusOf(outcome));
     metrics->RestRequest(method, route, response.status,
                          static_cast<double>(env->steady_ns() - start_ns) * 1e-9);
-    if (audited) {
-      audited->Tell(outcome.met ? "ok" : "pending",
-                    [&](auto at, auto count) { return outcome.VersionOf(at, count).ToString(); });
-    }
+    if (audited) audited->TellOutcome(outcome);
     responder->Answer(std::move(response));
   }
 };

@@ -40,11 +40,7 @@ void Write(sync::Driver& driver, const trust::Access& access,
   const auto audited = access.Audited(call->asker(), items);
   const sync::WriteRefusal refusal =
       driver.Write(items, options, [call, answer, audited](const sync::WriteOutcome& outcome) {
-        if (audited) {
-          audited->Tell(outcome.met ? "ok" : "pending", [&](auto at, auto count) {
-            return outcome.VersionOf(at, count).ToString();
-          });
-        }
+        if (audited) audited->TellOutcome(outcome);
         call->Answer(answer(outcome));
       });
   if (refusal == sync::WriteRefusal::kNone) return;

@@ -19,11 +19,6 @@ std::string One(const grpc::AuthContext& context, const char* property) {
   return values.empty() ? std::string() : std::string(values[0].data(), values[0].size());
 }
 
-// "ipv6:[fd00::7]:51234" of "ipv6:%5Bfd00::7%5D:51234".
-std::string Unescaped(const std::string& grpc_address) {
-  return absl::StrReplaceAll(grpc_address, {{"%5B", "["}, {"%5D", "]"}});
-}
-
 }  // namespace
 
 Caller Callers::Of(const grpc::ServerContextBase& context) {
@@ -36,7 +31,7 @@ Caller Callers::Of(const grpc::ServerContextBase& context) {
   std::string pem = One(*told, GRPC_X509_PEM_CERT_PROPERTY_NAME);
   if (pem.empty()) return {true, nullptr};
   pem += One(*told, GRPC_X509_PEM_CERT_CHAIN_PROPERTY_NAME);
-  return {true, Presented(Unescaped(context.peer()), std::move(pem))};
+  return {true, Presented(context.peer(), std::move(pem))};
 }
 
 Result<trust::Asker> Callers::Identify(const grpc::ServerContextBase& context,
@@ -84,10 +79,11 @@ void Callers::Refused(const grpc::ServerContextBase& context) {
   limit_.Refused(IpOf(context.peer()), env_.now().steady);
 }
 
-bool Callers::Admits(const std::string& ip, std::uint16_t port) {
+bool Callers::Admit(const std::string& ip, std::uint16_t port) {
   if (!limit_.Allows(ip, env_.now().steady)) return false;
   const bool v6 = ip.find(':') != std::string::npos;
-  const std::string address = absl::StrCat(v6 ? "ipv6:[" : "ipv4:", ip, v6 ? "]:" : ":", int{port});
+  const std::string address =
+      absl::StrCat(v6 ? "ipv6:%5B" : "ipv4:", ip, v6 ? "%5D:" : ":", int{port});  // as gRPC has it
   absl::MutexLock lock(&mu_);
   if (const auto known = known_.find(address); known != known_.end()) {
     known_bytes_ -= known->second.pem.size();
@@ -107,7 +103,7 @@ Status Callers::CheckPeer(const Caller& caller, bool plain) const {
 }
 
 std::string IpOf(const std::string& grpc_address) {
-  std::string address = Unescaped(grpc_address);
+  std::string address = absl::StrReplaceAll(grpc_address, {{"%5B", "["}, {"%5D", "]"}});
   const std::size_t begin = address.find(':');
   const std::size_t end = address.rfind(':');
   if (begin == address.npos || end <= begin) return address;

@@ -42,13 +42,13 @@ class Callers {
   Result<trust::Asker> Identify(const grpc::ServerContextBase& context, const std::string& method,
                                 const trust::Access& access);
 
-  // Who makes a call would be a peer and is none; too often, and Admits says so. Clients whose
+  // Who makes a call would be a peer and is none; too often, and Admit says so. Clients whose
   // tokens are wrong do not count: they may share their address, a proxy's, with those whose are
   // right.
   void Refused(const grpc::ServerContextBase& context);
-  // Whether one more connection of this address (without brackets) is to be let in. If so, nothing
-  // is known of it: what was remembered of a former one that came from there is forgotten.
-  bool Admits(const std::string& ip, std::uint16_t port);
+  // Whether the connection that comes from this address (without brackets) is to be let in. If so,
+  // what was remembered of a former one from there is forgotten.
+  bool Admit(const std::string& ip, std::uint16_t port);
 
   // Whether a daemon that makes a call may be a peer, by the credentials as they are now. plain:
   // without TLS it may. kRefused says why not.
@@ -60,7 +60,7 @@ class Callers {
   static constexpr std::size_t kMaxKnownBytes = 8 << 20;
 
   // What was presented on the connection of this address, as gRPC has both
-  // ("ipv6:[fd00::7]:51234"): the same object as long as it is remembered, and `pem` stays the
+  // ("ipv6:%5Bfd00::7%5D:51234"): the same object as long as it is remembered, and `pem` stays the
   // same. Requires: a keyring.
   std::shared_ptr<const trust::Presented> Presented(const std::string& address, std::string pem);
 

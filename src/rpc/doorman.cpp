@@ -72,7 +72,7 @@ bool Doorman::AcceptOne() {
     }
     return errno == EINTR || errno == ECONNABORTED;
   }
-  if (callers_.Admits(net::IpOf(address), net::PortOf(address))) {
+  if (callers_.Admit(net::IpOf(address), net::PortOf(address))) {
     Acceptor::NewConnectionParameters connection;
     connection.listener_fd = listen_fd_;
     connection.fd = fd;

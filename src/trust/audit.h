@@ -73,23 +73,17 @@ class AuditedWrite {
   void Add(Verb action, std::int32_t type, std::string_view key) {
     entries_.push_back({action, type, std::string(key)});
   }
-  // The version of entry `at` of `count`.
-  using VersionOf = std::function<std::string(std::size_t at, std::size_t count)>;
-
-  // version_of: empty when nothing was applied, or it is not known.
-  void Tell(std::string_view result, const VersionOf& version_of = nullptr) const {
+  // outcome: of the core's write (sync::WriteOutcome).
+  template <typename Outcome>
+  void TellOutcome(const Outcome& outcome) const {
     for (std::size_t at = 0; at < entries_.size(); ++at) {
-      const Entry& entry = entries_[at];
-      const std::string version = version_of ? version_of(at, entries_.size()) : std::string();
-      audit_.Tell({.subject = subject_->name,
-                   .method = method_,
-                   .ip = ip_,
-                   .action = entry.action,
-                   .type = entry.type,
-                   .key = entry.key,
-                   .version = version,
-                   .result = result});
+      TellOf(entries_[at], outcome.met ? "ok" : "pending",
+             outcome.VersionOf(at, entries_.size()).ToString());
     }
+  }
+  // Where nothing was applied, or its versions are not known.
+  void Tell(std::string_view result) const {
+    for (const Entry& entry : entries_) TellOf(entry, result, {});
   }
 
  private:
@@ -98,6 +92,17 @@ class AuditedWrite {
     std::int32_t type;
     std::string key;
   };
+
+  void TellOf(const Entry& entry, std::string_view result, std::string_view version) const {
+    audit_.Tell({.subject = subject_->name,
+                 .method = method_,
+                 .ip = ip_,
+                 .action = entry.action,
+                 .type = entry.type,
+                 .key = entry.key,
+                 .version = version,
+                 .result = result});
+  }
 
   const Audit& audit_;
   const std::shared_ptr<const Subject> subject_;

@@ -46,6 +46,7 @@ class TlsStream {
   }
   // Before all else, until it is done.
   Io Handshake();
+  bool open() const { return open_; }
   // At least one byte when it is done.
   Moved Read(std::span<char> to);
   Moved Write(std::span<const char> from);

@@ -290,28 +290,36 @@ TEST_CASE("tls: a new certificate is shown to new connections, and the others go
   }
 }
 
-TEST_CASE("tls: whom no authority believes any more may do nothing, on its old connection too") {
-  Fixture f;
-  const TestDir dir;
-  const auto guard =
+// Lets nobody in but the client that this certificate is for.
+struct GuardedFixture : Fixture {
+  TestNodeOptions Guarded() const {
+    TestNodeOptions options = Options();
+    options.guard = guard.get();
+    return options;
+  }
+
+  TestDir dir;
+  std::unique_ptr<trust::Guard> guard =
       testing::GuardBy(dir,
                        "[[role]]\nname = \"all\"\nallow = [\"read\", \"write\"]\n"
                        "[[subject]]\ncert = \"CN=client\"\nname = \"client\"\nroles = [\"all\"]\n",
-                       f.keyring.get());
-  TestNodeOptions options = f.Options();
-  options.guard = guard.get();
-  TestNode node(options);
-  const TestAuthority::Leaf leaf = f.authority.Issue("client");
-  const TestAuthority other("other");
-  const TestAuthority::Leaf wrong = other.Issue("client");
-  TlsClient client(node.tls_port(), {.leaf = &leaf});
+                       keyring.get());
+  TestAuthority::Leaf leaf = authority.Issue("client");
+  TestAuthority other{"other"};
+};
+
+TEST_CASE("tls: whom no authority believes any more may do nothing, on its old connection too") {
+  GuardedFixture f;
+  TestNode node(f.Guarded());
+  const TestAuthority::Leaf wrong = f.other.Issue("client");
+  TlsClient client(node.tls_port(), {.leaf = &f.leaf});
   CHECK(client.Ask(Put("k", "v"))->status == 200);
   TlsClient stranger(node.tls_port(), {.leaf = &wrong});
   const auto refused = stranger.Ask(Get("k"));
   CHECK(refused->status == 401);
   CHECK(refused->body.find("no authority in tls-ca has signed it") != std::string::npos);
   CHECK(TlsClient(node.tls_port()).Ask(Get("k"))->status == 401);
-  REQUIRE(f.keyring.ReplaceAuthorities(other.pem()) == trust::Looked::kTaken);
+  REQUIRE(f.keyring.ReplaceAuthorities(f.other.pem()) == trust::Looked::kTaken);
   CHECK(client.Ask(Get("k"))->status == 401);
   CHECK(TlsClient(node.tls_port(), {.leaf = &wrong}).Ask(Get("k"))->body == "v");
 }
@@ -341,29 +349,20 @@ int FailuresOf(std::uint16_t port, const TestAuthority::Leaf& leaf, int which,
 }
 
 TEST_CASE("tls: while certificates, authorities and keys change, all clients are served") {
-  Fixture f;
-  const TestDir dir;
-  const auto guard = testing::GuardBy(dir,
-                                      "[[role]]\nname = \"all\"\nallow = [\"read\", \"write\"]\n"
-                                      "[[subject]]\ncert = \"CN=client\"\nroles = [\"all\"]\n",
-                                      f.keyring.get());
-  TestNodeOptions options = f.Options();
-  options.guard = guard.get();
-  TestNode node(options);
+  GuardedFixture f;
+  TestNode node(f.Guarded());
   node.AddReachablePeer("silent");
-  const TestAuthority::Leaf leaf = f.authority.Issue("client");
-  const TestAuthority other("other");
   std::atomic<bool> stop{false};
   std::atomic<int> failures{0};
   std::vector<std::thread> clients;
   for (int which = 0; which < 2; ++which) {
     clients.emplace_back(
-        [&, which] { failures += FailuresOf(node.tls_port(), leaf, which, stop); });
+        [&, which] { failures += FailuresOf(node.tls_port(), f.leaf, which, stop); });
   }
   int taken = 0;
   for (int i = 0; i < 20; ++i) {
     taken += f.keyring.Replace(f.authority.Issue("leaf")) == trust::Looked::kTaken ? 1 : 0;
-    const std::string pem = i % 2 == 0 ? f.authority.pem() + other.pem() : f.authority.pem();
+    const std::string pem = i % 2 == 0 ? f.authority.pem() + f.other.pem() : f.authority.pem();
     taken += f.keyring.ReplaceAuthorities(pem) == trust::Looked::kTaken ? 1 : 0;
     CHECK(node.Ask("GET", "/healthz").status == 200);
   }

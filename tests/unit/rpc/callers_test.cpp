@@ -69,11 +69,11 @@ TEST_CASE("callers: a new connection from where one came before is looked at ane
   Fixture f;
   const auto [ip, address] =
       GENERATE(std::pair<std::string, std::string>("10.0.0.1", "ipv4:10.0.0.1:51234"),
-               std::pair<std::string, std::string>("fd00::7", "ipv6:[fd00::7]:51234"));
+               std::pair<std::string, std::string>("fd00::7", "ipv6:%5Bfd00::7%5D:51234"));
   const Remembered first = f.callers.Presented(address, f.leaf.cert);
-  REQUIRE(f.callers.Admits(ip, 51235));
+  REQUIRE(f.callers.Admit(ip, 51235));
   CHECK(f.callers.Presented(address, f.leaf.cert) == first);
-  REQUIRE(f.callers.Admits(ip, 51234));
+  REQUIRE(f.callers.Admit(ip, 51234));
   const Remembered second = f.callers.Presented(address, f.leaf.cert);
   REQUIRE(second);
   CHECK(second != first);
