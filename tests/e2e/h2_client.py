@@ -13,10 +13,11 @@ import harness
 
 
 class Connection:
-    """One HTTP/2 connection to a daemon's gRPC port. Raises OSError when the daemon is silent."""
+    """One HTTP/2 connection to a daemon's gRPC port, or over `link`, a connected socket. Raises
+    OSError when the daemon is silent."""
 
-    def __init__(self, node, timeout=10):
-        self._socket = socket.create_connection((node.ip, harness.GRPC_PORT), timeout)
+    def __init__(self, node=None, timeout=10, link=None):
+        self._socket = link or socket.create_connection((node.ip, harness.GRPC_PORT), timeout)
         self._h2 = h2.connection.H2Connection(h2.config.H2Configuration(header_encoding="utf-8"))
         self._h2.initiate_connection()
         self._flush()

@@ -54,7 +54,8 @@ def replace(path, text):
 class Secured:
     """One daemon with all of it, and clients of it. Its gRPC port without TLS is open on demand."""
 
-    def __init__(self, cluster, *args, interval="100ms", plain_grpc=False, jwks=None):
+    def __init__(self, cluster, *args, interval="100ms", plain_grpc=False, jwks=None,
+                 grpc_tls_host=None):
         self.directory = cluster.directory
         self.authority = Authority(cluster.directory / "ca")
         self.node = BareNode(cluster)
@@ -63,6 +64,7 @@ class Secured:
         self.write("auth.toml", rules(*SUBJECTS))
         self.write("jwks.json", key_set(self.issuer))
         self._own, self._interval, self._plain_grpc = own, interval, plain_grpc
+        self._grpc_tls_host = grpc_tls_host or self.node.ip
         self.node.start(*self.args(jwks or self.directory / "jwks.json"), *args)
         wait_for(lambda: self.ask("GET", "/readyz").status == 200, 10, "ready")
 
@@ -71,7 +73,8 @@ class Secured:
         ip, own = self.node.ip, self._own
         grpc_listen = f"{ip}:{GRPC_PORT}" if self._plain_grpc else "off"
         return ("--discovery=none", "--service=", f"--rest-tls-listen={ip}:{REST_TLS_PORT}",
-                f"--grpc-tls-listen={ip}:{GRPC_TLS_PORT}", f"--health-listen={ip}:{HEALTH_PORT}",
+                f"--grpc-tls-listen={self._grpc_tls_host}:{GRPC_TLS_PORT}",
+                f"--health-listen={ip}:{HEALTH_PORT}",
                 "--rest-listen=off", f"--grpc-listen={grpc_listen}", "--peer-tls=require",
                 f"--tls-cert={own.cert}", f"--tls-key={own.key}",
                 f"--tls-ca={self.authority.cert}", "--auth=required",

@@ -5,13 +5,16 @@ import functools
 import hmac
 import json
 import socket
+import ssl
+import struct
 import time
 
 import grpc
 
 import harness
 import stubs
-from certs import Authority
+from certs import Authority, in_seconds
+from h2_client import Connection
 from harness import GRPC_TLS_PORT, BareNode, equal, test, wait_for
 from kube_api import KEYS, KubeApi, make_certificate
 from secured import CLIENT, Secured, by_token, rules
@@ -167,6 +170,39 @@ def wrong_client_certificates_are_nobodys(cluster):
     equal(secured.ask("GET", "/v1/status", files=issue("stranger", names="DNS:stranger")).status,
           403)
     assert "neither a token" in secured.who()
+
+
+def status_from(secured, ip, port, files):
+    """What gRPC answers to a call that comes from this port (0: any) of this address."""
+    context = ssl.create_default_context(cafile=secured.authority.cert)
+    context.check_hostname = False
+    context.set_alpn_protocols(["h2"])
+    context.load_cert_chain(files.cert, files.key)
+    link = socket.socket(socket.AF_INET6 if ":" in ip else socket.AF_INET)
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    link.settimeout(10)
+    link.bind((ip, port))
+    link.connect((ip, GRPC_TLS_PORT))
+    link = context.wrap_socket(link)
+    # The port is free at once when it is closed.
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with Connection(link=link) as client:
+        stream = client.call("/podmirror.v1.Cache/Get")
+        client.send(stream, bytes(5), end=True)
+        return client.end_of(stream)["grpc-status"]
+
+
+@test
+def certificate_that_has_expired_is_refused_from_whatever_port(cluster):
+    """Also from one from which it came when it was good."""
+    secured = Secured(cluster, grpc_tls_host="[::]")
+    addresses, port = (secured.node.ip, "::1"), 45001
+    files = secured.authority.issue("soon", names=CLIENT, end=in_seconds(5))
+    for ip in addresses:
+        equal(status_from(secured, ip, port, files), "0", ip)
+    for ip in addresses:
+        wait_for(lambda ip=ip: status_from(secured, ip, 0, files) == "16", 15, "expired")
+        equal(status_from(secured, ip, port, files), "16", f"{ip}, from the same port")
 
 
 @test
