@@ -136,13 +136,13 @@ void Witness::CheckNothingLost(const std::vector<int>& pods, SteadyMs ready_by) 
 
 void Witness::CheckOldServices(const std::vector<int>& pods) {
   for (const int pod : pods) {
-    for (const auto& [old, address] : world_.old_pods()) {
-      const auto& values = world_.network().old().values().at(address);
+    for (const auto& old : world_.old_pods()) {
+      const auto& values = world_.network().old().values().at(old.second);
       ForEach(world_.cache(pod), [&](const Entry& entry) {
         if (entry.tombstone() || entry.expires_at() != 0) return;
         const auto found = values.find({entry.type(), std::string(entry.key())});
         if (found != values.end() && found->second == entry.value()) return;
-        Fail("pod-" + std::to_string(old) + ", an old service, does not hold " +
+        Fail("pod-" + std::to_string(old.first) + ", an old service, does not hold " +
              Text(entry.key(), entry.version()) + " of pod-" + std::to_string(pod));
       });
     }

@@ -90,7 +90,7 @@ TEST_CASE("a write whose connection dies after it was sent is not sent again") {
   FakeCache a, b;
   CutProxy to_a(a.port()), to_b(b.port());
   for (auto& [daemon, proxy] : {std::pair(&a, &to_a), {&b, &to_b}}) {
-    daemon->on_set = [proxy] {
+    daemon->on_set = [proxy = proxy] {
       proxy->Cut();
       return grpc::Status::OK;
     };

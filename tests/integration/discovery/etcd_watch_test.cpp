@@ -33,7 +33,7 @@ class FakeEtcd final : public etcdserverpb::KV::Service, public etcdserverpb::Wa
   }
   ~FakeEtcd() override { server_->Shutdown(std::chrono::system_clock::now()); }
 
-  void Put(int number) {
+  void PutRecord(int number) {
     absl::MutexLock lock(&mutex_);
     records_[Key(number)] = {PodJson(number), ++revision_};
   }
@@ -101,14 +101,14 @@ class FakeEtcd final : public etcdserverpb::KV::Service, public etcdserverpb::Wa
 TEST_CASE("v3: a watch that dies again and again is told, until one lives") {
   FakeEtcd etcd;
   telemetry::Metrics metrics;
-  etcd.Put(1);
+  etcd.PutRecord(1);
   Running source(
       NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitFor([](const Seen& seen) { return !seen.errors.empty(); }, kNoticed));
   CHECK(source.seen().errors[0] ==
         "the watch fails again and again: the client connection is closing");
   // What the lists say counts all the same, and does not make it look as if all were in order.
-  etcd.Put(2);
+  etcd.PutRecord(2);
   REQUIRE(source.WaitFor(
       [](const Seen& seen) {
         return seen.names() == Names{"relay-1", "relay-2"} && seen.errors.size() >= 2;
@@ -128,11 +128,11 @@ TEST_CASE("v3: a watch that is open and brings nothing is found out by counting"
   FakeEtcd etcd;
   etcd.SetWatches(FakeEtcd::Watches::kSilent);
   telemetry::Metrics metrics;
-  etcd.Put(1);
+  etcd.PutRecord(1);
   Running source(
       NewEtcdV3Source(etcd.options(), FilterFor("default", "relay"), metrics, Env::Real()));
   REQUIRE(source.WaitForNames({"relay-1"}));
-  etcd.Put(2);
+  etcd.PutRecord(2);
   REQUIRE(source.WaitForNames({"relay-1", "relay-2"}, kNoticed));
 }
 

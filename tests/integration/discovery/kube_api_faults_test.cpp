@@ -303,7 +303,8 @@ TEST_CASE("kube: a watch of nonsense keeps the peers and does not make requests 
   };
   for (const auto& [name, body] : kBodies) {
     INFO(name);
-    Setup setup(GoodList, [&](const KubeRequest&) -> KubeReply { return {.body = body}; });
+    Setup setup(GoodList,
+                [&body = body](const KubeRequest&) -> KubeReply { return {.body = body}; });
     REQUIRE(setup.source.WaitForNames(kGoodNames));
     CHECK(setup.RequestsWithin(milliseconds(1000)) <= 2 * kAttempts);
     CHECK(setup.source.seen().names() == kGoodNames);

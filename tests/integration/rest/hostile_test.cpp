@@ -18,7 +18,7 @@ using Clock = std::chrono::steady_clock;
 constexpr std::int64_t kMaxGrowth = 64 << 20;
 
 // The limits of a daemon with default settings.
-constexpr TestNodeOptions kDefaults{.max_value_bytes = 1 << 20, .max_batch_bytes = 16 << 20};
+const TestNodeOptions kDefaults{.max_value_bytes = 1 << 20, .max_batch_bytes = 16 << 20};
 
 void CheckHealthy(TestNode& node) {
   const auto begin = Clock::now();
