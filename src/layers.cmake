@@ -23,9 +23,9 @@ function(podmirror_fence name)
 endfunction()
 
 # podmirror_library(<folder> SOURCES <files> DEPS <folders whose headers it may include>
-#                   LIBS <packages> SYSTEM <threads, sockets>)
+#                   LIBS <packages> SYSTEM <threads, sockets> APART <some of the files>)
 function(podmirror_library name)
-  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS;SYSTEM" ${ARGN})
+  cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LIBS;SYSTEM;APART" ${ARGN})
   add_library(podmirror_${name} STATIC ${ARG_SOURCES})
 
   # Headers of DEPS may include those of their own DEPS.
@@ -51,4 +51,10 @@ function(podmirror_library name)
 
   list(TRANSFORM ARG_DEPS PREPEND podmirror_)
   target_link_libraries(podmirror_${name} PUBLIC podmirror_options ${ARG_DEPS} ${ARG_LIBS})
+  # Most of the time goes into the headers of packages: the build with ASan reads them once for
+  # ten sources. APART are those with a local name that another source of the folder has, too.
+  if(PODMIRROR_SANITIZE MATCHES address)
+    set_target_properties(podmirror_${name} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 10)
+    set_source_files_properties(${ARG_APART} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  endif()
 endfunction()

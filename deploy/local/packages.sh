@@ -17,11 +17,11 @@ build_packages=(
   ccache catch2 etcd-server etcd-client curl python3
 )
 
-# What the tests take beyond that.
+# What the tests take beyond that; llvm-14 names the lines in what a sanitizer reports.
 # shellcheck disable=SC2034
 test_packages=(
   python3-grpcio python3-h2 python3-protobuf iproute2 iptables util-linux procps
-  clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev
+  clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev llvm-14
   binutils openssl python3-yaml python3-jsonschema python3-kubernetes
   golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev
   nginx haproxy wget apache2-utils wrk nghttp2-client python3-urllib3
@@ -32,7 +32,7 @@ command -v go >/dev/null || test_packages+=(golang-go)
 command -v node >/dev/null || test_packages+=(nodejs)
 command -v javac >/dev/null || test_packages+=(default-jdk-headless)
 
-# What the fuzz targets take beyond the build; llvm-14 names the lines in what a sanitizer reports.
+# What the fuzz targets take beyond the build.
 # shellcheck disable=SC2034
 fuzz_packages=(clang-14 libclang-rt-14-dev llvm-14)
 

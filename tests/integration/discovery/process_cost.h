@@ -8,15 +8,6 @@
 
 namespace podmirror::discovery {
 
-// Sanitizers cost so many times as much CPU, and keep the memory that is freed.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-inline constexpr bool kSanitized = true;
-inline constexpr double kSlower = 10;
-#else
-inline constexpr bool kSanitized = false;
-inline constexpr double kSlower = 1;
-#endif
-
 inline double CpuMs() {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);

@@ -12,13 +12,7 @@
 #include <fstream>
 #include <utility>
 
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define PODMIRROR_TEST_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define PODMIRROR_TEST_SANITIZED 1
-#endif
-#endif
+#include "sanitized.h"
 
 namespace podmirror::rest {
 
@@ -134,15 +128,12 @@ std::string MakeRequest(std::string_view method, std::string_view target, std::s
 }
 
 std::int64_t ResidentBytes() {
-#ifdef PODMIRROR_TEST_SANITIZED
-  return 0;
-#else
+  if (kSanitized) return 0;
   std::ifstream statm("/proc/self/statm");
   std::int64_t total = 0;
   std::int64_t resident = 0;
   statm >> total >> resident;
   return resident * sysconf(_SC_PAGESIZE);
-#endif
 }
 
 }  // namespace podmirror::rest

@@ -8,6 +8,7 @@
 #include "integration/rpc/daemon.h"
 #include "podmirror/v1/peer.grpc.pb.h"
 #include "rpc/codec.h"
+#include "sanitized.h"
 
 namespace podmirror::rpc {
 namespace {
@@ -37,11 +38,8 @@ TEST_CASE("the largest value there can be goes through") {
   Daemon a({"a"});
   Daemon b({"b"});
   REQUIRE(Connect({&a, &b}));
-#ifdef __SANITIZE_THREAD__
-  const std::string value(kMaxValueBytes / 8, 'x');  // the sanitizer makes it slower than a timeout
-#else
-  const std::string value(kMaxValueBytes, 'x');
-#endif
+  // The sanitizer of threads makes the largest one slower than a timeout.
+  const std::string value(kThreadSanitized ? kMaxValueBytes / 8 : kMaxValueBytes, 'x');
   REQUIRE(a.Put("large", value, {sync::AckLevel::kLocal, 0}));
   CHECK(Eventually([&] { return b.Value("large").has_value(); }));
   CHECK((b.Value("large") == value));  // not expanded: it is long
