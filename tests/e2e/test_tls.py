@@ -967,7 +967,7 @@ class Fleet:
         self._cluster.wait_streaming(self.nodes)
 
 
-ROTATION_SECONDS = 60
+ROTATION_SECONDS = float(os.environ.get("PODMIRROR_ROTATION_SECONDS", 25))
 CALM_SECONDS = 0.5          # what a step leads to shows before the next one
 LEAST_PER_SECOND = 300      # the machine may be anybody's
 
