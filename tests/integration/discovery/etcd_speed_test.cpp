@@ -8,6 +8,7 @@
 #include <iterator>
 #include <thread>
 
+#include "fixture_path.h"
 #include "kubernetes/pod.pb.h"
 #include "process_cost.h"
 #include "recorder.h"
@@ -23,9 +24,8 @@ using std::chrono::seconds;
 class Records {
  public:
   Records() {
-    std::ifstream stream(
-        std::string(PODMIRROR_FIXTURES) + "/kube-apiserver-1.20.2/etcd/c-running-ready.etcdvalue",
-        std::ios::binary);
+    std::ifstream stream(FixturePath("kube-apiserver-1.20.2/etcd/c-running-ready.etcdvalue"),
+                         std::ios::binary);
     const std::string stored(std::istreambuf_iterator<char>(stream), {});
     REQUIRE(unknown_.ParseFromString(stored.substr(4)));
     REQUIRE(pod_.ParseFromString(unknown_.raw()));

@@ -5,6 +5,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "fixture_path.h"
 #include "recorder.h"
 #include "test_etcd.h"
 
@@ -22,8 +23,7 @@ Result<std::unique_ptr<PeerSource>> Source(const EtcdOptions& options,
 TEST_CASE("v2: the real answer of 2017 holds the pod hello-web") {
   TestEtcd etcd;
   telemetry::Metrics metrics;
-  std::ifstream stream(std::string(PODMIRROR_FIXTURES) +
-                       "/etcd-v2-2017/registry-pods-default.json");
+  std::ifstream stream(FixturePath("etcd-v2-2017/registry-pods-default.json"));
   const json answer = json::parse(stream);
   for (const json& node : answer.at("node").at("nodes")) {
     etcd.V2Put(node.at("key"), node.at("value"));

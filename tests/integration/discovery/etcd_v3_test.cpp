@@ -9,6 +9,7 @@
 #include <nlohmann/json.hpp>
 
 #include "discovery/etcd_v3_client.h"
+#include "fixture_path.h"
 #include "recorder.h"
 #include "test_etcd.h"
 
@@ -19,7 +20,7 @@ using nlohmann::json;
 using std::chrono::milliseconds;
 
 std::string Fixture(const std::string& name) {
-  std::ifstream stream(std::string(PODMIRROR_FIXTURES) + "/" + name, std::ios::binary);
+  std::ifstream stream(FixturePath(name), std::ios::binary);
   REQUIRE(stream);
   return std::string(std::istreambuf_iterator<char>(stream), {});
 }

@@ -4,6 +4,7 @@
 
 #include "discovery/etcd_options.h"
 #include "discovery/static_peers.h"
+#include "fixture_path.h"
 
 namespace podmirror {
 namespace {
@@ -80,7 +81,7 @@ TEST_CASE("etcd options: what is set is used or refused by name") {
   using Options = discovery::EtcdOptions;
   const Options http = Etcd("http://127.0.0.1:1");
   const Options https = Etcd("https://127.0.0.1:1");
-  const std::string file = std::string(PODMIRROR_FIXTURES) + "/README.md";
+  const std::string file = FixturePath("README.md");
   CHECK(error(Options(), &Options::prefix, "/registry") == "etcd-endpoints");
   CHECK(error(Etcd("127.0.0.1:2379"), &Options::prefix, "/registry") == "etcd-endpoints");
   CHECK(error(http, &Options::prefix, "a\nb") == "etcd-prefix");

@@ -8,6 +8,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "fixture_path.h"
+
 namespace podmirror::discovery {
 
 // From any thread, where Catch's assertions may not be used.
@@ -17,9 +19,7 @@ inline std::string ReadFile(const std::string& path) {
   return std::string(std::istreambuf_iterator<char>(stream), {});
 }
 
-inline std::string Fixture(const std::string& name) {
-  return ReadFile(std::string(PODMIRROR_FIXTURES) + "/" + name);
-}
+inline std::string Fixture(const std::string& name) { return ReadFile(FixturePath(name)); }
 
 inline std::string StoredPod(const std::string& name) {
   return Fixture("kube-apiserver-1.20.2/etcd/" + name + ".etcdvalue");
