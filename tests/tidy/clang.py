@@ -58,6 +58,16 @@ def notices(tool, check):
     return not good and what in said, f"does not notice a fault that it is shown: {said}"
 
 
+def remembered(target):
+    """Whether ccache knows this object, which has just been made."""
+    log = BUILD / "ccache.log"
+    log.unlink(missing_ok=True)
+    (BUILD / target).unlink()
+    good, said = run(["env", f"CCACHE_STATSLOG={log}", "ninja", "-C", BUILD, target])
+    said += log.read_text()
+    return good and "direct_cache_hit" in said, said
+
+
 def check_format():
     paths = [path for top in ("src", "tests") for path in sorted((ROOT / top).rglob("*"))
              if path.suffix in (".h", ".cpp")]
@@ -78,6 +88,8 @@ def check_sources():
         if (ROOT / "src") in pathlib.Path(entry["file"]).parents:
             words = shlex.split(entry["command"])
             sources[words[words.index("-o") + 1]] = pathlib.Path(entry["file"]).relative_to(ROOT)
+    for target in sources:  # ninja does not know what the rules are, ccache does
+        (BUILD / target).unlink(missing_ok=True)
     good, said = run(["ninja", "-C", BUILD, "-k", "0", *sources])
     failures = dict(re.findall(r"^FAILED: (\S+).*\n((?:(?!^\[\d+/).*\n)*)", said, re.MULTILINE))
     for target, source in sources.items():
@@ -85,6 +97,8 @@ def check_sources():
         yield str(source), problem is None, problem
     if not good and (failures or "FAILED" not in said):
         yield "the build", False, said
+    if good:
+        yield "ccache remembers what is clean", *remembered(next(iter(sources)))
 
 
 def main():
