@@ -52,11 +52,12 @@ void HttpServer::Leave() { state_->leaving.store(true, std::memory_order_relaxed
 
 void HttpServer::Stop(std::int64_t grace_ms) {
   if (state_) {
+    // First, so that no answer promises to keep its connection when nobody is let in any more.
+    state_->stop_grace_ms.store(grace_ms, std::memory_order_relaxed);
+    state_->stopping.store(true, std::memory_order_release);
     // It is not enough that the workers stop accepting: the kernel would go on letting clients in,
     // and they would be cut off without an answer.
     for (const Listener& listener : listeners_) shutdown(listener.fd, SHUT_RDWR);
-    state_->stop_grace_ms.store(grace_ms, std::memory_order_relaxed);
-    state_->stopping.store(true, std::memory_order_release);
     for (const auto& inbox : state_->inboxes) inbox->Wake();
   }
   for (std::thread& thread : threads_) thread.join();
