@@ -16,7 +16,8 @@ extern "C" const char* __tsan_default_suppressions() {  // NOLINT: the sanitizer
   return "called_from_lib:libgrpc.so\n"
          "called_from_lib:libgrpc++.so\n"
          "called_from_lib:libgpr.so\n"
-         // It decrypts into gRPC's buffers, which go from thread to thread as gRPC orders them.
+         // They decrypt into gRPC's buffers, which go from thread to thread as gRPC orders them.
+         "called_from_lib:libcrypto.so\n"
          "called_from_lib:libssl.so\n"
          "called_from_lib:libupb.so\n"
          "called_from_lib:libprotobuf.so\n"
