@@ -30,7 +30,7 @@ struct alignas(64) Cache::Shard {
   }
 };
 
-Cache::Cache() : shards_(std::make_unique<Shard[]>(kGroups)) {}
+Cache::Cache(ChangeLog* changes) : changes_(changes), shards_(std::make_unique<Shard[]>(kGroups)) {}
 Cache::~Cache() = default;
 
 Cache::Shard& Cache::ShardOf(std::uint64_t key_hash) const {
@@ -51,7 +51,9 @@ auto Cache::Apply(Shard& shard, Change change) {
 
 MergeResult Cache::Merge(EntryRef incoming, WallMs now) {
   const std::uint64_t key_hash = incoming->key_hash();
-  return MergeHashed(key_hash, std::move(incoming), now, std::nullopt);
+  const MergeResult result = MergeHashed(key_hash, std::move(incoming), now, std::nullopt);
+  Notify();
+  return result;
 }
 
 std::vector<std::uint32_t> Cache::MergeAll(std::span<const EntryRef> entries, WallMs now,
@@ -66,6 +68,7 @@ std::vector<std::uint32_t> Cache::MergeAll(std::span<const EntryRef> entries, Wa
   };
   if (entries.size() == 1) {  // no other entry to work on while memory is fetched
     merge(0, entries.front()->key_hash());
+    Notify();
     return dead;
   }
   for (std::size_t done = 0; done < entries.size(); done += kMergedAtOnce) {
@@ -73,6 +76,7 @@ std::vector<std::uint32_t> Cache::MergeAll(std::span<const EntryRef> entries, Wa
     const KeyHashes key_hashes = Warm(some);
     for (std::size_t i = 0; i < some.size(); ++i) merge(done + i, key_hashes[i]);
   }
+  Notify();
   return dead;
 }
 
@@ -92,19 +96,32 @@ void Cache::MergeWarm(std::span<const EntryRef> entries, std::span<const std::ui
   for (std::size_t i = 0; i < entries.size(); ++i) {
     MergeHashed(key_hashes[i], entries[i], now, std::nullopt);
   }
+  Notify();
 }
 
 MergeResult Cache::MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
                                std::optional<std::uint64_t> dead_floor) {
-  if (incoming->expired(now)) {
+  const bool expired = incoming->expired(now);
+  if (expired) {
     incoming = Entry::MakeTombstone(incoming->type(), incoming->key(), incoming->version());
   }
-  // Read under the shard's lock: once a Purge has passed this shard, no lower floor is read here.
   return Apply(ShardOf(key_hash), [&](Group& group) {
-    const std::uint64_t floor = purge_floor();
-    const std::uint64_t dead = dead_floor ? std::max(*dead_floor, floor) : 0;
-    return group.Merge(key_hash, incoming, floor, dead);
+    return MergeTold(group, key_hash, incoming, expired, dead_floor);
   });
+}
+
+MergeResult Cache::MergeTold(Group& group, std::uint64_t key_hash, EntryRef& incoming, bool expired,
+                             std::optional<std::uint64_t> dead_floor) {
+  // Read under the shard's lock: once a Purge has passed this shard, no lower floor is read here.
+  const std::uint64_t floor = purge_floor();
+  const std::uint64_t dead = dead_floor ? std::max(*dead_floor, floor) : 0;
+  if (changes_ == nullptr) return group.Merge(key_hash, incoming, floor, dead);
+  const EntryRef taken = incoming;
+  const MergeResult result = group.Merge(key_hash, incoming, floor, dead);
+  // A tombstone that is not stored tells a change, too, when it has removed an entry.
+  const bool removed = result == MergeResult::kPurged && incoming.get() != taken.get();
+  if (Changed(result) || removed) changes_->Append(taken, expired);
+  return result;
 }
 
 EntryRef Cache::Find(std::int32_t type, std::string_view key, WallMs now) const {
@@ -123,6 +140,13 @@ EntryRef Cache::Peek(std::int32_t type, std::string_view key) const {
 std::vector<EntryRef> Cache::Bucket(std::uint32_t bucket) const {
   const Shard& shard = shards_[GroupOf(bucket)];
   absl::ReaderMutexLock lock(&shard.mu);
+  return shard.group.Entries(bucket % kBucketsPerGroup);
+}
+
+std::vector<EntryRef> Cache::Bucket(std::uint32_t bucket, std::uint64_t& as_of) const {
+  const Shard& shard = shards_[GroupOf(bucket)];
+  absl::ReaderMutexLock lock(&shard.mu);
+  as_of = changes_->last();
   return shard.group.Entries(bucket % kBucketsPerGroup);
 }
 
@@ -167,9 +191,16 @@ std::uint64_t Cache::Sweep(WallMs now) {
     const WallMs next = shards_[i].next_expiry.load(std::memory_order_relaxed);
     if (next == 0 || next > now) continue;
     std::vector<EntryRef> dropped;
-    swept +=
-        Apply(shards_[i], [&](Group& group) { return group.Sweep(now, purge_floor(), dropped); });
+    swept += Apply(shards_[i], [&](Group& group) {
+      const std::uint64_t count = group.Sweep(now, purge_floor(), dropped);
+      if (changes_ == nullptr) return count;
+      for (const EntryRef& entry : dropped) {
+        changes_->Append(Entry::MakeTombstone(entry->type(), entry->key(), entry->version()), true);
+      }
+      return count;
+    });
   }
+  if (swept > 0) Notify();
   return swept;
 }
 
@@ -199,10 +230,17 @@ std::uint64_t Cache::Purge(std::uint64_t limit) {
 std::uint64_t Cache::Drop(std::span<const std::uint64_t> key_hashes, std::uint64_t floor,
                           WallMs now) {
   std::uint64_t count = 0;
+  bool lost = false;
   for (const std::uint64_t key_hash : key_hashes) {
     std::vector<EntryRef> dropped;
     count += Apply(ShardOf(key_hash),
                    [&](Group& group) { return group.Drop(key_hash, floor, now, dropped); });
+    lost = lost || !dropped.empty();
+  }
+  // What is dropped was never deleted, and an older version may come again: no change says that.
+  if (lost && changes_ != nullptr) {
+    changes_->Break();
+    changes_->Notify();
   }
   return count;
 }

@@ -22,6 +22,7 @@
 
 #include "absl/container/inlined_vector.h"
 #include "base/env.h"
+#include "cache/change_log.h"
 #include "cache/digest.h"
 #include "cache/entry.h"
 
@@ -57,9 +58,12 @@ struct CacheStats {
   std::uint64_t memory = 0;  // bytes of memory of entries, tombstones and their slots
 };
 
+class Group;
+
 class Cache {
  public:
-  Cache();
+  // changes: is told all that the cache takes; it may be null, and must outlive the cache.
+  explicit Cache(ChangeLog* changes = nullptr);
   ~Cache();
   Cache(const Cache&) = delete;
   Cache& operator=(const Cache&) = delete;
@@ -92,6 +96,9 @@ class Cache {
 
   // All that is stored in one bucket, tombstones included, in unspecified order.
   std::vector<EntryRef> Bucket(std::uint32_t bucket) const;
+  // The same, as it is after the change numbered `as_of` and before any other of this bucket.
+  // Requires: there is a change log.
+  std::vector<EntryRef> Bucket(std::uint32_t bucket, std::uint64_t& as_of) const;
 
   // The first bucket from `bucket` on in which something is stored; kBuckets when there is none.
   // For scans: most buckets of a small cache are empty.
@@ -132,11 +139,19 @@ class Cache {
   Shard& ShardOf(std::uint64_t key_hash) const;
   MergeResult MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
                           std::optional<std::uint64_t> dead_floor);
+  // Group::Merge, told to the change log. expired: `incoming` is a tombstone since it has expired.
+  MergeResult MergeTold(Group& group, std::uint64_t key_hash, EntryRef& incoming, bool expired,
+                        std::optional<std::uint64_t> dead_floor);
   // Runs `change` on the shard's group under the shard's lock, and adds the difference in the
   // group's totals to digest_ and memory_. Returns what `change` returned.
   template <typename Change>
   auto Apply(Shard& shard, Change change);
 
+  void Notify() const {
+    if (changes_ != nullptr) changes_->Notify();
+  }
+
+  ChangeLog* const changes_;
   std::unique_ptr<Shard[]> shards_;  // kGroups of them; constant after construction
   std::atomic<std::uint64_t> digest_{0};
   std::atomic<std::uint64_t> memory_{0};
