@@ -91,8 +91,10 @@ struct Settings {
   std::uint64_t max_batch_bytes = 0;
   std::uint64_t max_connections = 0;
   Ms request_timeout{};
+  std::uint64_t max_watchers = 0;
   std::uint64_t max_memory = 0;  // 0 = no limit
   std::uint64_t backlog_bytes = 0;
+  std::uint64_t change_log_bytes = 0;
   Ms tombstone_ttl{};
   Ms repair_interval{};
   Ms bootstrap_timeout{};

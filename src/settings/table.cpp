@@ -36,6 +36,8 @@ std::vector<Setting> Listening() {
        "open REST connections; more are turned away"},
       {"request-timeout", Kind::kScalar, Duration(&S::request_timeout, milliseconds(1), hours(1)),
        "10s", "", "from the first byte of a REST request to its last"},
+      {"max-watchers", Kind::kScalar, Number(&S::max_watchers, 1, 1'000'000), "4096", "",
+       "watches and waiting reads at a time; more are turned away"},
   };
 }
 
@@ -133,6 +135,8 @@ std::vector<Setting> Data() {
        "memory of entries, tombstones and overhead; 0 = no limit"},
       {"backlog-bytes", Kind::kScalar, Size(&S::backlog_bytes, kMiB, kAnySize), "64MiB", "",
        "writes kept for slow or absent peers"},
+      {"change-log-bytes", Kind::kScalar, Size(&S::change_log_bytes, kMiB, kAnySize), "32MiB", "",
+       "recent changes kept for those that watch"},
       {"tombstone-ttl", Kind::kScalar, Duration(&S::tombstone_ttl, seconds(1), hours(8760)), "1h",
        "", "how long a delete is remembered at least"},
       {"repair-interval", Kind::kScalar,

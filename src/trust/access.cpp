@@ -15,6 +15,17 @@ Result<Asker> Access::Identify(absl::Span<const std::string_view> authorizations
   return subject.status();
 }
 
+bool Standing::Holds(SteadyMs now) {
+  if (!held_ || access_.open() || now < look_at_) return held_;
+  constexpr SteadyMs kLookMs = 1'000;
+  look_at_ = now + kLookMs;
+  const std::vector<std::string_view> authorizations(authorizations_.begin(),
+                                                     authorizations_.end());
+  const auto asker = access_.Identify(authorizations, certificate_.get(), asker_.method, asker_.ip);
+  held_ = asker.ok() && asker->may().grants() == asker_.may().grants();
+  return held_;
+}
+
 Status Access::Permit(const Asker& asker, const Matter& matter) const {
   const Permissions& may = asker.may();
   const bool allowed = !matter.type         ? may.AllowsSome(matter.verb)

@@ -82,4 +82,28 @@ class Access {
   const Audit& audit_;
 };
 
+// Somebody who was let in and stays: what let him in may end before he goes.
+// Thread safety: none.
+class Standing {
+ public:
+  // access: must outlive this. The rest is what Access::Identify was given, and its answer.
+  Standing(const Access& access, std::vector<std::string> authorizations,
+           std::shared_ptr<const Presented> certificate, Asker asker)
+      : access_(access),
+        authorizations_(std::move(authorizations)),
+        certificate_(std::move(certificate)),
+        asker_(std::move(asker)) {}
+
+  // He would be let in now, too, and may do what he could then. Looked at once a second at most.
+  bool Holds(SteadyMs now);
+
+ private:
+  const Access& access_;
+  const std::vector<std::string> authorizations_;
+  const std::shared_ptr<const Presented> certificate_;
+  const Asker asker_;
+  SteadyMs look_at_ = 0;
+  bool held_ = true;
+};
+
 }  // namespace podmirror::trust
