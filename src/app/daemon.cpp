@@ -57,6 +57,14 @@ std::vector<rest::HttpPort> RestPortsOf(const settings::Settings& s) {
   return ports;
 }
 
+watch::FeedsOptions FeedsOptionsOf(const settings::Settings& s, std::uint64_t incarnation) {
+  // What is encoded may be several times as large as a value.
+  constexpr std::size_t kMinBudgetBytes = 64 * 1024 * 1024;
+  return {.incarnation = incarnation,
+          .max_watchers = static_cast<int>(s.max_watchers),
+          .budget_bytes = std::max<std::size_t>(kMinBudgetBytes, 2 * s.max_value_bytes)};
+}
+
 rpc::PeerTls PeerTlsOf(const settings::Settings& s, const trust::Keyring* keyring) {
   using enum rpc::PeerTls::Mode;
   return {.mode = s.peer_tls == "require"  ? kRequire
@@ -112,6 +120,8 @@ Daemon::Daemon(const settings::Settings& settings, Parts parts, Log& log, Env& e
       reloader_(std::move(parts.reloader)),
       trust_(std::move(parts.trust)),
       refusals_(log, env),
+      changes_(settings.change_log_bytes),
+      cache_(&changes_),
       queue_(std::move(parts.queue)),
       access_(trust_->guard(), trust_->audit()),
       callers_(trust_->keyring(), env),
@@ -121,13 +131,14 @@ Daemon::Daemon(const settings::Settings& settings, Parts parts, Log& log, Env& e
                    refusals_.PeerRefused(ip, reason);
                  }),
       driver_(NodeOptionsOf(settings, env), cache_, env, transport_, NewObserver(log, *metrics_)),
+      feeds_(cache_, changes_, FeedsOptionsOf(settings, driver_.incarnation())),
       feed_(std::move(parts.source), driver_, log, env),
       cache_service_(
           rpc::NewCacheService(RequestOptionsOf(settings), driver_, cache_, env, bulk_, access_)),
       sync_service_(rpc::NewSyncService(RequestOptionsOf(settings), driver_, cache_, env, *metrics_,
                                         bulk_, access_)),
       rest_(RestOptionsOf(settings),
-            {cache_, driver_, *metrics_, env, [this] { return ViewDiscovery(); },
+            {cache_, changes_, feeds_, driver_, *metrics_, env, [this] { return ViewDiscovery(); },
              [this] { return watchdog_.stalled() ? std::string(kStalled) : std::string(); },
              trust_->keyring(), access_}),
       watchdog_([&log] { log.Event(LogLevel::kError, "stalled", kStalled); }) {

@@ -90,6 +90,7 @@ class Daemon {
   const std::unique_ptr<Reloader> reloader_;
   const std::unique_ptr<TrustParts> trust_;
   RefusalLog refusals_;
+  ChangeLog changes_;
   Cache cache_;
   const std::unique_ptr<net::GrpcQueue> queue_;
   rpc::BulkThread bulk_;
@@ -97,6 +98,7 @@ class Daemon {
   rpc::Callers callers_;
   rpc::PeerTransport transport_;
   sync::Driver driver_;
+  watch::Feeds feeds_;
   DiscoveryFeed feed_;
   const std::unique_ptr<rpc::Service> cache_service_;
   const std::unique_ptr<rpc::Service> sync_service_;

@@ -16,7 +16,7 @@ void ChangeLog::Append(EntryRef entry, bool expired) {
   changes_.push_back({std::move(entry), expired});
   bytes_ += BytesOf(changes_.back());
   if (bytes_ > limit_bytes_) over_.store(true, std::memory_order_relaxed);
-  last_.fetch_add(1, std::memory_order_release);
+  last_.fetch_add(1);
 }
 
 void ChangeLog::Break() {
@@ -24,7 +24,7 @@ void ChangeLog::Break() {
   absl::MutexLock lock(&mu_);
   forgotten.swap(changes_);
   bytes_ = 0;
-  last_.fetch_add(1, std::memory_order_release);
+  last_.fetch_add(1);
 }
 
 void ChangeLog::Notify() {

@@ -45,7 +45,7 @@ class ChangeLog {
   void Notify();
 
   // The number of the latest change; 1 before the first, so that 0 is never a place.
-  std::uint64_t last() const { return last_.load(std::memory_order_acquire); }
+  std::uint64_t last() const { return last_.load(); }
 
   // Appends the changes behind the number `after` to `out`, oldest first, until they take
   // `max_bytes` together; at least one, if there is any. False when some of them are forgotten, or
@@ -63,6 +63,8 @@ class ChangeLog {
   std::deque<Change> changes_ ABSL_GUARDED_BY(mu_);
   std::uint64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
   std::atomic<bool> over_{false};  // bytes_ is over the limit
+  // In one order with what listeners look at: who says that it listens, and then finds nothing new
+  // here, is called for what comes.
   std::atomic<std::uint64_t> last_{1};
 };
 

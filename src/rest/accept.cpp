@@ -38,13 +38,13 @@ std::optional<int> QualityOf(std::string_view parameters) {
 // How much a client wants one media type, found range by range.
 class Wish {
  public:
-  explicit Wish(std::string_view type) : type_(type) {}
+  explicit Wish(std::string_view type) : type_(type), group_(type.substr(0, type.find('/') + 1)) {}
 
   void Take(std::string_view range, int quality) {
-    const int specificity = EqualsIgnoreCase(range, type_)             ? 3
-                            : EqualsIgnoreCase(range, "application/*") ? 2
-                            : range == "*/*"                           ? 1
-                                                                       : 0;
+    const int specificity = EqualsIgnoreCase(range, type_) ? 3
+                            : CoversGroup(range)           ? 2
+                            : range == "*/*"               ? 1
+                                                           : 0;
     if (specificity == 0 || specificity < specificity_) return;
     quality_ = specificity > specificity_ ? quality : std::max(quality_, quality);
     specificity_ = specificity;
@@ -52,16 +52,22 @@ class Wish {
   int quality() const { return quality_; }
 
  private:
+  // "application/*"
+  bool CoversGroup(std::string_view range) const {
+    return range.ends_with('*') && EqualsIgnoreCase(range.substr(0, range.size() - 1), group_);
+  }
+
   const std::string_view type_;
+  const std::string_view group_;  // "application/"
   int specificity_ = 0;
   int quality_ = 0;
 };
 
 }  // namespace
 
-bool PrefersJson(const Request& request) {
-  Wish json("application/json");
-  Wish bytes("application/octet-stream");
+bool Prefers(const Request& request, std::string_view type, std::string_view other) {
+  Wish first(type);
+  Wish second(other);
   for (const Field& field : request.fields) {
     if (!Request::IsNamed(field, "accept")) continue;
     std::string_view ranges = field.value;
@@ -70,11 +76,11 @@ bool PrefersJson(const Request& request) {
       const std::string_view range = TakeElement(parameters, ';');
       const auto quality = QualityOf(parameters);
       if (!quality) continue;  // malformed: as if it had not been said
-      json.Take(range, *quality);
-      bytes.Take(range, *quality);
+      first.Take(range, *quality);
+      second.Take(range, *quality);
     }
   }
-  return json.quality() > bytes.quality();
+  return first.quality() > second.quality();
 }
 
 }  // namespace podmirror::rest

@@ -116,7 +116,7 @@ void WriteEntryMembers(const Entry& entry, WallMs now, JsonWriter& json) {
   if (entry.expires_at() == 0) {
     json.Null();
   } else {
-    json.Value(entry.expires_at() - now);
+    json.Value(std::max<std::int64_t>(1, entry.expires_at() - now));
   }
 }
 

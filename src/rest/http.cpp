@@ -90,7 +90,7 @@ std::string RenderHead(const Response& response, Persistence persistence, WallMs
   append(HttpDate(now));
   // Without this field, HTTP caches on the way may keep an answer for as long as they like.
   append("\r\nCache-Control: no-cache");
-  if (response.status != 304) {
+  if (response.status != 304 && !response.stream) {
     append("\r\nContent-Length: ");
     absl::StrAppend(&head, response.body_size());
   }

@@ -38,12 +38,29 @@ struct Request {
   const Field* Find(std::string_view name) const;
 };
 
+// The body of an answer that goes on for as long as both sides like, as it is sent: with the
+// framing of chunks, if it has any. Thread safety: one call at a time.
+class Stream {
+ public:
+  virtual ~Stream() = default;
+  using Bytes = std::shared_ptr<const std::string>;
+  // The next bytes; null when there are none now. It is asked again after HttpServer::WakeStreams,
+  // and once a second.
+  virtual Bytes Next() = 0;
+  // Nothing will come any more: End is to be sent.
+  virtual bool over() = 0;
+  // What ends it between two results of Next; not null.
+  virtual Bytes End() = 0;
+};
+
 struct Response {
   int status = 200;
   std::string_view content_type;  // static; empty = no body
   std::string headers;            // further lines, each with its CRLF
   std::string body;
   EntryRef value;  // when set, its value is the body and is sent without a copy
+  // When set, it is the body, and the last of this connection. `headers` tell its framing.
+  std::shared_ptr<Stream> stream = nullptr;
 
   std::size_t body_size() const { return value ? value->value().size() : body.size(); }
 };

@@ -28,6 +28,9 @@ constexpr std::size_t kKeptBytes = kMaxHeadBytes;
 // Bodies up to this size are copied behind the head, and not charged.
 constexpr std::size_t kSmallBodyBytes = 8 * 1024;
 constexpr int kReadsPerTurn = 16;
+constexpr int kPartsPerTurn = 4;
+// How often a stream is asked for more, whatever happens.
+constexpr SteadyMs kStreamLookMs = 1'000;
 
 std::unique_ptr<trust::TlsStream> NewTls(int fd, PortKind kind, const HttpOptions& options) {
   if (kind != PortKind::kTls) return nullptr;
@@ -59,6 +62,10 @@ void Inbox::Post(std::shared_ptr<Connection> connection) {
 }
 
 void Inbox::Wake() { eventfd_write(fd_, 1); }
+
+void Inbox::WakeStreams() {
+  if (streams.load() > 0 && !streams_woken_.exchange(true)) Wake();
+}
 
 std::vector<std::shared_ptr<Connection>> Inbox::Take() {
   eventfd_t count = 0;
@@ -156,6 +163,7 @@ Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler
     if (const Turn turn = AwaitHandshake(handler); turn != Turn::kMore) return turn;
     if (!surplus_) deadline_ = kNever;
   }
+  int parts = 0;
   for (int reads = 0;;) {
     if (!Flush()) return Turn::kClosed;
     if (output_pending()) {
@@ -165,6 +173,13 @@ Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler
     if (out_sent_ != 0) {
       ReleaseOutput();
       request_start_ = now;  // what came behind the last request had to wait for us
+    }
+    if (out_stream_) {
+      if (LeftStream(scratch)) return Turn::kClosed;
+      if (parts++ == kPartsPerTurn) return Turn::kMore;
+      if (TakePart()) continue;
+      deadline_ = now + kStreamLookMs;
+      return Turn::kIdle;
     }
     if (close_ && !linger_) {
       socket_.EndWriting();
@@ -235,6 +250,27 @@ bool Connection::Append(std::string_view bytes) {
   return true;
 }
 
+bool Connection::TakePart() {
+  if (state_->stopping.load(std::memory_order_relaxed) || out_stream_->over()) {
+    out_part_ = out_stream_->End();
+    out_stream_.reset();
+  } else {
+    out_part_ = out_stream_->Next();
+  }
+  return out_part_ != nullptr;
+}
+
+bool Connection::LeftStream(std::span<char> scratch) {
+  while (socket_.readable()) {
+    const Socket::Moved got = socket_.Read(scratch);
+    if (got.io == Socket::Io::kBlocked) break;
+    if (got.io != Socket::Io::kDone) return true;
+    discarded_ += got.bytes;
+    if (discarded_ > kKeptBytes) return true;
+  }
+  return false;
+}
+
 void Connection::ReleaseInput() {
   if (in_charged_ == 0 || in_.size() > kKeptBytes) return;
   std::string(in_).swap(in_);  // an assignment might keep the large buffer
@@ -261,7 +297,8 @@ bool Connection::End(SteadyMs now) {
 }
 
 void Connection::Answer(Response response) {
-  Queue(std::move(response), close_ || state_->leaving.load(std::memory_order_relaxed) ||
+  Queue(std::move(response), close_ || response.stream != nullptr ||
+                                 state_->leaving.load(std::memory_order_relaxed) ||
                                  state_->stopping.load(std::memory_order_relaxed));
   Flush();
   const bool attention = broken_ || close_ || output_pending() || out_charged_ != 0;
@@ -281,6 +318,10 @@ void Connection::Queue(Response response, bool close) {
   const Persistence kept = says_keep_ ? Persistence::kKeptBySaying : Persistence::kKept;
   out_head_ = RenderHead(response, close ? Persistence::kClosed : kept, state_->env.now().wall);
   if (head_only_) return;
+  if (response.stream) {
+    out_stream_ = std::move(response.stream);
+    return;
+  }
   const std::string_view small = response.value ? response.value->value() : response.body;
   if (small.size() <= kSmallBodyBytes) {
     out_head_.append(small);
@@ -308,6 +349,7 @@ void Connection::ReleaseOutput() {
   out_head_.clear();
   std::string().swap(out_body_);
   out_value_ = {};
+  out_part_.reset();
   out_sent_ = 0;
   state_->budget.Give(std::exchange(out_charged_, 0));
   deadline_ = kNever;  // the one for output does not count any more
@@ -338,6 +380,7 @@ void Connection::Expire(SteadyMs now, Handler& handler) {
     AwaitProgress(now);
     return;
   }
+  if (streams()) return;  // Advance asks it for more
   const bool partial = !in_.empty();
   if (!socket_.open() && socket_.tls()->heard()) handler.HandshakeFailed();
   if (!socket_.open() || output_pending() || close_ || (!partial && !surplus_)) {

@@ -38,14 +38,20 @@ class Inbox {
   // Hands `connection` to the worker and wakes the worker; after Close the connection is dropped.
   void Post(std::shared_ptr<Connection> connection);
   void Wake();
+  // Wakes the worker if it has streams, to ask each of them for more.
+  void WakeStreams();
+  // Worker: whether it has been woken for its streams since.
+  bool TakeStreamsWoken() { return streams_woken_.exchange(false); }
   std::vector<std::shared_ptr<Connection>> Take();
   void Close();
   int fd() const { return fd_; }  // readable when there is something to look at
 
   std::atomic<int> connections{0};  // of this worker; a new one goes to the worker with the fewest
+  std::atomic<int> streams{0};      // those of them whose answer is a stream
 
  private:
   const int fd_;
+  std::atomic<bool> streams_woken_{false};
   absl::Mutex mu_;
   std::vector<std::shared_ptr<Connection>> posted_ ABSL_GUARDED_BY(mu_);
   bool closed_ ABSL_GUARDED_BY(mu_) = false;
@@ -115,8 +121,9 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   const std::shared_ptr<Inbox>& inbox() const { return inbox_; }
   // Raw target of the complete request. Requires: Advance said kRequest.
   std::string_view target() const { return reader_.target(in_); }
-  bool queued = false;  // set by the worker: it is in the worker's queue
-  bool closed = false;  // set by the worker: it is not the worker's any more
+  bool streaming = false;  // set by the worker: it counts as a stream, no more as a connection
+  bool queued = false;     // set by the worker: it is in the worker's queue
+  bool closed = false;     // set by the worker: it is not the worker's any more
 
   void SetReadable(bool hang_up) { socket_.SetReadable(hang_up); }
   // Sends pending output, then reads until a request is complete, no input is left or the turn is
@@ -139,6 +146,10 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   bool broken() const { return broken_; }
   // No part of a request was received, and no output is pending. Requires: no answer is owed.
   bool idle() const { return in_.empty() && !output_pending() && !close_; }
+  // Its answer is a stream. Requires: no answer is owed.
+  bool has_stream() const { return out_stream_ != nullptr; }
+  // And more of it can be sent.
+  bool streams() const { return has_stream() && !output_pending(); }
 
   // --- any thread ---
   void Answer(Response response) override;
@@ -149,11 +160,16 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
  private:
   bool output_pending() const { return out_sent_ < out_head_.size() + out_tail().size(); }
   std::string_view out_tail() const {
+    if (out_part_) return *out_part_;
     return out_value_ ? out_value_->value() : std::string_view(out_body_);
   }
   void Queue(Response response, bool close);
   bool Flush();
   void ReleaseOutput();
+  // Takes the next part of the stream, if there is one now.
+  bool TakePart();
+  // The client has gone away. What it sends beside a stream counts for nothing.
+  bool LeftStream(std::span<char> scratch);
   std::int64_t OutputTaken() const;
   void AwaitProgress(SteadyMs now);
   Turn AwaitHandshake(Handler& handler);
@@ -178,12 +194,14 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   SteadyMs deadline_;
   bool eof_ = false;  // the client has sent its last byte, and we have read all up to it
   bool lingering_ = false;
-  std::size_t discarded_ = 0;  // valid when lingering_
+  std::size_t discarded_ = 0;  // of what came where nothing is expected
 
   // Output: see invariant 2.
   std::string out_head_;
   std::string out_body_;
   EntryRef out_value_;
+  std::shared_ptr<Stream> out_stream_;
+  Stream::Bytes out_part_;  // of the stream
   std::size_t out_sent_ = 0;
   // What the client had taken when deadline_ was set; valid while output is pending. Below 0 while
   // bytes of earlier answers are on their way.

@@ -22,7 +22,12 @@ std::size_t BudgetBytes(const BodyLimits& limits) {
 }  // namespace
 
 HttpServer::HttpServer(HttpOptions options, Handler& handler, Env& env)
-    : options_(std::move(options)), handler_(handler), env_(env) {}
+    : options_(std::move(options)),
+      handler_(handler),
+      env_(env),
+      state_(std::make_shared<ServerState>(options_, BudgetBytes(options_.body_limits), env_)) {
+  for (int i = 0; i < options_.workers; ++i) state_->inboxes.push_back(std::make_shared<Inbox>());
+}
 
 HttpServer::~HttpServer() { Stop(); }
 
@@ -33,8 +38,6 @@ Status HttpServer::Start() {
     listeners_.push_back({*fd, port.kind});
   }
   net::RaiseFileLimit();
-  state_ = std::make_shared<ServerState>(options_, BudgetBytes(options_.body_limits), env_);
-  for (int i = 0; i < options_.workers; ++i) state_->inboxes.push_back(std::make_shared<Inbox>());
   for (const auto& inbox : state_->inboxes) {
     workers_.push_back(std::make_unique<Worker>(state_, inbox, handler_, env_, listeners_));
     if (Status status = workers_.back()->Open(); !status.ok()) {
@@ -50,16 +53,18 @@ Status HttpServer::Start() {
 
 void HttpServer::Leave() { state_->leaving.store(true, std::memory_order_relaxed); }
 
+void HttpServer::WakeStreams() {
+  for (const auto& inbox : state_->inboxes) inbox->WakeStreams();
+}
+
 void HttpServer::Stop(std::int64_t grace_ms) {
-  if (state_) {
-    // First, so that no answer promises to keep its connection when nobody is let in any more.
-    state_->stop_grace_ms.store(grace_ms, std::memory_order_relaxed);
-    state_->stopping.store(true, std::memory_order_release);
-    // It is not enough that the workers stop accepting: the kernel would go on letting clients in,
-    // and they would be cut off without an answer.
-    for (const Listener& listener : listeners_) shutdown(listener.fd, SHUT_RDWR);
-    for (const auto& inbox : state_->inboxes) inbox->Wake();
-  }
+  // First, so that no answer promises to keep its connection when nobody is let in any more.
+  state_->stop_grace_ms.store(grace_ms, std::memory_order_relaxed);
+  state_->stopping.store(true, std::memory_order_release);
+  // It is not enough that the workers stop accepting: the kernel would go on letting clients in,
+  // and they would be cut off without an answer.
+  for (const Listener& listener : listeners_) shutdown(listener.fd, SHUT_RDWR);
+  for (const auto& inbox : state_->inboxes) inbox->Wake();
   for (std::thread& thread : threads_) thread.join();
   threads_.clear();
   workers_.clear();

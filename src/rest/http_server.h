@@ -63,6 +63,8 @@ class Handler {
   virtual void Refused(int status) = 0;
   // `change` more connections are open; negative: fewer.
   virtual void Connections(int change) = 0;
+  // Several times a second while there are connections, from each worker.
+  virtual void Tick(SteadyMs /*now*/) {}
   // True while the cache stores this entry, so that a connection that holds it, too, costs nothing.
   virtual bool Holds(const Entry& entry) const = 0;
 };
@@ -87,6 +89,9 @@ class HttpServer {
   // From now on each answer closes its connection, so that the client connects again: to another
   // server, once the load balancer knows that this one leaves. Everything else goes on as before.
   void Leave();
+  // There may be more to come from streams: each is asked soon. From any thread, and next to
+  // nothing where there are none.
+  void WakeStreams();
   // Closes the ports and idle connections, gives requests in flight `grace_ms`, then cuts them.
   // Answers that come later are dropped. Idempotent.
   void Stop(std::int64_t grace_ms = 2'000);
@@ -98,7 +103,7 @@ class HttpServer {
   Handler& handler_;
   Env& env_;
   std::vector<Listener> listeners_;
-  std::shared_ptr<ServerState> state_;
+  const std::shared_ptr<ServerState> state_;
   std::vector<std::unique_ptr<Worker>> workers_;
   std::vector<std::thread> threads_;
 };

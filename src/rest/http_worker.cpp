@@ -122,6 +122,7 @@ void Worker::HandleEvents() {
     }
   }
   if (inbox) TakeInbox();
+  if (inbox && inbox_->TakeStreamsWoken()) AdvanceStreams();
 }
 
 void Worker::Accept(const Listener& listener) {
@@ -188,12 +189,31 @@ void Worker::Register(const ConnectionRef& connection) {
 void Worker::Close(const ConnectionRef& connection) {
   if (connections_.erase(connection.get()) == 0) return;
   connection->closed = true;
-  state_->open.fetch_sub(1, std::memory_order_relaxed);
+  if (connection->streaming) {
+    streams_.erase(connection);
+    inbox_->streams.fetch_sub(1);
+  } else {
+    state_->open.fetch_sub(1, std::memory_order_relaxed);
+  }
   handler_.Connections(-1);
   if (!connection->surplus()) inbox_->connections.fetch_sub(1, std::memory_order_relaxed);
   // The descriptor may stay open for a moment, while an answering thread holds the connection.
   epoll_ctl(epoll_fd_, EPOLL_CTL_DEL, connection->fd(), nullptr);
   shutdown(connection->fd(), SHUT_RDWR);
+}
+
+// Those who watch have a limit of their own, and leave their place to others.
+void Worker::BeginStream(const ConnectionRef& connection) {
+  connection->streaming = true;
+  streams_.insert(connection);
+  inbox_->streams.fetch_add(1);
+  state_->open.fetch_sub(1, std::memory_order_relaxed);
+}
+
+void Worker::AdvanceStreams() {
+  for (const ConnectionRef& connection : streams_) {
+    if (!connection->queued && connection->streams()) Enqueue(connection);
+  }
 }
 
 void Worker::TakeInbox() {
@@ -260,7 +280,9 @@ void Worker::Serve(const ConnectionRef& connection) {
     handler_.Refused(response.status);
     connection->Answer(std::move(response));
   } else if (auto response = handler_.Handle(request, connection)) {
+    const bool stream = response->stream != nullptr;
     connection->Answer(std::move(*response));
+    if (stream && connection->has_stream()) BeginStream(connection);
   }
   // A request that is pipelined behind this one waits for its turn in the queue, urgent or not.
   if (connection->End(now_)) Settle(connection, connection->Advance(scratch_, now_, handler_));
@@ -269,6 +291,7 @@ void Worker::Serve(const ConnectionRef& connection) {
 void Worker::Sweep() {
   next_sweep_ = now_ + std::min(kSweepMs, state_->options.request_timeout_ms / 4 + 1);
   if (stop_at_ == 0) Listen(true);
+  handler_.Tick(now_);
   std::vector<ConnectionRef> all;
   all.reserve(connections_.size());
   for (const auto& [key, connection] : connections_) all.push_back(connection);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "base/env.h"
 #include "base/status.h"
 #include "rest/http_connection.h"
@@ -40,6 +41,8 @@ class Worker {
   void Accept(const Listener& listener);
   void Admit(int fd, const Client& client);
   void LimitSurplus(const ConnectionRef& connection);
+  void BeginStream(const ConnectionRef& connection);
+  void AdvanceStreams();
   void Register(const ConnectionRef& connection);
   void TakeInbox();
   void RunQueue();
@@ -65,6 +68,7 @@ class Worker {
   SteadyMs stop_at_ = 0;  // valid once stopping
   std::vector<char> scratch_;
   absl::flat_hash_map<const Connection*, ConnectionRef> connections_;
+  absl::flat_hash_set<ConnectionRef> streams_;
   std::deque<ConnectionRef> queue_;  // with a complete request, or with input left to read
   std::deque<std::weak_ptr<Connection>> surplus_;  // oldest first
 };

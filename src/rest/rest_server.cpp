@@ -21,7 +21,12 @@ HttpOptions HttpOptionsOf(const RestOptions& options, const trust::Keyring* keyr
 struct RestServer::Impl {
   Impl(const RestOptions& options, const RestContext& context)
       : routes(options, context),
-        server(HttpOptionsOf(options, context.keyring), routes, context.env) {}
+        server(HttpOptionsOf(options, context.keyring), routes, context.env) {
+    context.changes.AddListener([this] {
+      routes.Changed();
+      server.WakeStreams();
+    });
+  }
 
   Routes routes;
   HttpServer server;  // stops before the routes go
@@ -33,7 +38,10 @@ RestServer::~RestServer() = default;
 
 Status RestServer::Start() { return impl_->server.Start(); }
 void RestServer::Leave() { impl_->server.Leave(); }
-void RestServer::Stop(std::int64_t grace_ms) { impl_->server.Stop(grace_ms); }
+void RestServer::Stop(std::int64_t grace_ms) {
+  impl_->routes.End();
+  impl_->server.Stop(grace_ms);
+}
 std::uint16_t RestServer::port(PortKind kind) const { return impl_->server.port(kind); }
 
 }  // namespace podmirror::rest

@@ -12,12 +12,14 @@
 #include "base/env.h"
 #include "base/status.h"
 #include "cache/cache.h"
+#include "cache/change_log.h"
 #include "rest/http_server.h"
 #include "sync/driver.h"
 #include "sync/limits.h"
 #include "telemetry/metrics.h"
 #include "trust/access.h"
 #include "trust/keyring.h"
+#include "watch/feed.h"
 
 namespace podmirror::rest {
 
@@ -53,6 +55,8 @@ struct DiscoveryView {
 // come after the server has stopped.
 struct RestContext {
   Cache& cache;
+  ChangeLog& changes;  // the cache's
+  watch::Feeds& feeds;
   sync::Driver& driver;
   telemetry::Metrics& metrics;
   Env& env;
@@ -66,6 +70,7 @@ struct RestContext {
 
 class RestServer {
  public:
+  // Listens to the change log from now on; no thread may use that yet.
   RestServer(const RestOptions& options, const RestContext& context);
   ~RestServer();
 

@@ -22,7 +22,7 @@ struct RouteRow {
 };
 
 constexpr std::string_view kRead = "GET, HEAD";
-constexpr std::array<RouteRow, 11> kRoutes = {{
+constexpr std::array<RouteRow, 12> kRoutes = {{
     {Route::kNone, "", "none", ""},
     {Route::kHealthz, "/healthz", "healthz", kRead},
     {Route::kReadyz, "/readyz", "readyz", kRead},
@@ -31,6 +31,7 @@ constexpr std::array<RouteRow, 11> kRoutes = {{
     {Route::kPeers, "/v1/peers", "peers", kRead, trust::Verb::kStatus},
     {Route::kTls, "/v1/tls", "tls", kRead, trust::Verb::kStatus},
     {Route::kWhoami, "/v1/whoami", "whoami", kRead},
+    {Route::kWatch, "/v1/watch", "watch", "GET"},
     {Route::kCache, "/v1/cache", "cache", "GET, HEAD, POST", trust::Verb::kStatus},
     {Route::kCacheType, "", "cache_type", kRead},
     {Route::kCacheEntry, "", "cache_entry", "GET, HEAD, PUT, DELETE"},
@@ -71,6 +72,14 @@ bool HasUnsupportedCondition(const Request& request, bool reads_entry) {
          has("if-match") || has("if-unmodified-since");
 }
 
+absl::InlinedVector<std::string_view, 2> Authorizations(const Request& request) {
+  absl::InlinedVector<std::string_view, 2> authorizations;
+  for (const Field& field : request.fields) {
+    if (Request::IsNamed(field, "authorization")) authorizations.push_back(field.value);
+  }
+  return authorizations;
+}
+
 }  // namespace
 
 RouteMatch MatchRoute(std::string_view path) {
@@ -90,7 +99,8 @@ RouteMatch MatchRoute(std::string_view path) {
 Routes::Routes(RestOptions options, RestContext context)
     : options_(std::move(options)),
       context_(std::move(context)),
-      started_at_(context_.env.now().steady) {}
+      started_at_(context_.env.now().steady),
+      polls_(context_.feeds) {}
 
 void Routes::Round(absl::FunctionRef<void()> work) {
   const sync::Driver::Round round(context_.driver);
@@ -168,6 +178,7 @@ std::optional<Response> Routes::Answer(const Call& call) {
   if (row.route == Route::kCacheEntry) return read ? Get(call) : WriteEntry(call);
   if (call.method == "POST") return WriteBatch(call);
   if (row.route == Route::kCacheType) return List(call);
+  if (row.route == Route::kWatch) return Watch(call);
   if (row.verb) {
     if (auto refused = Permit(call, {*row.verb})) return refused;
   }
@@ -198,17 +209,20 @@ std::optional<Response> Routes::Answer(const Call& call) {
 
 std::optional<Response> Routes::Identify(Call& call) const {
   absl::InlinedVector<std::string_view, 2> authorizations;
-  if (!context_.access.open()) {
-    for (const Field& field : call.request.fields) {
-      if (Request::IsNamed(field, "authorization")) authorizations.push_back(field.value);
-    }
-  }
+  if (!context_.access.open()) authorizations = Authorizations(call.request);
   const Client& client = call.responder->client();
   auto asker = context_.access.Identify(authorizations, client.certificate.get(),
                                         std::string(call.method), client.ip);
   if (!asker.ok()) return ProblemResponse(Problem::kUnauthorized, asker.status().message());
   call.asker = std::move(*asker);
   return std::nullopt;
+}
+
+trust::Standing Routes::StandingOf(const Call& call) const {
+  std::vector<std::string> authorizations;
+  for (const std::string_view one : Authorizations(call.request)) authorizations.emplace_back(one);
+  return {context_.access, std::move(authorizations), call.responder->client().certificate,
+          call.asker};
 }
 
 std::optional<Response> Routes::Permit(const Call& call, const trust::Matter& matter) const {

@@ -10,7 +10,9 @@
 #include <string>
 #include <string_view>
 
+#include "rest/entry_read.h"
 #include "rest/http_server.h"
+#include "rest/polls.h"
 #include "rest/rest_server.h"
 #include "rest/target.h"
 
@@ -25,6 +27,7 @@ enum class Route : std::uint8_t {
   kPeers,
   kTls,
   kWhoami,
+  kWatch,
   kCache,      // /v1/cache
   kCacheType,  // /v1/cache/{type}
   kCacheEntry  // /v1/cache/{type}/{key}
@@ -49,7 +52,13 @@ class Routes final : public Handler {
   void HandshakeFailed() override;
   void Refused(int status) override;
   void Connections(int change) override;
+  void Tick(SteadyMs now) override { polls_.Tick(now); }
   bool Holds(const Entry& entry) const override;
+
+  // The cache has changed.
+  void Changed() { polls_.Look(); }
+  // No read waits any more.
+  void End() { polls_.End(); }
 
  private:
   // A request on its way through the checks.
@@ -67,6 +76,8 @@ class Routes final : public Handler {
   std::optional<Response> Answer(const Call& call);
   // Finds out who asks. An answer: it is not known.
   std::optional<Response> Identify(Call& call) const;
+  // Who asked, for as long as his answer goes on.
+  trust::Standing StandingOf(const Call& call) const;
   // An answer: that is not allowed.
   std::optional<Response> Permit(const Call& call, const trust::Matter& matter) const;
   Response Healthz() const;
@@ -76,7 +87,11 @@ class Routes final : public Handler {
   Response Peers() const;
   Response Types(const Call& call) const;
   Response List(const Call& call) const;
-  Response Get(const Call& call) const;
+  std::optional<Response> Get(const Call& call);
+  // Reads that wait until the entry is another, and watches.
+  std::optional<Response> Wait(const Call& call, EntryRead read, std::uint64_t as_of,
+                               std::int64_t wait_ms);
+  Response Watch(const Call& call) const;
   std::optional<Response> WriteEntry(const Call& call);
   std::optional<Response> WriteBatch(const Call& call);
   // Writes items that are checked, if that is allowed; `document` makes the answer.
@@ -95,6 +110,7 @@ class Routes final : public Handler {
   const RestOptions options_;
   const RestContext context_;
   const SteadyMs started_at_;
+  Polls polls_;
 };
 
 }  // namespace podmirror::rest

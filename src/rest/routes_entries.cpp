@@ -4,23 +4,15 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "rest/accept.h"
 #include "rest/answers.h"
 #include "rest/batch.h"
 #include "rest/documents.h"
+#include "rest/entry_read.h"
 #include "rest/listing.h"
 #include "rest/routes.h"
 
 namespace podmirror::rest {
 namespace {
-
-// True when If-None-Match is "*" or names `etag` (with its quotes); weak tags count, too.
-bool NoneMatches(const Request& request, std::string_view etag) {
-  return std::any_of(request.fields.begin(), request.fields.end(), [&](const Field& field) {
-    return Request::IsNamed(field, "if-none-match") &&
-           (field.value == "*" || field.value.find(etag) != std::string_view::npos);
-  });
-}
 
 int StatusOf(const sync::WriteOutcome& outcome) { return outcome.met ? 200 : 202; }
 
@@ -95,32 +87,19 @@ Response Routes::List(const Call& call) const {
       ListDocument(context_.cache, *type, query, call.asker.may(), context_.env.now().wall));
 }
 
-Response Routes::Get(const Call& call) const {
+std::optional<Response> Routes::Get(const Call& call) {
   std::int32_t type = 0;
   std::string key;
+  std::int64_t wait_ms = 0;
   if (auto refusal = ParseEntryPath(call.match, type, key)) return ProblemResponse(*refusal);
-  if (auto refused = Permit(call, {trust::Verb::kRead, type, key})) return *std::move(refused);
-  if (auto refusal = RefuseQuery(call.query)) return ProblemResponse(*refusal);
+  if (auto refused = Permit(call, {trust::Verb::kRead, type, key})) return refused;
+  if (auto refusal = ParseReadQuery(call.query, wait_ms)) return ProblemResponse(*refusal);
   if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
-  const WallMs now = context_.env.now().wall;
-  EntryRef entry = context_.cache.Find(type, key, now);
-  if (!entry) return ProblemResponse(Problem::kNotFound, "no entry of this type and key");
-  const std::string etag = absl::StrCat("\"", entry->version().ToString(), "\"");
-  Response response;
-  response.headers = absl::StrCat("ETag: ", etag, "\r\nVary: Accept\r\n");
-  if (entry->expires_at() != 0) {
-    absl::StrAppend(&response.headers, "Podmirror-Ttl-Ms: ", entry->expires_at() - now, "\r\n");
-  }
-  if (NoneMatches(call.request, etag)) {
-    response.status = 304;
-  } else if (PrefersJson(call.request)) {
-    response.content_type = "application/json";
-    response.body = EntryDocument(*entry, now);
-  } else {
-    response.content_type = "application/octet-stream";
-    response.value = std::move(entry);
-  }
-  return response;
+  const std::uint64_t as_of = wait_ms > 0 ? context_.changes.last() : 0;
+  EntryRead read = EntryRead::Of(call.request, type, std::move(key));
+  Response response = read.Answer(context_.cache, context_.env.now().wall);
+  if (response.status != 304 || wait_ms == 0) return response;
+  return Wait(call, std::move(read), as_of, wait_ms);
 }
 
 // --- writes ---

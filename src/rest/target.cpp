@@ -1,5 +1,6 @@
 #include "rest/target.h"
 
+#include <algorithm>
 #include <charconv>
 #include <limits>
 #include <utility>
@@ -197,6 +198,56 @@ std::optional<Refusal> ParseListQuery(std::string_view query, ListQuery& out) {
         }
         return UnknownParameter(name);
       });
+}
+
+std::optional<Refusal> ParseReadQuery(std::string_view query, std::int64_t& wait_ms) {
+  unsigned seen = 0;
+  wait_ms = 0;
+  return ForEachParameter(
+      query, [&](std::string_view name, std::string_view value) -> std::optional<Refusal> {
+        if (name != "wait") return UnknownParameter(name);
+        if (auto twice = Once(seen, 1, name)) return twice;
+        const auto wait = ParseDurationMs(value);
+        if (!wait || *wait > kMaxWaitMs) {
+          return BadQuery("wait must be a number and one of ms, s, m, at most 60s: 30s");
+        }
+        wait_ms = *wait;
+        return std::nullopt;
+      });
+}
+
+std::optional<Refusal> ParseWatchQuery(std::string_view query, WatchQuery& out) {
+  unsigned seen = 0;
+  auto refusal = ForEachParameter(
+      query, [&](std::string_view name, std::string_view value) -> std::optional<Refusal> {
+        if (name == "type") {
+          const auto type = ParseType(value);
+          if (!type) return BadQuery("type must be a canonical 32-bit decimal integer");
+          out.types.push_back(*type);
+          return std::nullopt;
+        }
+        if (name == "prefix") {
+          if (auto twice = Once(seen, 1, name)) return twice;
+          out.prefix = value;
+          return std::nullopt;
+        }
+        if (name == "initial") {
+          if (auto twice = Once(seen, 2, name)) return twice;
+          if (value != "true" && value != "false") return BadQuery("initial must be true or false");
+          out.initial = value == "true";
+          return std::nullopt;
+        }
+        if (name == "since") {
+          if (auto twice = Once(seen, 4, name)) return twice;
+          out.since = value;
+          return std::nullopt;
+        }
+        return UnknownParameter(name);
+      });
+  if (refusal) return refusal;
+  std::sort(out.types.begin(), out.types.end());
+  out.types.erase(std::unique(out.types.begin(), out.types.end()), out.types.end());
+  return std::nullopt;
 }
 
 std::optional<Refusal> RefuseQuery(std::string_view query) {

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "rest/problem.h"
 #include "sync/limits.h"
@@ -56,6 +57,19 @@ struct ListQuery {
 };
 // Reads prefix, limit and cursor. On a refusal `out` is unspecified.
 std::optional<Refusal> ParseListQuery(std::string_view query, ListQuery& out);
+
+inline constexpr std::int64_t kMaxWaitMs = 60'000;
+// Reads wait, 0 where there is none: how long a read of one entry may wait for another version.
+std::optional<Refusal> ParseReadQuery(std::string_view query, std::int64_t& wait_ms);
+
+struct WatchQuery {
+  std::vector<std::int32_t> types;  // rising, each once; none = every type
+  std::string prefix;
+  bool initial = false;
+  std::optional<std::string> since;
+};
+// Reads type (many times), prefix, initial and since. On a refusal `out` is unspecified.
+std::optional<Refusal> ParseWatchQuery(std::string_view query, WatchQuery& out);
 
 // For routes that take no parameters.
 std::optional<Refusal> RefuseQuery(std::string_view query);

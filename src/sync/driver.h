@@ -91,6 +91,9 @@ class Driver {
     std::vector<ConnId> wakes_;
   };
 
+  // Of this run of the daemon.
+  Incarnation incarnation() const { return incarnation_; }
+
   // It has the data, and is not about to end. What it takes meanwhile, Write and Status tell.
   bool ready() const { return ready_.load(std::memory_order_relaxed); }
   NodeStatus Status() const;

@@ -96,6 +96,16 @@ bool RawClient::Receive(std::size_t bytes) {
   return true;
 }
 
+std::optional<std::string> RawClient::ReadUntil(std::string_view mark) {
+  std::size_t at;
+  while ((at = buffer_.find(mark)) == std::string::npos) {
+    if (!Fill()) return std::nullopt;
+  }
+  std::string taken = buffer_.substr(0, at + mark.size());
+  buffer_.erase(0, taken.size());
+  return taken;
+}
+
 bool RawClient::Closed() {
   char byte;
   return buffer_.empty() && ReceiveSome(&byte, 1) == 0;

@@ -43,6 +43,9 @@ class RawClient {
   // Waits until `bytes` more than Read has taken have come, or some more. False when the connection
   // ended or the time was over before.
   bool Receive(std::size_t bytes);
+  // Takes all up to `mark`, and with it; nothing when the connection ended or the time was over
+  // before it came.
+  std::optional<std::string> ReadUntil(std::string_view mark);
   // Waits until the other side has closed, with nothing more to read.
   bool Closed();
   // All that comes until the connection ends, in whatever way.

@@ -22,6 +22,8 @@ struct TestNodeOptions {
   std::size_t max_batch_bytes = 4096;
   int max_connections = 1024;
   std::int64_t request_timeout_ms = 10'000;
+  int max_watchers = 4096;
+  std::uint64_t change_log_bytes = 1024 * 1024;
   std::string illness = {};
   // Who may do what, and who is told; null: everybody everything, and nobody.
   const trust::Guard* guard = nullptr;
@@ -40,11 +42,14 @@ class SilentTransport final : public sync::Transport {
 class TestNode {
  public:
   explicit TestNode(const TestNodeOptions& options = {})
-      : driver(SyncOptions(options), cache, Env::Real(), transport, {}),
+      : changes(options.change_log_bytes),
+        driver(SyncOptions(options), cache, Env::Real(), transport, {}),
+        feeds(cache, changes,
+              {.incarnation = driver.incarnation(), .max_watchers = options.max_watchers}),
         access(options.guard != nullptr ? *options.guard : open,
                options.audit != nullptr ? *options.audit : quiet),
         server(ServerOptions(options),
-               {cache, driver, metrics, Env::Real(),
+               {cache, changes, feeds, driver, metrics, Env::Real(),
                 [] { return DiscoveryView{"static", true, 0, 7, 1, ""}; },
                 [illness = options.illness] { return illness; }, options.keyring, access}),
         ticker_([this] {
@@ -97,9 +102,11 @@ class TestNode {
     return *answer;
   }
 
-  Cache cache;
+  ChangeLog changes;
+  Cache cache{&changes};
   SilentTransport transport;
   sync::Driver driver;
+  watch::Feeds feeds;
   telemetry::Metrics metrics;
   const trust::Guard open{Env::Real()};
   const trust::Audit quiet{trust::Audit::Level::kOff, nullptr};

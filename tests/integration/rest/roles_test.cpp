@@ -43,6 +43,8 @@ const std::vector<Row>& Matrix() {
       {"HEAD", "/v1/tls", "", "status"},
       {"GET", "/v1/whoami", "", "known"},
       {"HEAD", "/v1/whoami", "", "known"},
+      {"GET", "/v1/watch", "", "watch"},
+      {"GET", "/v1/watch?type=1", "", "watch"},
       {"GET", "/v1/cache", "", "status"},
       {"HEAD", "/v1/cache", "", "status"},
       {"POST", "/v1/cache", R"({"data":[{"type":1,"data":{"k":"v"}}]})", "write"},

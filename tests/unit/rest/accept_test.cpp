@@ -10,7 +10,7 @@ namespace {
 bool Prefers(const std::vector<std::string>& lines) {
   Request request;
   for (const std::string& line : lines) request.fields.push_back({"aCCept", line});
-  return PrefersJson(request);
+  return Prefers(request, "application/json", "application/octet-stream");
 }
 
 TEST_CASE("accept: JSON when it is preferred to the bytes, by quality and the closest range") {
