@@ -24,9 +24,9 @@
 #include "base/env.h"
 #include "base/status.h"
 #include "cache/cache.h"
+#include "net/bulk_thread.h"
 #include "net/grpc_queue.h"
 #include "rest/rest_server.h"
-#include "rpc/bulk_thread.h"
 #include "rpc/callers.h"
 #include "rpc/peer_transport.h"
 #include "rpc/rpc_server.h"
@@ -93,7 +93,7 @@ class Daemon {
   ChangeLog changes_;
   Cache cache_;
   const std::unique_ptr<net::GrpcQueue> queue_;
-  rpc::BulkThread bulk_;
+  net::BulkThread bulk_;
   const trust::Access access_;
   rpc::Callers callers_;
   rpc::PeerTransport transport_;

@@ -52,7 +52,7 @@ void Write(sync::Driver& driver, const trust::Access& access,
 class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
  public:
   GetAllCall(std::shared_ptr<ServerCall> call, const v1::GetAllRequest& request, const Cache& cache,
-             const Env& env, BulkThread& bulk)
+             const Env& env, net::BulkThread& bulk)
       : call_(std::move(call)),
         types_(request.types().begin(), request.types().end()),
         prefix_(request.prefix()),
@@ -118,7 +118,7 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
   const bool reads_all_;  // who asks may read everything
   const Cache& cache_;
   const Env& env_;
-  BulkThread& bulk_;
+  net::BulkThread& bulk_;
   v1::GetAllResponse answer_;
   grpc::ByteBuffer bytes_;    // of the answer that is written
   std::uint32_t bucket_ = 0;  // the next one to read
@@ -129,7 +129,7 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
 class CacheService final : public Service {
  public:
   CacheService(const RequestOptions& options, sync::Driver& driver, const Cache& cache,
-               const Env& env, BulkThread& bulk, const trust::Access& access)
+               const Env& env, net::BulkThread& bulk, const trust::Access& access)
       : options_(options),
         driver_(driver),
         cache_(cache),
@@ -178,7 +178,7 @@ class CacheService final : public Service {
     }
     if (bytes > sync::kMaxMessageBytes) {
       call->Fail({Code::kExhausted, "answer over 64 MiB: ask for fewer keys"});
-    } else if (bytes < kBulkBytes) {
+    } else if (bytes < net::kBulkBytes) {
       AnswerGet(*call, entries, now);
     } else {
       bulk_.Post(
@@ -272,7 +272,7 @@ class CacheService final : public Service {
   sync::Driver& driver_;
   const podmirror::Cache& cache_;
   const Env& env_;
-  BulkThread& bulk_;
+  net::BulkThread& bulk_;
   const trust::Access& access_;
   ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
 };
@@ -280,7 +280,7 @@ class CacheService final : public Service {
 }  // namespace
 
 std::unique_ptr<Service> NewCacheService(const RequestOptions& options, sync::Driver& driver,
-                                         const Cache& cache, const Env& env, BulkThread& bulk,
+                                         const Cache& cache, const Env& env, net::BulkThread& bulk,
                                          const trust::Access& access) {
   return std::make_unique<CacheService>(options, driver, cache, env, bulk, access);
 }

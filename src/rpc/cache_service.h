@@ -8,7 +8,7 @@
 
 #include "base/env.h"
 #include "cache/cache.h"
-#include "rpc/bulk_thread.h"
+#include "net/bulk_thread.h"
 #include "rpc/requests.h"
 #include "rpc/server_call.h"
 #include "sync/driver.h"
@@ -18,7 +18,7 @@ namespace podmirror::rpc {
 // All that is passed must outlive the service. `driver` must also outlive each write that was
 // begun, until it has dropped the write's WriteDone.
 std::unique_ptr<Service> NewCacheService(const RequestOptions& options, sync::Driver& driver,
-                                         const Cache& cache, const Env& env, BulkThread& bulk,
+                                         const Cache& cache, const Env& env, net::BulkThread& bulk,
                                          const trust::Access& access);
 
 }  // namespace podmirror::rpc

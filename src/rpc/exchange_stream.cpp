@@ -87,7 +87,7 @@ void ExchangeStream::OnRead(bool ok) {
     Do(gate().Close());
     reading_.store(Reading::kOver);
     PartEnded();
-  } else if (in_.Length() < kBulkBytes) {
+  } else if (in_.Length() < net::kBulkBytes) {
     TakeMessage();
   } else {
     context_.bulk.PostForPeers([self = shared_from_this()] { self->TakeMessage(); });

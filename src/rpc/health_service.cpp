@@ -74,7 +74,7 @@ class HealthService::Watcher final : public std::enable_shared_from_this<Watcher
   grpc::ByteBuffer message_;  // of the write in flight
 };
 
-HealthService::HealthService(BulkThread& bulk) : bulk_(bulk) {}
+HealthService::HealthService(net::BulkThread& bulk) : bulk_(bulk) {}
 HealthService::~HealthService() = default;
 
 bool HealthService::serving() const {

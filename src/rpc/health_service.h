@@ -16,7 +16,7 @@ namespace podmirror::rpc {
 class HealthService final : public Service {
  public:
   // `bulk` must outlive the service.
-  explicit HealthService(BulkThread& bulk);
+  explicit HealthService(net::BulkThread& bulk);
   ~HealthService() override;
 
   void AddTo(Methods& methods) override;
@@ -32,7 +32,7 @@ class HealthService final : public Service {
   void Watch(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& request);
   void TellAll();
 
-  BulkThread& bulk_;
+  net::BulkThread& bulk_;
   mutable absl::Mutex mu_;
   bool serving_ ABSL_GUARDED_BY(mu_) = false;
   bool left_ ABSL_GUARDED_BY(mu_) = false;

@@ -135,7 +135,7 @@ void LegacyStream::Start(const std::shared_ptr<Call>& call) {
   call->reader->StartCall();
   call->reader->Finish(
       &call->response, &call->status, call->end.Expect([self = shared_from_this(), call](bool) {
-        if (call->response.Length() < kBulkBytes) {
+        if (call->response.Length() < net::kBulkBytes) {
           self->Completed(call);
         } else {
           self->context_.bulk.PostForPeers([self, call] { self->Completed(call); });

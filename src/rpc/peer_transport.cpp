@@ -15,9 +15,9 @@ constexpr std::size_t kMaxTries = 64 * 1024;
 
 }  // namespace
 
-PeerTransport::PeerTransport(net::GrpcQueue& queue, BulkThread& bulk, telemetry::Metrics& metrics,
-                             const Env& env, Callers& callers, const PeerTls& tls,
-                             OnRefused on_refused)
+PeerTransport::PeerTransport(net::GrpcQueue& queue, net::BulkThread& bulk,
+                             telemetry::Metrics& metrics, const Env& env, Callers& callers,
+                             const PeerTls& tls, OnRefused on_refused)
     : queue_(queue),
       bulk_(bulk),
       metrics_(metrics),

@@ -20,8 +20,8 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "net/bulk_thread.h"
 #include "net/grpc_queue.h"
-#include "rpc/bulk_thread.h"
 #include "rpc/callers.h"
 #include "rpc/channel.h"
 #include "rpc/server_call.h"
@@ -52,7 +52,7 @@ class PeerTransport final : public sync::Transport, public Service {
   using OnRefused = std::function<void(const std::string& ip, const std::string& reason)>;
 
   // All that is passed must outlive the transport.
-  PeerTransport(net::GrpcQueue& queue, BulkThread& bulk, telemetry::Metrics& metrics,
+  PeerTransport(net::GrpcQueue& queue, net::BulkThread& bulk, telemetry::Metrics& metrics,
                 const Env& env, Callers& callers, const PeerTls& tls, OnRefused on_refused);
   // Requires: Stop has returned true, or there never was a stream.
   ~PeerTransport() override;
@@ -86,7 +86,7 @@ class PeerTransport final : public sync::Transport, public Service {
   bool UseTls(const PodRecord& peer, bool legacy, const std::shared_ptr<DialledPeer>& leads_to);
 
   net::GrpcQueue& queue_;
-  BulkThread& bulk_;
+  net::BulkThread& bulk_;
   telemetry::Metrics& metrics_;
   const Env& env_;
   Callers& callers_;

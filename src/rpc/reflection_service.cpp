@@ -84,7 +84,7 @@ class ReflectionService::Call final : public std::enable_shared_from_this<Call> 
       return;
     }
     Request request;
-    const Status status = bytes_.Length() < kBulkBytes
+    const Status status = bytes_.Length() < net::kBulkBytes
                               ? FromBytes(bytes_, &request)
                               : Status(Code::kExhausted, "no name is so long");
     if (!status.ok()) {

@@ -25,7 +25,7 @@ constexpr std::size_t kMaxReceivedBytes = 2 * sync::kMaxMessageBytes;
 }  // namespace
 
 Result<std::unique_ptr<RpcServer>> RpcServer::Start(const std::vector<RpcPort>& ports,
-                                                    net::GrpcQueue& queue, BulkThread& bulk,
+                                                    net::GrpcQueue& queue, net::BulkThread& bulk,
                                                     const trust::Access& access, Callers& callers,
                                                     const std::function<void()>& on_turned_away,
                                                     const std::vector<Service*>& services) {

@@ -17,8 +17,8 @@
 
 #include "absl/time/time.h"
 #include "base/status.h"
+#include "net/bulk_thread.h"
 #include "net/grpc_queue.h"
-#include "rpc/bulk_thread.h"
 #include "rpc/callers.h"
 #include "rpc/doorman.h"
 #include "rpc/health_service.h"
@@ -40,7 +40,7 @@ class RpcServer {
   // all that is passed must outlive the server. kUnavailable with the setting and the reason when a
   // port cannot be had.
   static Result<std::unique_ptr<RpcServer>> Start(const std::vector<RpcPort>& ports,
-                                                  net::GrpcQueue& queue, BulkThread& bulk,
+                                                  net::GrpcQueue& queue, net::BulkThread& bulk,
                                                   const trust::Access& access, Callers& callers,
                                                   const std::function<void()>& on_turned_away,
                                                   const std::vector<Service*>& services);
@@ -66,7 +66,8 @@ class RpcServer {
  private:
   static constexpr std::int64_t kGoneMs = 1'000;
 
-  RpcServer(net::GrpcQueue& queue, BulkThread& bulk, const trust::Access& access, Callers& callers)
+  RpcServer(net::GrpcQueue& queue, net::BulkThread& bulk, const trust::Access& access,
+            Callers& callers)
       : queue_(queue), access_(access), callers_(callers), health_(bulk), reflection_(access) {}
 
   void Await();

@@ -116,7 +116,7 @@ std::shared_ptr<ServerCall> UnaryCall::Take() {
 }
 
 Handler RequestHandler(
-    BulkThread& bulk,
+    net::BulkThread& bulk,
     std::function<void(const std::shared_ptr<ServerCall>&, grpc::ByteBuffer&)> handle) {
   return [&bulk, handle = std::move(handle)](const std::shared_ptr<ServerCall>& call) {
     auto request = std::make_shared<grpc::ByteBuffer>();
@@ -125,7 +125,7 @@ Handler RequestHandler(
     call->Read(to, [call, request = std::move(request), &bulk, &handle](bool ok) {
       if (!ok) {
         call->Finish({Code::kInvalid, "no request"});
-      } else if (request->Length() < kBulkBytes) {
+      } else if (request->Length() < net::kBulkBytes) {
         handle(call, *request);
       } else {
         bulk.Post([call, request, &handle] { handle(call, *request); });
@@ -134,7 +134,7 @@ Handler RequestHandler(
   };
 }
 
-Handler UnaryHandler(BulkThread& bulk,
+Handler UnaryHandler(net::BulkThread& bulk,
                      std::function<void(const std::shared_ptr<UnaryCall>&)> answer) {
   return RequestHandler(bulk, [answer = std::move(answer)](const std::shared_ptr<ServerCall>& call,
                                                            grpc::ByteBuffer& request) {

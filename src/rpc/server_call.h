@@ -23,9 +23,9 @@
 #include "absl/time/time.h"
 #include "base/byte_budget.h"
 #include "base/status.h"
+#include "net/bulk_thread.h"
 #include "net/grpc_bytes.h"
 #include "net/grpc_queue.h"
-#include "rpc/bulk_thread.h"
 #include "trust/access.h"
 
 namespace podmirror::rpc {
@@ -166,10 +166,10 @@ class UnaryCall {
 // Reads the one request, then calls `handle`: on the bulk thread when the request is large. `bulk`
 // must outlive the handler.
 Handler RequestHandler(
-    BulkThread& bulk,
+    net::BulkThread& bulk,
     std::function<void(const std::shared_ptr<ServerCall>&, grpc::ByteBuffer&)> handle);
 // The same for one answer, which `answer` gives at once or later.
-Handler UnaryHandler(BulkThread& bulk,
+Handler UnaryHandler(net::BulkThread& bulk,
                      std::function<void(const std::shared_ptr<UnaryCall>&)> answer);
 
 }  // namespace podmirror::rpc

@@ -12,8 +12,8 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
 #include "base/status.h"
+#include "net/bulk_thread.h"
 #include "net/grpc_queue.h"
-#include "rpc/bulk_thread.h"
 #include "sync/driver.h"
 #include "sync/types.h"
 #include "trust/presented.h"
@@ -48,7 +48,7 @@ struct StreamContext {
   sync::Driver& driver;
   StreamSet& streams;
   net::GrpcQueue& queue;
-  BulkThread& bulk;
+  net::BulkThread& bulk;
   const Env& env;
 };
 

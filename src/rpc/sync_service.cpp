@@ -59,7 +59,7 @@ class Answer {
 class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
  public:
   GetAllCall(std::shared_ptr<UnaryCall> call, const hellorpc::SyncRequest& request,
-             const Cache& cache, const Env& env, telemetry::Metrics& metrics, BulkThread& bulk,
+             const Cache& cache, const Env& env, telemetry::Metrics& metrics, net::BulkThread& bulk,
              std::atomic<int>& running)
       : call_(std::move(call)),
         all_(request.data().empty()),
@@ -120,7 +120,7 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
   const Cache& cache_;
   const Env& env_;
   telemetry::Metrics& metrics_;
-  BulkThread& bulk_;
+  net::BulkThread& bulk_;
   std::atomic<int>& running_;
   std::map<std::int32_t, hellorpc::SyncData*> types_;
   std::uint32_t bucket_ = 0;  // the next one to read
@@ -129,7 +129,7 @@ class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
 class SyncService final : public Service {
  public:
   SyncService(const RequestOptions& options, sync::Driver& driver, const Cache& cache,
-              const Env& env, telemetry::Metrics& metrics, BulkThread& bulk,
+              const Env& env, telemetry::Metrics& metrics, net::BulkThread& bulk,
               const trust::Access& access)
       : options_(options),
         driver_(driver),
@@ -239,7 +239,7 @@ class SyncService final : public Service {
   const Cache& cache_;
   const Env& env_;
   telemetry::Metrics& metrics_;
-  BulkThread& bulk_;
+  net::BulkThread& bulk_;
   const trust::Access& access_;
   std::atomic<int> get_alls_{0};
   ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
@@ -249,7 +249,7 @@ class SyncService final : public Service {
 
 std::unique_ptr<Service> NewSyncService(const RequestOptions& options, sync::Driver& driver,
                                         const Cache& cache, const Env& env,
-                                        telemetry::Metrics& metrics, BulkThread& bulk,
+                                        telemetry::Metrics& metrics, net::BulkThread& bulk,
                                         const trust::Access& access) {
   return std::make_unique<SyncService>(options, driver, cache, env, metrics, bulk, access);
 }

@@ -7,7 +7,7 @@
 
 #include "base/env.h"
 #include "cache/cache.h"
-#include "rpc/bulk_thread.h"
+#include "net/bulk_thread.h"
 #include "rpc/requests.h"
 #include "rpc/server_call.h"
 #include "sync/driver.h"
@@ -18,7 +18,7 @@ namespace podmirror::rpc {
 // All that is passed must outlive the service.
 std::unique_ptr<Service> NewSyncService(const RequestOptions& options, sync::Driver& driver,
                                         const Cache& cache, const Env& env,
-                                        telemetry::Metrics& metrics, BulkThread& bulk,
+                                        telemetry::Metrics& metrics, net::BulkThread& bulk,
                                         const trust::Access& access);
 
 }  // namespace podmirror::rpc

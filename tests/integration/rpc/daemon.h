@@ -16,8 +16,8 @@
 #include "base/env.h"
 #include "cache/cache.h"
 #include "integration/eventually.h"
+#include "net/bulk_thread.h"
 #include "net/grpc_queue.h"
-#include "rpc/bulk_thread.h"
 #include "rpc/cache_service.h"
 #include "rpc/peer_transport.h"
 #include "rpc/rpc_server.h"
@@ -174,7 +174,7 @@ class Daemon {
   telemetry::Metrics metrics_;
   Cache cache_;
   net::GrpcQueue queue_;
-  BulkThread bulk_;
+  net::BulkThread bulk_;
   const trust::Guard open_{Env::Real()};
   const trust::Audit audit_{trust::Audit::Level::kOff, nullptr};
   const trust::Access access_{options_.guard != nullptr ? *options_.guard : open_, audit_};

@@ -1,6 +1,6 @@
-// BulkThread does the work that would keep the queue's thread from others' writes for long: reading
-// and merging large messages, making parts of a copy and whole listings.
-// Thread safety: PostForPeers and Post from any thread.
+// BulkThread does the work that would keep a thread on which others wait for long: of gRPC's queue
+// reading and merging large messages, making parts of a copy and whole listings; of a worker of
+// REST looking at the whole cache. Thread safety: PostForPeers, Post and TryPost from any thread.
 // Invariants: tasks run one after the other: those of peers' streams first, else in the order in
 // which they were posted. A stream has two there at most, and a call one.
 #pragma once
@@ -13,7 +13,7 @@
 #include "absl/functional/any_invocable.h"
 #include "absl/synchronization/mutex.h"
 
-namespace podmirror::rpc {
+namespace podmirror::net {
 
 // What is at least so large takes long.
 inline constexpr std::size_t kBulkBytes = 32 * 1024;
@@ -28,6 +28,8 @@ class BulkThread {
   using Task = absl::AnyInvocable<void()>;
   void PostForPeers(Task task);
   void Post(Task task);
+  // The same for who bounds nothing himself. False: `most` tasks wait already, and it is not taken.
+  bool TryPost(std::size_t most, Task task);
   // Runs what has been posted, then ends. Idempotent, from one thread.
   void Stop();
 
@@ -42,4 +44,4 @@ class BulkThread {
   std::thread thread_;
 };
 
-}  // namespace podmirror::rpc
+}  // namespace podmirror::net

@@ -1,10 +1,10 @@
-#include "rpc/bulk_thread.h"
+#include "net/bulk_thread.h"
 
 #include <pthread.h>
 
 #include <utility>
 
-namespace podmirror::rpc {
+namespace podmirror::net {
 
 BulkThread::BulkThread() : thread_([this] { Run(); }) {}
 
@@ -30,6 +30,14 @@ void BulkThread::Post(Task task) {
   posted_.Signal();
 }
 
+bool BulkThread::TryPost(std::size_t most, Task task) {
+  absl::MutexLock lock(&mu_);
+  if (others_.size() >= most) return false;
+  others_.push_back(std::move(task));
+  posted_.Signal();
+  return true;
+}
+
 void BulkThread::Run() {
   pthread_setname_np(pthread_self(), "bulk");
   for (;;) {
@@ -48,4 +56,4 @@ void BulkThread::Run() {
   }
 }
 
-}  // namespace podmirror::rpc
+}  // namespace podmirror::net
