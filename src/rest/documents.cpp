@@ -100,6 +100,16 @@ void WriteDiscovery(const DiscoveryView& discovery, JsonWriter& json) {
   json.EndObject();
 }
 
+void WriteVersionAndTtl(const Entry& entry, WallMs now, JsonWriter& json) {
+  json.Member("version", entry.version().ToString());
+  json.Key("ttl_ms");
+  if (entry.expires_at() == 0) {
+    json.Null();
+  } else {
+    json.Value(std::max<std::int64_t>(1, entry.expires_at() - now));
+  }
+}
+
 }  // namespace
 
 void WriteEntryMembers(const Entry& entry, WallMs now, JsonWriter& json) {
@@ -111,13 +121,12 @@ void WriteEntryMembers(const Entry& entry, WallMs now, JsonWriter& json) {
     absl::Base64Escape(absl::string_view(entry.value().data(), entry.value().size()), &encoded);
     json.Member("value_base64", encoded);
   }
-  json.Member("version", entry.version().ToString());
-  json.Key("ttl_ms");
-  if (entry.expires_at() == 0) {
-    json.Null();
-  } else {
-    json.Value(std::max<std::int64_t>(1, entry.expires_at() - now));
-  }
+  WriteVersionAndTtl(entry, now, json);
+}
+
+void WriteKeyMembers(const Entry& entry, WallMs now, JsonWriter& json) {
+  json.Member("key", entry.key());
+  WriteVersionAndTtl(entry, now, json);
 }
 
 std::string EntryDocument(const Entry& entry, WallMs now) {

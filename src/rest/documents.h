@@ -19,6 +19,8 @@ namespace podmirror::rest {
 // Writes "key", "value" or "value_base64", "version", "ttl_ms" (null without expiry) into the open
 // object of `json`.
 void WriteEntryMembers(const Entry& entry, WallMs now, JsonWriter& json);
+// The same without the value.
+void WriteKeyMembers(const Entry& entry, WallMs now, JsonWriter& json);
 
 // {"type","key","value" or "value_base64","version","ttl_ms"}
 std::string EntryDocument(const Entry& entry, WallMs now);

@@ -53,7 +53,11 @@ class Page {
               [](const Found& a, const Found& b) { return a.key_hash < b.key_hash; });
     for (std::size_t i = 0; i < found.size(); ++i) {
       json_.BeginObject();
-      WriteEntryMembers(*found[i].entry, now_, json_);
+      if (query_.keys_only) {
+        WriteKeyMembers(*found[i].entry, now_, json_);
+      } else {
+        WriteEntryMembers(*found[i].entry, now_, json_);
+      }
       json_.EndObject();
       ++listed_;
       // The cursor is a hash: keys that share one stay on one page.

@@ -196,6 +196,13 @@ std::optional<Refusal> ParseListQuery(std::string_view query, ListQuery& out) {
           out.cursor = *cursor;
           return std::nullopt;
         }
+        if (name == "keys_only") {
+          if (auto twice = Once(seen, 8, name)) return twice;
+          if (value != "true" && value != "false")
+            return BadQuery("keys_only must be true or false");
+          out.keys_only = value == "true";
+          return std::nullopt;
+        }
         return UnknownParameter(name);
       });
 }

@@ -54,8 +54,9 @@ struct ListQuery {
   std::string prefix;
   std::uint32_t limit = 1000;
   ListCursor cursor;
+  bool keys_only = false;
 };
-// Reads prefix, limit and cursor. On a refusal `out` is unspecified.
+// Reads prefix, limit, cursor and keys_only. On a refusal `out` is unspecified.
 std::optional<Refusal> ParseListQuery(std::string_view query, ListQuery& out);
 
 inline constexpr std::int64_t kMaxWaitMs = 60'000;

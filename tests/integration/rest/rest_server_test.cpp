@@ -135,6 +135,7 @@ TEST_CASE("rest: bad requests are named by a problem document and change nothing
       {"GET", "/v1/status?x", "", "", 400, "invalid-query"},
       {"GET", "/v1/cache/1?limit=0", "", "", 400, "invalid-query"},
       {"GET", "/v1/cache/1?cursor=zz", "", "", 400, "invalid-query"},
+      {"GET", "/v1/cache/1?keys_only=yes", "", "", 400, "invalid-query"},
       {"PUT", key, "v", "If-Match: \"x\"\r\n", 400, "precondition-unsupported"},
       {"PUT", key, "v", "If-None-Match: *\r\n", 400, "precondition-unsupported"},
       {"DELETE", key, "", "If-Unmodified-Since: x\r\n", 400, "precondition-unsupported"},
@@ -288,6 +289,9 @@ TEST_CASE("rest: listings and types") {
     cursor = json.value("cursor", "");
   } while (!cursor.empty());
   CHECK(keys == expected);
+  const Json key = Json::parse(node.Ask("GET", "/v1/cache/1?prefix=q&keys_only=true").body);
+  CHECK(key.at("entries").at(0).size() == 3);
+  CHECK(key.at("entries").at(0).at("key") == "q");
   const Json types = Json::parse(node.Ask("GET", "/v1/cache").body);
   CHECK(types.at("types").at(1) == Json{{"type", 2}, {"entries", 1}, {"bytes", 4}});
 }

@@ -111,9 +111,10 @@ TEST_CASE("documents: every problem is a complete document") {
   }
 }
 
-// Walks all pages; `visit` may change the cache between two of them.
+// Walks all pages; `between` may change the cache between two of them. `turn`: every other page is
+// one of keys only.
 std::multiset<std::string> Scan(const Cache& cache, std::int32_t type, ListQuery query,
-                                const std::function<void(int page)>& between) {
+                                const std::function<void(int page)>& between, bool turn = false) {
   std::multiset<std::string> keys;
   for (int page = 0;; ++page) {
     const Json json = Json::parse(ListDocument(cache, type, query, kAll, 1000));
@@ -124,6 +125,7 @@ std::multiset<std::string> Scan(const Cache& cache, std::int32_t type, ListQuery
     const auto limit = query.limit;
     REQUIRE_FALSE(ParseListQuery("cursor=" + json.at("cursor").get<std::string>(), query));
     CHECK((query.prefix == prefix && query.limit == limit));
+    if (turn) query.keys_only = !query.keys_only;
     between(page);
     REQUIRE(page < 10'000);
   }
@@ -147,6 +149,10 @@ TEST_CASE("listing: what exists throughout comes exactly once, whatever the page
 
   const std::uint32_t limit = GENERATE(1u, 7u, 10'000u);
   CHECK(Scan(cache, 1, {.prefix = "", .limit = limit, .cursor = {}}, [](int) {}) == expected);
+  // A cursor goes on with values where the keys alone had come, and the other way round.
+  CHECK(Scan(
+            cache, 1, {.prefix = "", .limit = limit, .cursor = {}, .keys_only = true}, [](int) {},
+            true) == expected);
 
   const auto changing =
       Scan(cache, 1, {.prefix = "k", .limit = limit, .cursor = {}}, [&](int page) {
@@ -154,6 +160,17 @@ TEST_CASE("listing: what exists throughout comes exactly once, whatever the page
         cache.Merge(Entry::Make(1, "k1", "changed", {2, static_cast<std::uint64_t>(page)}, 0), 0);
       });
   for (int i = 0; i < 500; ++i) CHECK(changing.count("k" + std::to_string(i)) == 1);
+}
+
+TEST_CASE("listing: of keys only, there is everything but the values") {
+  Cache cache;
+  cache.Merge(Entry::Make(1, "k", "v", {1, 1}), 0);
+  const ListQuery query{.prefix = "k", .limit = 1, .cursor = {}, .keys_only = true};
+  CHECK(ListDocument(cache, 1, query, kAll, 0) ==
+        R"({"entries":[{"key":"k","version":"0000000000000001-0000000000000001","ttl_ms":null}]})");
+  cache.Merge(Entry::Make(1, "k", "\xff", {2, 1}, 500), 0);
+  CHECK(ListDocument(cache, 1, query, kAll, 100) ==
+        R"({"entries":[{"key":"k","version":"0000000000000002-0000000000000001","ttl_ms":400}]})");
 }
 
 TEST_CASE("listing: a page is bounded in bytes") {

@@ -100,9 +100,16 @@ TEST_CASE("target: the query of a listing") {
   CHECK(query.prefix == "a&+b");
   CHECK(query.limit == 10'000);
   CHECK(query.cursor == ListCursor{});
-  for (const char* bad : {"limit=0", "limit=10001", "limit=-1", "limit=", "limit=1x", "cursor=x",
-                          "cursor=10000", "cursor=1-", "cursor=-1", "cursor=1-2-3",
-                          "cursor=1-10000000000000000", "ttl=1s", "limit=1&limit=1"}) {
+  CHECK_FALSE(query.keys_only);
+  REQUIRE_FALSE(ParseListQuery("keys_only=true&prefix=a", query));
+  CHECK(query.keys_only);
+  REQUIRE_FALSE(ParseListQuery("keys_only=false", query));
+  CHECK_FALSE(query.keys_only);
+  for (const char* bad :
+       {"keys_only", "keys_only=", "keys_only=1", "keys_only=TRUE", "keys_only=true&keys_only=true",
+        "limit=0", "limit=10001", "limit=-1", "limit=", "limit=1x", "cursor=x", "cursor=10000",
+        "cursor=1-", "cursor=-1", "cursor=1-2-3", "cursor=1-10000000000000000", "ttl=1s",
+        "limit=1&limit=1"}) {
     CAPTURE(bad);
     CHECK(Problems(ParseListQuery(bad, query)) == Problems(Problem::kInvalidQuery));
   }
