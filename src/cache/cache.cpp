@@ -124,6 +124,20 @@ MergeResult Cache::MergeTold(Group& group, std::uint64_t key_hash, EntryRef& inc
   return result;
 }
 
+ConditionalMerge Cache::MergeIf(EntryRef incoming, const Condition& condition, WallMs now) {
+  const std::uint64_t key_hash = incoming->key_hash();
+  ConditionalMerge merge = Apply(ShardOf(key_hash), [&](Group& group) {
+    const Entry* stored = group.Find(key_hash, incoming->type(), incoming->key());
+    ConditionalMerge done{.merged = false, .was = EntryRef::Share(stored)};
+    if (!condition.Holds(stored, now)) return done;
+    const MergeResult result = MergeTold(group, key_hash, incoming, false, std::nullopt);
+    done.merged = Changed(result) || result == MergeResult::kPurged;
+    return done;
+  });
+  if (merge.merged) Notify();
+  return merge;
+}
+
 EntryRef Cache::Find(std::int32_t type, std::string_view key, WallMs now) const {
   EntryRef entry = Peek(type, key);
   if (entry && (entry->tombstone() || entry->expired(now))) return {};

@@ -42,6 +42,24 @@ constexpr bool Changed(MergeResult result) {
   return result == MergeResult::kAdded || result == MergeResult::kReplaced;
 }
 
+// What has to be stored for a key when an entry is merged on a condition.
+struct Condition {
+  // This very version, live. None: nothing that is live, so no entry, a tombstone or an expired
+  // one.
+  std::optional<Version> version;
+
+  // `stored`: what is stored for the key; null when nothing is.
+  bool Holds(const Entry* stored, WallMs now) const {
+    const bool live = stored != nullptr && !stored->tombstone() && !stored->expired(now);
+    return version ? live && stored->version() == *version : !live;
+  }
+};
+
+struct ConditionalMerge {
+  bool merged = false;
+  EntryRef was;  // what was stored, tombstones and expired entries included; null: nothing
+};
+
 struct TypeStats {
   std::uint64_t entries = 0;
   std::uint64_t bytes = 0;  // keys and values
@@ -80,6 +98,11 @@ class Cache {
   // are neither tombstones nor expired; empty without a `dead_floor`.
   std::vector<std::uint32_t> MergeAll(std::span<const EntryRef> entries, WallMs now,
                                       std::optional<std::uint64_t> dead_floor = std::nullopt);
+
+  // Merges `incoming` if `condition` holds, in one step: nothing comes between. Unlike the others
+  // it goes by `now` as reads do. Nothing is merged either when what is stored is not older than
+  // `incoming`. Requires: `incoming` has not expired at `now`.
+  ConditionalMerge MergeIf(EntryRef incoming, const Condition& condition, WallMs now);
 
   // For who merges `entries` under a lock of its own and is not to wait for memory there: brings
   // what MergeWarm needs into the processor's cache. Returns their key hashes.
