@@ -137,6 +137,7 @@ Daemon::Daemon(const settings::Settings& settings, Parts parts, Log& log, Env& e
           rpc::NewCacheService(RequestOptionsOf(settings), driver_, cache_, env, bulk_, access_)),
       sync_service_(rpc::NewSyncService(RequestOptionsOf(settings), driver_, cache_, env, *metrics_,
                                         bulk_, access_)),
+      watch_service_(driver_, changes_, feeds_, env, access_, callers_),
       rest_(RestOptionsOf(settings),
             {cache_, changes_, feeds_, driver_, *metrics_, env, [this] { return ViewDiscovery(); },
              [this] { return watchdog_.stalled() ? std::string(kStalled) : std::string(); },
@@ -157,9 +158,9 @@ Status Daemon::StartRpc() {
                      .credentials = rpc::NewServerCredentials(*trust_->keyring()),
                      .name = "grpc-tls-listen"});
   }
-  auto rpc = rpc::RpcServer::Start(ports, *queue_, bulk_, access_, callers_,
-                                   [this] { metrics_->TurnedAway(); },
-                                   {&transport_, cache_service_.get(), sync_service_.get()});
+  auto rpc = rpc::RpcServer::Start(
+      ports, *queue_, bulk_, access_, callers_, [this] { metrics_->TurnedAway(); },
+      {&transport_, cache_service_.get(), sync_service_.get(), &watch_service_});
   if (!rpc.ok()) return rpc.status();
   rpc_ = std::move(*rpc);
   return {};
@@ -224,6 +225,7 @@ bool Daemon::Stop(std::int64_t limit_ms) {
   reloader_->Stop();
   if (ticker_.joinable()) feed_.Stop();
   driver_.EndWaits();
+  watch_service_.End();
   rest_.Stop(limit_ms / 2);
   bool ended = transport_.Stop(grace);
   const bool answered = !rpc_ || rpc_->Stop(grace);
@@ -231,6 +233,7 @@ bool Daemon::Stop(std::int64_t limit_ms) {
   ended = (ended || transport_.Stop(grace)) && answered;
   if (ended) {
     bulk_.Stop();
+    watch_service_.Stop();
     queue_->Stop();
   }
   watchdog_.Stop();
@@ -244,6 +247,7 @@ void Daemon::RunTicker() {
   bool serving = false;
   do {
     driver_.Tick();
+    watch_service_.Tick();
     watchdog_.Beat();
     if (driver_.ready() != serving) {
       serving = !serving;

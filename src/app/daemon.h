@@ -31,6 +31,7 @@
 #include "rpc/peer_transport.h"
 #include "rpc/rpc_server.h"
 #include "rpc/server_call.h"
+#include "rpc/watch_service.h"
 #include "settings/settings.h"
 #include "sync/driver.h"
 #include "telemetry/metrics.h"
@@ -102,6 +103,7 @@ class Daemon {
   DiscoveryFeed feed_;
   const std::unique_ptr<rpc::Service> cache_service_;
   const std::unique_ptr<rpc::Service> sync_service_;
+  rpc::WatchService watch_service_;
   rest::RestServer rest_;
   std::unique_ptr<rpc::RpcServer> rpc_;  // null before Start
   Watchdog watchdog_;                    // of the ticker

@@ -18,16 +18,6 @@ namespace {
 constexpr std::size_t kAnswerBytes = 1024 * 1024;
 constexpr std::uint32_t kAnswerBuckets = 4096;
 
-void PutEntry(const Entry& entry, WallMs now, v1::Entry* to) {
-  to->set_type(entry.type());
-  to->set_key(std::string(entry.key()));
-  to->set_value(std::string(entry.value()));
-  to->set_version(entry.version().ToString());
-  if (entry.expires_at() != 0) {
-    to->set_ttl_ms(std::max<std::int64_t>(1, entry.expires_at() - now));
-  }
-}
-
 // Begins a write, if it is allowed, that is answered by what `answer` makes of its outcome.
 template <typename Answer>
 void Write(sync::Driver& driver, const trust::Access& access,

@@ -19,6 +19,15 @@ std::string One(const grpc::AuthContext& context, const char* property) {
   return values.empty() ? std::string() : std::string(values[0].data(), values[0].size());
 }
 
+absl::InlinedVector<std::string_view, 2> Authorizations(const grpc::ServerContextBase& context) {
+  absl::InlinedVector<std::string_view, 2> authorizations;
+  const auto [begin, end] = context.client_metadata().equal_range("authorization");
+  for (auto it = begin; it != end; ++it) {
+    authorizations.emplace_back(it->second.data(), it->second.size());
+  }
+  return authorizations;
+}
+
 }  // namespace
 
 Caller Callers::Of(const grpc::ServerContextBase& context) {
@@ -37,13 +46,16 @@ Caller Callers::Of(const grpc::ServerContextBase& context) {
 Result<trust::Asker> Callers::Identify(const grpc::ServerContextBase& context,
                                        const std::string& method, const trust::Access& access) {
   if (access.open()) return access.Identify({}, nullptr, {}, {});
-  absl::InlinedVector<std::string_view, 2> authorizations;
-  const auto [begin, end] = context.client_metadata().equal_range("authorization");
-  for (auto it = begin; it != end; ++it) {
-    authorizations.emplace_back(it->second.data(), it->second.size());
-  }
-  return access.Identify(authorizations, Of(context).certificate.get(), method,
+  return access.Identify(Authorizations(context), Of(context).certificate.get(), method,
                          IpOf(context.peer()));
+}
+
+trust::Standing Callers::StandingOf(const grpc::ServerContextBase& context,
+                                    const trust::Asker& asker, const trust::Access& access) {
+  if (access.open()) return {access, {}, nullptr, asker};
+  std::vector<std::string> authorizations;
+  for (const std::string_view one : Authorizations(context)) authorizations.emplace_back(one);
+  return {access, std::move(authorizations), Of(context).certificate, asker};
 }
 
 std::shared_ptr<const trust::Presented> Callers::Presented(const std::string& address,

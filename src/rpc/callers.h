@@ -42,6 +42,10 @@ class Callers {
   Result<trust::Asker> Identify(const grpc::ServerContextBase& context, const std::string& method,
                                 const trust::Access& access);
 
+  // Who makes a call that was let in, for as long as that goes on.
+  trust::Standing StandingOf(const grpc::ServerContextBase& context, const trust::Asker& asker,
+                             const trust::Access& access);
+
   // Who makes a call would be a peer and is none; too often, and Admit says so. Clients whose
   // tokens are wrong do not count: they may share their address, a proxy's, with those whose are
   // right.

@@ -3,6 +3,7 @@
 #include <google/protobuf/io/coded_stream.h>
 #include <google/protobuf/wire_format_lite.h>
 
+#include <algorithm>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -267,6 +268,16 @@ Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
     options.timeout_ms = wanted.timeout_ms();
   }
   return options;
+}
+
+void PutEntry(const Entry& entry, WallMs now, v1::Entry* to) {
+  to->set_type(entry.type());
+  to->set_key(std::string(entry.key()));
+  to->set_value(std::string(entry.value()));
+  to->set_version(entry.version().ToString());
+  if (entry.expires_at() != 0) {
+    to->set_ttl_ms(std::max<std::int64_t>(1, entry.expires_at() - now));
+  }
 }
 
 void PutOutcome(const sync::WriteOutcome& outcome, v1::AckResult* result) {

@@ -44,6 +44,7 @@ Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options)
 Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
                                           const sync::WriteOptions& otherwise);
 void PutOutcome(const sync::WriteOutcome& outcome, v1::AckResult* result);
+void PutEntry(const Entry& entry, WallMs now, v1::Entry* to);
 
 // kInvalid when a request of that size and number of items is over the limits.
 Status CheckSize(std::size_t bytes, std::size_t items, const RequestOptions& options);

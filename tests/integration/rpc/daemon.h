@@ -22,6 +22,7 @@
 #include "rpc/peer_transport.h"
 #include "rpc/rpc_server.h"
 #include "rpc/sync_service.h"
+#include "rpc/watch_service.h"
 #include "sync/driver.h"
 #include "telemetry/metrics.h"
 
@@ -34,6 +35,7 @@ struct DaemonOptions {
   std::uint16_t port = 0;
   RequestOptions requests = {};
   std::uint64_t max_memory = 0;
+  int max_watchers = 4096;
   // Who may do what; null: everybody everything.
   const trust::Guard* guard = nullptr;
   // With it, its port speaks TLS, and peers must.
@@ -47,22 +49,27 @@ class Daemon {
         driver_(NodeOptionsOf(options), cache_, Env::Real(), transport_,
                 [this](const sync::Event& event) {
                   if (event.kind == sync::EventKind::kPeerLost) ++peers_lost_;
-                }) {
+                }),
+        feeds_(cache_, changes_,
+               {.incarnation = driver_.incarnation(), .max_watchers = options.max_watchers}) {
     transport_.Bind(driver_);
     cache_service_ =
         NewCacheService(options.requests, driver_, cache_, Env::Real(), bulk_, access_);
+    watch_service_ =
+        std::make_unique<WatchService>(driver_, changes_, feeds_, Env::Real(), access_, callers_);
     sync_service_ =
         NewSyncService(options.requests, driver_, cache_, Env::Real(), metrics_, bulk_, access_);
     RpcPort port{.listen = Address(options)};
     if (options.keyring != nullptr) port.credentials = NewServerCredentials(*options.keyring);
-    auto server =
-        RpcServer::Start({port}, queue_, bulk_, access_, callers_, [this] { ++turned_away_; },
-                         {&transport_, cache_service_.get(), sync_service_.get()});
+    auto server = RpcServer::Start(
+        {port}, queue_, bulk_, access_, callers_, [this] { ++turned_away_; },
+        {&transport_, cache_service_.get(), sync_service_.get(), watch_service_.get()});
     if (!server.ok()) throw std::runtime_error(server.status().ToString());
     server_ = std::move(*server);
     ticker_ = std::thread([this] {
       while (!stopping_) {
         driver_.Tick();
+        watch_service_->Tick();
         std::this_thread::sleep_for(std::chrono::milliseconds(sync::Driver::kTickMs));
       }
     });
@@ -73,10 +80,12 @@ class Daemon {
   // In the order that peer_transport.h tells. Returns false when streams were left.
   bool Stop() {
     if (!ticker_.joinable()) return true;
+    watch_service_->End();
     bool ended = transport_.Stop(absl::Seconds(10));
     ended = server_->Stop(absl::Milliseconds(100)) && ended;
     if (ended) {
       bulk_.Stop();
+      watch_service_->Stop();
       queue_.Stop();
     }
     stopping_ = true;
@@ -141,6 +150,7 @@ class Daemon {
 
   bool ready() const { return driver_.ready(); }
   Cache& cache() { return cache_; }
+  watch::Feeds& feeds() { return feeds_; }
   sync::Driver& driver() { return driver_; }
   RpcServer& server() { return *server_; }
   PeerTransport& transport() { return transport_; }
@@ -172,7 +182,8 @@ class Daemon {
   std::atomic<int> refused_{0};
   std::atomic<int> turned_away_{0};
   telemetry::Metrics metrics_;
-  Cache cache_;
+  ChangeLog changes_{1024 * 1024};
+  Cache cache_{&changes_};
   net::GrpcQueue queue_;
   net::BulkThread bulk_;
   const trust::Guard open_{Env::Real()};
@@ -187,8 +198,10 @@ class Daemon {
                            TlsOf(options_),
                            [this](const std::string&, const std::string&) { ++refused_; }};
   sync::Driver driver_;
+  watch::Feeds feeds_;
   std::unique_ptr<Service> cache_service_;
   std::unique_ptr<Service> sync_service_;
+  std::unique_ptr<WatchService> watch_service_;
   std::unique_ptr<RpcServer> server_;
   std::atomic<bool> stopping_{false};
   std::thread ticker_;

@@ -74,6 +74,22 @@ struct Client {
     while (reader->Read(&response)) *seen += response.DebugString();
     return reader->Finish();
   }
+  // Reads until it is synced, then hangs up: OK when it came so far.
+  grpc::Status Watch(const std::vector<std::int32_t>& types, std::string* seen) const {
+    v1::WatchRequest request;
+    request.set_initial(true);
+    for (const std::int32_t type : types) request.add_types(type);
+    const auto context = Context();
+    const auto reader = cache->Watch(context.get(), request);
+    v1::WatchResponse response;
+    while (reader->Read(&response)) {
+      *seen += response.DebugString();
+      for (const v1::WatchEvent& event : response.events()) {
+        if (event.kind() == v1::WatchEvent::KIND_SYNCED) return grpc::Status::OK;
+      }
+    }
+    return reader->Finish();
+  }
   // An empty key stands for none.
   grpc::Status Sync(const std::string& method, std::int32_t type, const std::string& key,
                     std::string* seen) const {
@@ -134,6 +150,11 @@ std::vector<Row> Matrix() {
        [](const Client& client) {
          std::string seen;
          return client.GetAll({}, &seen);
+       }},
+      {"Cache/Watch", "watch",
+       [](const Client& client) {
+         std::string seen;
+         return client.Watch({}, &seen);
        }},
       {"Sync/Get", "read", sync("Get", "k")},
       {"Sync/Set", "write", sync("Set", "k")},

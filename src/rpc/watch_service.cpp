@@ -1,0 +1,230 @@
+#include "rpc/watch_service.h"
+
+#include <grpcpp/support/slice.h>
+
+#include <algorithm>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "podmirror/v1/cache.pb.h"
+#include "rpc/requests.h"
+#include "watch/watcher.h"
+
+namespace podmirror::rpc {
+namespace {
+
+// A client must read within this time, or its call ends.
+constexpr SteadyMs kReadMs = 10'000;
+constexpr SteadyMs kLookMs = 1'000;
+
+v1::WatchEvent::Kind KindOf(watch::EventKind kind) {
+  switch (kind) {
+    case watch::EventKind::kPut:
+      return v1::WatchEvent::KIND_PUT;
+    case watch::EventKind::kDelete:
+      return v1::WatchEvent::KIND_DELETE;
+    case watch::EventKind::kSynced:
+      return v1::WatchEvent::KIND_SYNCED;
+    case watch::EventKind::kBookmark:
+      return v1::WatchEvent::KIND_BOOKMARK;
+    case watch::EventKind::kReset:
+      return v1::WatchEvent::KIND_RESET;
+  }
+  return v1::WatchEvent::KIND_UNSPECIFIED;
+}
+
+std::string Encode(std::uint64_t incarnation, std::span<const watch::Event> events, WallMs now) {
+  v1::WatchResponse response;
+  for (const watch::Event& event : events) {
+    v1::WatchEvent* const to = response.add_events();
+    to->set_kind(KindOf(event.kind));
+    to->set_id(watch::Token{incarnation, event.number}.ToString());
+    if (event.kind == watch::EventKind::kPut) {
+      PutEntry(*event.entry, now, to->mutable_entry());
+    } else if (event.kind == watch::EventKind::kDelete) {
+      to->mutable_entry()->set_type(event.entry->type());
+      to->mutable_entry()->set_key(std::string(event.entry->key()));
+      to->mutable_entry()->set_version(event.entry->version().ToString());
+      to->set_reason(event.expired ? v1::WatchEvent::REASON_EXPIRED
+                                   : v1::WatchEvent::REASON_DELETED);
+    }
+  }
+  return response.SerializeAsString();
+}
+
+// The part as a message, without a copy of it.
+grpc::ByteBuffer MessageOf(watch::PartRef part) {
+  auto* const held = new watch::PartRef(std::move(part));
+  const std::string& bytes = (*held)->bytes();
+  const grpc::Slice slice(
+      const_cast<char*>(bytes.data()), bytes.size(),
+      [](void* part_ref) { delete static_cast<watch::PartRef*>(part_ref); }, held);
+  return {&slice, 1};
+}
+
+}  // namespace
+
+// All of it on the thread of the service.
+class WatchService::WatchCall final : public std::enable_shared_from_this<WatchCall> {
+ public:
+  WatchCall(WatchService& service, std::shared_ptr<ServerCall> call,
+            std::unique_ptr<watch::Watcher> watcher, trust::Standing standing)
+      : service_(service),
+        call_(std::move(call)),
+        watcher_(std::move(watcher)),
+        standing_(std::move(standing)) {}
+
+  // Writes what is to be read next, unless it is still writing.
+  void Look(Now now) {
+    if (over_) return;
+    if (message_.Valid()) {
+      if (now.steady - writing_since_ >= kReadMs) Drop();
+      return;
+    }
+    if (service_.ended_.load()) {
+      End({Code::kUnavailable, "draining"});
+    } else if (!standing_.Holds(now.steady)) {
+      End({Code::kUnauthenticated, "what this watch may see has changed"});
+    } else if (watch::PartRef part = watcher_->Next(now)) {
+      message_ = MessageOf(std::move(part));
+      writing_since_ = now.steady;
+      call_->Write(message_, [self = shared_from_this()](bool ok) {
+        self->service_.thread_.Post([self, ok] { self->Written(ok); });
+      });
+    }
+  }
+  // The client is gone or does not read, or the server ends.
+  void Drop() { End({Code::kUnavailable, "cancelled"}); }
+
+ private:
+  void Written(bool ok) {
+    message_.Clear();
+    if (ok) {
+      Look(service_.env_.now());
+    } else {
+      Drop();
+    }
+  }
+
+  void End(const Status& status) {
+    if (std::exchange(over_, true)) return;
+    watcher_.reset();
+    if (message_.Valid()) {
+      call_->Cancel();  // its write comes back, and there is nothing more to be said
+    } else {
+      call_->Finish(status);
+    }
+    service_.calls_.erase(shared_from_this());
+    service_.calls_open_.fetch_sub(1);
+  }
+
+  WatchService& service_;
+  const std::shared_ptr<ServerCall> call_;
+  std::unique_ptr<watch::Watcher> watcher_;
+  trust::Standing standing_;
+  grpc::ByteBuffer message_;  // of the write in flight
+  SteadyMs writing_since_ = 0;
+  bool over_ = false;
+};
+
+WatchService::WatchService(const sync::Driver& driver, ChangeLog& changes, watch::Feeds& feeds,
+                           const Env& env, const trust::Access& access, Callers& callers)
+    : driver_(driver), feeds_(feeds), env_(env), access_(access), callers_(callers) {
+  changes.AddListener([this] { Wake(); });
+}
+
+WatchService::~WatchService() = default;
+
+void WatchService::AddTo(Methods& methods) {
+  methods.emplace(
+      "/podmirror.v1.Cache/Watch",
+      RequestHandler(thread_, [this](const std::shared_ptr<ServerCall>& call,
+                                     grpc::ByteBuffer& request) { Watch(call, request); }));
+}
+
+Status WatchService::Permit(const trust::Asker& asker, watch::Filter& filter) const {
+  const trust::Permissions& may = asker.may();
+  if (may.AllowsAll(trust::Verb::kWatch)) return {};
+  if (filter.types.empty()) {
+    if (Status status = access_.Permit(asker, {trust::Verb::kWatch}); !status.ok()) return status;
+  }
+  for (const std::int32_t type : filter.types) {
+    Status status = access_.Permit(asker, {trust::Verb::kWatch, type});
+    if (!status.ok()) return status;
+  }
+  filter.reader = asker.subject;
+  return {};
+}
+
+void WatchService::Watch(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes) {
+  v1::WatchRequest request;
+  watch::Filter filter;
+  Status status = FromBytes(bytes, &request);
+  if (status.ok()) {
+    filter.types.assign(request.types().begin(), request.types().end());
+    std::sort(filter.types.begin(), filter.types.end());
+    filter.types.erase(std::unique(filter.types.begin(), filter.types.end()), filter.types.end());
+    filter.prefix = request.prefix();
+    status = Permit(call->asker(), filter);
+  }
+  if (status.ok()) status = CheckReadable(driver_);
+  std::unique_ptr<watch::Watcher> watcher;
+  if (status.ok()) {
+    const std::uint64_t incarnation = feeds_.incarnation();
+    watch::Start start{.initial = request.initial(),
+                       .resume = !request.since().empty(),
+                       .since = watch::Token::Parse(request.since())};
+    auto feed = feeds_.Get(std::move(filter), "messages",
+                           [incarnation](std::span<const watch::Event> events, WallMs now) {
+                             return Encode(incarnation, events, now);
+                           });
+    watcher = watch::Watcher::Open(std::move(feed), start, env_.now());
+    if (!watcher) status = {Code::kExhausted, "too many watchers"};
+  }
+  if (!status.ok()) {
+    call->Finish(status);
+    return;
+  }
+  auto standing = callers_.StandingOf(call->context(), call->asker(), access_);
+  const auto watch =
+      std::make_shared<WatchCall>(*this, call, std::move(watcher), std::move(standing));
+  calls_open_.fetch_add(1);
+  thread_.Post([this, watch] {
+    calls_.insert(watch);
+    watch->Look(env_.now());
+  });
+  call->OnEnd([this, watch](bool) { thread_.Post([watch] { watch->Drop(); }); });
+}
+
+void WatchService::Wake() {
+  if (calls_open_.load() == 0 || woken_.exchange(true)) return;
+  thread_.Post([this] {
+    woken_.store(false);
+    LookAtAll();
+  });
+}
+
+void WatchService::LookAtAll() {
+  const Now now = env_.now();
+  const std::vector<CallRef> calls(calls_.begin(), calls_.end());  // some may end
+  for (const CallRef& call : calls) call->Look(now);
+}
+
+void WatchService::Tick() {
+  const SteadyMs now = env_.now().steady;
+  if (now < look_at_.load()) return;
+  look_at_.store(now + kLookMs);
+  Wake();
+}
+
+void WatchService::End() {
+  ended_.store(true);
+  thread_.Post([this] {
+    const std::vector<CallRef> calls(calls_.begin(), calls_.end());
+    for (const CallRef& call : calls) call->Drop();
+  });
+}
+
+}  // namespace podmirror::rpc

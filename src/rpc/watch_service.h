@@ -1,0 +1,65 @@
+// podmirror.v1.Cache/Watch. One thread of its own serves all watchers: it takes from each what it
+// is to read next, when the cache has changed or the last of it has been written. Thread safety:
+// all calls from any thread, but for Stop.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "absl/container/flat_hash_set.h"
+#include "base/env.h"
+#include "cache/change_log.h"
+#include "net/bulk_thread.h"
+#include "rpc/callers.h"
+#include "rpc/server_call.h"
+#include "sync/driver.h"
+#include "trust/access.h"
+#include "watch/feed.h"
+
+namespace podmirror::rpc {
+
+class WatchService final : public Service {
+ public:
+  // Listens to the change log from now on; no thread may use that yet. All that is passed must
+  // outlive the service.
+  WatchService(const sync::Driver& driver, ChangeLog& changes, watch::Feeds& feeds, const Env& env,
+               const trust::Access& access, Callers& callers);
+  ~WatchService() override;
+
+  void AddTo(Methods& methods) override;
+
+  // Time goes on: several times a second.
+  void Tick();
+  // Ends all watches, and from now on each at once.
+  void End();
+  // Ends the thread. Requires: the server has been stopped.
+  void Stop() { thread_.Stop(); }
+
+ private:
+  class WatchCall;
+  using CallRef = std::shared_ptr<WatchCall>;
+
+  // On the queue.
+  void Watch(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes);
+  // What may be asked for is in `filter`. kRefused says what is lacking.
+  Status Permit(const trust::Asker& asker, watch::Filter& filter) const;
+  void Wake();
+
+  // On the thread.
+  void LookAtAll();
+
+  const sync::Driver& driver_;
+  watch::Feeds& feeds_;
+  const Env& env_;
+  const trust::Access& access_;
+  Callers& callers_;
+  std::atomic<int> calls_open_{0};
+  std::atomic<bool> woken_{false};  // LookAtAll is about to run
+  std::atomic<bool> ended_{false};
+  std::atomic<SteadyMs> look_at_{0};
+  absl::flat_hash_set<CallRef> calls_;  // the thread's
+  net::BulkThread thread_;
+};
+
+}  // namespace podmirror::rpc
