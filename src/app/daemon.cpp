@@ -268,6 +268,7 @@ telemetry::Snapshot Daemon::TakeSnapshot() const {
   snapshot.tombstones = stats.tombstones;
   snapshot.bytes = stats.bytes;
   snapshot.memory_bytes = stats.memory;
+  snapshot.watchers = static_cast<std::uint64_t>(feeds_.watchers());
   snapshot.expired = status.expired;
   snapshot.ready = status.ready;
   snapshot.bootstrap_seconds = static_cast<double>(status.bootstrap.ms) / kMsPerSecond;

@@ -120,6 +120,7 @@ std::vector<MetricFamily> Families(const Snapshot& now) {
   add("podmirror_bytes", "Bytes of keys and values of the entries", now.bytes);
   add("podmirror_memory_bytes", "Memory of entries, tombstones and their overhead",
       now.memory_bytes);
+  add("podmirror_watchers", "Watches and waiting reads", now.watchers);
   add("podmirror_ready", "1 when this pod is ready, else 0", now.ready);
   add("podmirror_discovery_healthy", "1 when the last question to the source got a good answer",
       now.discovery_healthy);

@@ -26,6 +26,7 @@ struct Snapshot {
   std::uint64_t tombstones = 0;
   std::uint64_t bytes = 0;
   std::uint64_t memory_bytes = 0;
+  std::uint64_t watchers = 0;
   std::uint64_t expired = 0;  // entries that expired here since the start
   bool ready = false;
   std::vector<Peer> peers;

@@ -63,6 +63,7 @@ TEST_CASE("a scrape shows the moment's gauges, and peers that left vanish") {
   now.tombstones = 2;
   now.bytes = 100;
   now.memory_bytes = 500;
+  now.watchers = 4;
   now.ready = true;
   now.discovery_healthy = true;
   now.discovery_self_listed = true;
@@ -78,6 +79,7 @@ TEST_CASE("a scrape shows the moment's gauges, and peers that left vanish") {
   CHECK(before.at("podmirror_tombstones") == 2);
   CHECK(before.at("podmirror_bytes") == 100);
   CHECK(before.at("podmirror_memory_bytes") == 500);
+  CHECK(before.at("podmirror_watchers") == 4);
   CHECK(before.at("podmirror_ready") == 1);
   CHECK(before.at("podmirror_discovery_healthy") == 1);
   CHECK(before.at("podmirror_discovery_self_listed") == 1);
