@@ -296,6 +296,8 @@ Status RefusalStatus(sync::WriteRefusal refusal) {
       return {Code::kUnavailable, "draining"};
     case sync::WriteRefusal::kOutOfMemory:
       return {Code::kExhausted, "out-of-memory"};
+    case sync::WriteRefusal::kTooLarge:
+      return {Code::kInvalid, "batch-too-large"};
     case sync::WriteRefusal::kNone:
       break;
   }

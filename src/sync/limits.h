@@ -13,6 +13,10 @@ namespace podmirror::sync {
 
 // Items of one write, keys of one read: bounds the work of a request that is all tiny keys.
 inline constexpr std::size_t kMaxItems = 256 * 1024;
+// Bytes of the values that one write may touch: a request of a few keys makes as much work.
+inline constexpr std::size_t kMaxTouchedBytes = 64 * 1024 * 1024;
+// Entries that one delete by prefix may find.
+inline constexpr std::size_t kMaxDeletedBelow = 100'000;
 // Longest time to live, 100 years.
 inline constexpr std::int64_t kMaxTtlMs = 100LL * 365 * 24 * 3600 * 1000;
 // Longest time that a write may wait for acknowledgements.

@@ -23,13 +23,19 @@ using ConnId = std::uint64_t;
 enum class AckLevel : std::uint8_t { kLocal, kOne, kMajority, kAll };
 std::string_view ToString(AckLevel level);  // "local", "one", "majority", "all"
 
-// One put or delete. Views need to live only until Write returns.
+// One put, delete or touch. Views need to live only until Write returns.
 struct WriteItem {
   std::int32_t type = 0;
   std::string_view key;
   std::string_view value;
   bool remove = false;
   std::int64_t ttl_ms = 0;  // 0 = never expires; ignored for a delete
+  // What these are for depends on what is there; where it is not, nothing is done, and the outcome
+  // says so. Such items come after all others, and no other item of the write has the same key.
+  bool touch = false;  // what is there keeps its value, and has this time to live from now on
+  std::optional<Version> found = std::nullopt;  // a delete of this very version, and no other
+
+  bool depends() const { return touch || found.has_value(); }
 };
 
 struct WriteOptions {
@@ -43,9 +49,11 @@ struct WriteOutcome {
   std::uint32_t peers = 0;           // peers counted for this write
   std::uint32_t acked = 0;           // that many of them have applied it
   std::vector<std::string> pending;  // names of the others, oldest first
-  Version version;                   // of the last item
+  Version version;                   // of the last item that was applied
+  // Places of the items that were not, rising: what they depend on was not there.
+  std::vector<std::uint32_t> absent = {};
 
-  // The version of item `at` of `count`: those of a write follow each other.
+  // The version of item `at` of the `count` that were applied: those of a write follow each other.
   Version VersionOf(std::size_t at, std::size_t count) const {
     return {version.hlc - (count - 1 - at), version.origin};
   }
@@ -55,7 +63,13 @@ struct WriteOutcome {
 using WriteDone = std::function<void(const WriteOutcome&)>;
 
 // Why a write was not taken; nothing of it was applied.
-enum class WriteRefusal : std::uint8_t { kNone, kNotReady, kDraining, kOutOfMemory };
+enum class WriteRefusal : std::uint8_t {
+  kNone,
+  kNotReady,
+  kDraining,
+  kOutOfMemory,
+  kTooLarge,  // values over kMaxTouchedBytes (limits.h) would have to be written anew
+};
 
 enum class NodeState : std::uint8_t { kBootstrapping, kReady, kDraining };
 std::string_view ToString(NodeState state);  // "bootstrapping", "ready", "draining"

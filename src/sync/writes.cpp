@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "sync/legacy_pass.h"
+#include "sync/limits.h"
 
 namespace podmirror::sync {
 namespace {
@@ -31,17 +32,41 @@ bool LegacyTakes(const Entry& entry) {
 
 }  // namespace
 
-Drafts::Drafts(std::span<const WriteItem> items, const Cache& cache, Incarnation writer,
-               WallMs now) {
+Drafts::Drafts(std::span<const WriteItem> items, const Cache& cache, Incarnation writer, WallMs now)
+    : at(now) {
   entries.reserve(items.size());
   const Version version{0, writer};
   for (const WriteItem& item : items) {
+    if (item.depends()) {
+      if (touched_bytes > kMaxTouchedBytes) break;
+      AddDependent(item, static_cast<std::uint32_t>(&item - items.data()), cache, version);
+      continue;
+    }
     entries.push_back(item.remove ? Entry::MakeTombstone(item.type, item.key, version)
                                   : Entry::Make(item.type, item.key, item.value, version,
                                                 ExpiryOf(now, item.ttl_ms)));
     legacy_takes = legacy_takes && LegacyTakes(*entries.back());
   }
   if (entries.size() <= kWarmed) key_hashes = cache.Warm(entries);
+}
+
+void Drafts::AddDependent(const WriteItem& item, std::uint32_t place, const Cache& cache,
+                          Version version) {
+  Dependent dependent{.touch = item.touch, .place = place};
+  if (item.touch) {
+    if (const EntryRef found = cache.Find(item.type, item.key, at)) {
+      dependent.on = found->version();
+      dependent.entry =
+          Entry::Make(item.type, item.key, found->value(), version, ExpiryOf(at, item.ttl_ms));
+      touched_bytes += found->value().size();
+      legacy_takes = legacy_takes && LegacyTakes(*dependent.entry);
+    }
+  } else {
+    dependent.on = *item.found;
+    dependent.entry = Entry::MakeTombstone(item.type, item.key, version);
+    legacy_takes = false;
+  }
+  dependents.push_back(std::move(dependent));
 }
 
 std::uint64_t Writes::Grows(const Entry& entry) const {
@@ -54,12 +79,38 @@ std::uint64_t Writes::Grows(const Entry& entry) const {
 WriteRefusal Writes::Refuses(const Drafts& drafts) const {
   if (self_.draining) return WriteRefusal::kDraining;
   if (!self_.synced) return WriteRefusal::kNotReady;
+  if (drafts.touched_bytes > kMaxTouchedBytes) return WriteRefusal::kTooLarge;
   const std::uint64_t limit = self_.options.max_memory;
   if (limit == 0) return WriteRefusal::kNone;
+  // What depends on what is there replaces it, and counts as not growing.
   std::uint64_t growth = 0;
   for (const EntryRef& entry : drafts.entries) growth += Grows(*entry);
   const bool fits = growth == 0 || self_.cache.memory_bytes() + growth <= limit;
   return fits ? WriteRefusal::kNone : WriteRefusal::kOutOfMemory;
+}
+
+// Merges `dependent` under this hlc, if what it depends on is there. A peer's entries are merged
+// without the node's lock, but the node has seen their versions before: so hlc is above that of
+// anything that comes in between.
+bool Writes::Apply(Drafts& drafts, Drafts::Dependent& dependent, std::uint64_t hlc) {
+  if (!dependent.entry) return false;
+  Entry::SetHlc(dependent.entry, hlc);
+  for (;;) {
+    const ConditionalMerge done =
+        self_.cache.MergeIf(dependent.entry, Condition{dependent.on}, drafts.at);
+    if (done.merged) return true;
+    const EntryRef& newer = done.was;
+    if (!dependent.touch || !newer || newer->tombstone() || newer->expired(drafts.at) ||
+        newer->version() == dependent.on) {
+      return false;
+    }
+    // A touch keeps the value that is there now.
+    const Entry& old = *dependent.entry;
+    dependent.entry =
+        Entry::Make(old.type(), old.key(), newer->value(), old.version(), old.expires_at());
+    dependent.on = newer->version();
+    drafts.legacy_takes = drafts.legacy_takes && LegacyTakes(*dependent.entry);
+  }
 }
 
 void Writes::Apply(Drafts& drafts, WallMs expired_by, Now now) {
@@ -70,19 +121,35 @@ void Writes::Apply(Drafts& drafts, WallMs expired_by, Now now) {
   } else {
     self_.cache.MergeWarm(drafts.entries, drafts.key_hashes, expired_by);
   }
+  std::uint64_t hlc = 0;  // 0: the last one is used up
+  for (Drafts::Dependent& dependent : drafts.dependents) {
+    if (hlc == 0) hlc = self_.hlc.Next(now.wall);
+    if (Apply(drafts, dependent, hlc)) {
+      drafts.entries.push_back(std::move(dependent.entry));
+      hlc = 0;
+    } else {
+      drafts.absent.push_back(dependent.place);
+    }
+  }
 }
 
 WriteRefusal Writes::Write(Drafts& drafts, const WriteOptions& options, WriteDone done,
                            WallMs expired_by, Now now) {
   if (const WriteRefusal refusal = Refuses(drafts); refusal != WriteRefusal::kNone) return refusal;
   std::vector<EntryRef>& entries = drafts.entries;
+  Apply(drafts, expired_by, now);
+  if (!drafts.absent.empty()) {
+    done = [done = std::move(done), absent = std::move(drafts.absent)](WriteOutcome outcome) {
+      outcome.absent = absent;
+      done(outcome);
+    };
+  }
   if (entries.empty()) {  // nothing to be acknowledged
     const auto peers = static_cast<std::uint32_t>(Counted(true).size());
     self_.ready.completions.emplace_back(std::move(done),
-                                         WriteOutcome{options.ack, true, peers, peers, {}, {}});
+                                         WriteOutcome{options.ack, true, peers, peers, {}, {}, {}});
     return WriteRefusal::kNone;
   }
-  Apply(drafts, expired_by, now);
   const Waiters::Write write{backlog_.last() + 1, backlog_.last() + entries.size(),
                              entries.back()->version(), drafts.legacy_takes};
   for (EntryRef& entry : entries) backlog_.Append(std::move(entry), self_.ready.dropped);

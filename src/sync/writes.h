@@ -1,8 +1,10 @@
 // Writes are our own: taken, stored, put into the backlog for the peers, and waited for. What can
 // be made of a write without the node is made before: Drafts.
 // Thread safety: none; belongs to the Node.
-// Invariant: a write is in the cache before it is in the backlog, and its version is seen by our
-//            clock before it is visible.
+// Invariants: (1) a write is in the cache before it is in the backlog, and its version is seen by
+//                 our clock before it is visible.
+//             (2) a touch never brings back a value: it is merged only where the version that the
+//                 value was read from is still there.
 #pragma once
 
 #include <cstdint>
@@ -26,9 +28,25 @@ struct Drafts {
   // cache: the node's. now: from which on times to live count. Requires: items checked.
   Drafts(std::span<const WriteItem> items, const Cache& cache, Incarnation writer, WallMs now);
 
-  std::vector<EntryRef> entries;
-  KeyHashes key_hashes;      // by Cache::Warm; of small writes only
-  bool legacy_takes = true;  // an old service can be told all of them
+  // The entry of an item that depends on what is there.
+  struct Dependent {
+    EntryRef entry;  // null: it was not there
+    Version on;      // what was there
+    bool touch = false;
+    std::uint32_t place = 0;  // of the item
+  };
+
+  std::vector<EntryRef> entries;      // of all other items
+  KeyHashes key_hashes;               // theirs, by Cache::Warm; of small writes only
+  std::vector<Dependent> dependents;  // moved behind `entries` once they are applied
+  std::vector<std::uint32_t> absent;  // see WriteOutcome; known once the write is applied
+  std::size_t touched_bytes = 0;      // of values; beyond kMaxTouchedBytes there are no more drafts
+  bool legacy_takes = true;           // an old service can be told all of them
+  WallMs at;                          // when they were made
+
+ private:
+  void AddDependent(const WriteItem& item, std::uint32_t place, const Cache& cache,
+                    Version version);
 };
 
 class Writes {
@@ -64,6 +82,7 @@ class Writes {
  private:
   std::uint64_t Grows(const Entry& entry) const;
   WriteRefusal Refuses(const Drafts& drafts) const;
+  bool Apply(Drafts& drafts, Drafts::Dependent& dependent, std::uint64_t hlc);
   void Apply(Drafts& drafts, WallMs expired_by, Now now);
   std::vector<Waiters::Peer> Counted(bool legacy_takes) const;
 

@@ -25,7 +25,9 @@ struct AuditRecord {
   std::optional<std::int32_t> type = std::nullopt;
   std::string_view key = {};
   std::string_view version = {};  // of a write that was applied
-  std::string_view result;        // "ok", "pending", "failed", "unauthorized", "forbidden"
+  // "ok", "pending", "failed", "unauthorized", "forbidden"; "absent": of a touch or a delete by
+  // prefix, what it was for was not there when it was applied.
+  std::string_view result;
 };
 
 class Audit {
@@ -76,9 +78,17 @@ class AuditedWrite {
   // outcome: of the core's write (sync::WriteOutcome).
   template <typename Outcome>
   void TellOutcome(const Outcome& outcome) const {
+    const std::size_t count = entries_.size() - outcome.absent.size();
+    std::size_t applied = 0;
+    auto absent = outcome.absent.begin();
     for (std::size_t at = 0; at < entries_.size(); ++at) {
-      TellOf(entries_[at], outcome.met ? "ok" : "pending",
-             outcome.VersionOf(at, entries_.size()).ToString());
+      if (absent != outcome.absent.end() && *absent == at) {
+        TellOf(entries_[at], "absent", {});
+        ++absent;
+      } else {
+        TellOf(entries_[at], outcome.met ? "ok" : "pending",
+               outcome.VersionOf(applied++, count).ToString());
+      }
     }
   }
   // Where nothing was applied, or its versions are not known.
