@@ -38,6 +38,7 @@ class BatchReader {
 
   std::optional<Refusal> TakeRefusal() { return std::move(refusal_); }
   std::size_t deletes() const { return deletes_; }
+  std::optional<std::size_t> touches() const { return touches_; }
 
   // The parser calls these, with texts that it has decoded in place in text_. Returning false ends
   // the parse.
@@ -62,13 +63,15 @@ class BatchReader {
  private:
   enum class At : std::uint8_t {
     kStart,
-    kTop,         // {"data":…,"delete":…}
+    kTop,         // {"data":…,"delete":…,"touch":…}
     kSetList,     // data: […]
     kSet,         // {"type":…,"data":…,"ttl":…}
     kSetMap,      // {"k":…}
     kBase64,      // {"base64":…}
     kDeleteList,  // delete: […]
     kDelete,      // {"type":…,"keys":…}
+    kTouchList,   // touch: […]
+    kTouch,       // {"type":…,"keys":…,"ttl":…}
     kKeyList,     // keys: […]
     kEnd,
   };
@@ -79,8 +82,11 @@ class BatchReader {
     kType = 4,
     kItemData = 8,
     kTtl = 16,
-    kKeys = 32
+    kKeys = 32,
+    kTouchField = 64
   };
+  // What the keys that come now are for.
+  enum class For : std::uint8_t { kSet, kDelete, kTouch };
 
   bool Fail(Problem problem, std::string detail) {
     refusal_ = {problem, std::move(detail)};
@@ -90,11 +96,18 @@ class BatchReader {
     return Fail(Problem::kInvalidJson, absl::StrCat(Where(), ": unexpected ", std::string(what)));
   }
   std::string Where() const;
+  std::string Item() const;  // the current list item
   bool TakeFieldName(std::string_view name);
   bool Once(Seen field);
+  bool InItem() const { return at_ == At::kSet || at_ == At::kDelete || at_ == At::kTouch; }
+  static At ListOf(For what) {
+    return what == For::kSet      ? At::kSetList
+           : what == For::kDelete ? At::kDeleteList
+                                  : At::kTouchList;
+  }
   bool CheckUtf8(std::string_view text);
   bool Number(std::optional<std::int64_t> number);
-  bool AddKey(std::string_view key, bool remove);
+  bool AddKey(std::string_view key);
   bool SetValue(std::string_view value);
   bool EndItem(Seen content, std::string_view content_name);
   bool SetBase64(std::string_view text);
@@ -104,11 +117,13 @@ class BatchReader {
   std::string& text_;
   std::vector<sync::WriteItem>& items_;
   std::size_t deletes_ = 0;
+  std::optional<std::size_t> touches_;
   std::optional<Refusal> refusal_;
 
   At at_ = At::kStart;
   unsigned seen_ = 0;
-  Seen field_ = kData;     // the field whose value comes next; valid in kTop, kSet, kDelete
+  Seen field_ = kData;     // whose value comes next; valid in kTop, kSet, kDelete, kTouch
+  For for_ = For::kSet;    // valid in the three lists and below
   std::size_t index_ = 0;  // of the current list item
   std::size_t first_ = 0;  // where its keys begin in items_; its type may come after them
   std::int32_t type_ = 0;  // valid when seen_ has kType
@@ -126,17 +141,26 @@ std::string BatchReader::Where() const {
       return "data";
     case At::kDeleteList:
       return "delete";
+    case At::kTouchList:
+      return "touch";
     case At::kSet:
-      return absl::StrCat("data[", index_, "]");
     case At::kDelete:
+    case At::kTouch:
     case At::kKeyList:
-      return absl::StrCat("delete[", index_, "]");
+      return Item();
     case At::kSetMap:
     case At::kBase64:
-      if (items_.size() == first_) return absl::StrCat("data[", index_, "].data");
-      return absl::StrCat("data[", index_, "], key \"", std::string(items_.back().key), "\"");
+      if (items_.size() == first_) return Item() + ".data";
+      return absl::StrCat(Item(), ", key \"", std::string(items_.back().key), "\"");
   }
   std::abort();
+}
+
+std::string BatchReader::Item() const {
+  const char* const list = for_ == For::kSet      ? "data["
+                           : for_ == For::kDelete ? "delete["
+                                                  : "touch[";
+  return absl::StrCat(list, index_, "]");
 }
 
 bool BatchReader::Once(Seen field) {
@@ -151,10 +175,11 @@ bool BatchReader::Once(Seen field) {
 bool BatchReader::TakeFieldName(std::string_view name) {
   if (at_ == At::kTop && name == "data") return Once(kData);
   if (at_ == At::kTop && name == "delete") return Once(kDeleteField);
-  if ((at_ == At::kSet || at_ == At::kDelete) && name == "type") return Once(kType);
+  if (at_ == At::kTop && name == "touch") return Once(kTouchField);
+  if (InItem() && name == "type") return Once(kType);
   if (at_ == At::kSet && name == "data") return Once(kItemData);
-  if (at_ == At::kSet && name == "ttl") return Once(kTtl);
-  if (at_ == At::kDelete && name == "keys") return Once(kKeys);
+  if ((at_ == At::kSet || at_ == At::kTouch) && name == "ttl") return Once(kTtl);
+  if ((at_ == At::kDelete || at_ == At::kTouch) && name == "keys") return Once(kKeys);
   if (at_ == At::kBase64 && name == "base64") {
     // A second "base64" is refused where its value comes.
     return true;
@@ -172,19 +197,24 @@ bool BatchReader::CheckUtf8(std::string_view text) {
 bool BatchReader::Key(const char* name, unsigned size, bool) {
   const std::string_view text(name, size);
   if (!CheckUtf8(text)) return false;
-  return at_ == At::kSetMap ? AddKey(text, false) : TakeFieldName(text);
+  return at_ == At::kSetMap ? AddKey(text) : TakeFieldName(text);
 }
 
-bool BatchReader::AddKey(std::string_view key, bool remove) {
+bool BatchReader::AddKey(std::string_view key) {
   if (const std::string fault = sync::KeyFault(key, limits_); !fault.empty()) {
-    return Fail(Problem::kInvalidKey, absl::StrCat(remove ? "delete[" : "data[", index_,
-                                                   "], key \"", Shown(key), "\": ", fault));
+    return Fail(Problem::kInvalidKey, absl::StrCat(Item(), ", key \"", Shown(key), "\": ", fault));
   }
   if (items_.size() == sync::kMaxItems) {
     return Fail(Problem::kBatchTooLarge, absl::StrCat("over ", sync::kMaxItems, " items"));
   }
-  items_.push_back({.type = 0, .key = key, .value = {}, .remove = remove, .ttl_ms = 0});
-  if (remove) ++deletes_;
+  items_.push_back({.type = 0,
+                    .key = key,
+                    .value = {},
+                    .remove = for_ == For::kDelete,
+                    .ttl_ms = 0,
+                    .touch = for_ == For::kTouch});
+  if (for_ == For::kDelete) ++deletes_;
+  if (for_ == For::kTouch) ++*touches_;
   return true;
 }
 
@@ -214,9 +244,9 @@ bool BatchReader::String(const char* data, unsigned size, bool) {
   const std::string_view text(data, size);
   if (!CheckUtf8(text)) return false;
   if (at_ == At::kSetMap) return SetValue(text);
-  if (at_ == At::kKeyList) return AddKey(text, true);
+  if (at_ == At::kKeyList) return AddKey(text);
   if (at_ == At::kBase64) return SetBase64(text);
-  if (at_ == At::kSet && field_ == kTtl) {
+  if (InItem() && field_ == kTtl) {
     auto refusal = ParseTtl(text, ttl_ms_);
     return !refusal || Fail(refusal->problem, absl::StrCat(Where(), ": ", refusal->detail));
   }
@@ -225,8 +255,7 @@ bool BatchReader::String(const char* data, unsigned size, bool) {
 }
 
 bool BatchReader::Number(std::optional<std::int64_t> number) {
-  const bool is_type = (at_ == At::kSet || at_ == At::kDelete) && field_ == kType;
-  if (!is_type) return Unexpected("number");
+  if (!InItem() || field_ != kType) return Unexpected("number");
   using Limits = std::numeric_limits<std::int32_t>;
   if (!number || *number < Limits::min() || *number > Limits::max()) {
     return Fail(Problem::kInvalidType, absl::StrCat(Where(), ": type must be a 32-bit integer"));
@@ -242,8 +271,9 @@ bool BatchReader::StartObject() {
       return true;
     case At::kSetList:
     case At::kDeleteList:
-      at_ = at_ == At::kSetList ? At::kSet : At::kDelete;
-      seen_ &= kData | kDeleteField;
+    case At::kTouchList:
+      at_ = for_ == For::kSet ? At::kSet : for_ == For::kDelete ? At::kDelete : At::kTouch;
+      seen_ &= kData | kDeleteField | kTouchField;
       first_ = items_.size();
       ttl_ms_ = default_ttl_ms_;
       return true;
@@ -278,6 +308,7 @@ bool BatchReader::EndObject(unsigned) {
     case At::kSet:
       return EndItem(kItemData, "data");
     case At::kDelete:
+    case At::kTouch:
       return EndItem(kKeys, "keys");
     default:
       std::abort();
@@ -292,22 +323,27 @@ bool BatchReader::EndItem(Seen content, std::string_view content_name) {
     return Fail(Problem::kInvalidJson,
                 absl::StrCat(Where(), ": ", std::string(content_name), " is missing"));
   }
+  if (for_ == For::kTouch && ttl_ms_ == 0) {
+    return Fail(Problem::kInvalidTtl, absl::StrCat(Where(), ": ttl is missing"));
+  }
   for (std::size_t i = first_; i < items_.size(); ++i) {
     items_[i].type = type_;
     items_[i].ttl_ms = items_[i].remove ? 0 : ttl_ms_;
   }
-  at_ = at_ == At::kSet ? At::kSetList : At::kDeleteList;
+  at_ = ListOf(for_);
   ++index_;
   return true;
 }
 
 bool BatchReader::StartArray() {
   if (at_ == At::kTop) {
-    at_ = field_ == kData ? At::kSetList : At::kDeleteList;
+    for_ = field_ == kData ? For::kSet : field_ == kDeleteField ? For::kDelete : For::kTouch;
+    if (for_ == For::kTouch) touches_ = 0;
+    at_ = ListOf(for_);
     index_ = 0;
     return true;
   }
-  if (at_ == At::kDelete && field_ == kKeys) {
+  if ((at_ == At::kDelete || at_ == At::kTouch) && field_ == kKeys) {
     at_ = At::kKeyList;
     return true;
   }
@@ -315,7 +351,8 @@ bool BatchReader::StartArray() {
 }
 
 bool BatchReader::EndArray(unsigned) {
-  at_ = at_ == At::kKeyList ? At::kDelete : At::kTop;
+  const At item = for_ == For::kDelete ? At::kDelete : At::kTouch;
+  at_ = at_ == At::kKeyList ? item : At::kTop;
   return true;
 }
 
@@ -347,9 +384,12 @@ std::optional<Refusal> Batch::Parse(std::string_view body, const sync::ItemLimit
   std::optional<Refusal> refusal = reader.TakeRefusal();
   if (!refusal) {
     deletes_ = reader.deletes();
+    touches_ = reader.touches();
     refusal = RefuseDuplicates(items_);
   }
   if (refusal) items_.clear();
+  std::stable_partition(items_.begin(), items_.end(),
+                        [](const sync::WriteItem& item) { return !item.touch; });
   return refusal;
 }
 

@@ -229,13 +229,16 @@ std::string WriteDocument(std::int32_t type, std::string_view key,
   return text;
 }
 
-std::string BatchDocument(std::size_t sets, std::size_t deletes,
-                          const sync::WriteOutcome& outcome) {
+std::string BatchDocument(const BatchCounts& counts, const sync::WriteOutcome& outcome) {
   std::string text;
   JsonWriter json(text);
   json.BeginObject();
-  json.Member("set", sets);
-  json.Member("deleted", deletes);
+  json.Member("set", counts.sets);
+  json.Member("deleted", counts.deletes);
+  if (counts.touches) {
+    json.Member("touched", *counts.touches - outcome.absent.size());
+    json.Member("missing", outcome.absent.size());
+  }
   WriteAck(outcome, json);
   json.EndObject();
   return text;

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,8 +30,13 @@ std::string TypesDocument(const std::map<std::int32_t, TypeStats>& types);
 // {"type","key","version","ack":{…}}
 std::string WriteDocument(std::int32_t type, std::string_view key,
                           const sync::WriteOutcome& outcome);
-// {"set","deleted","ack":{…}}
-std::string BatchDocument(std::size_t sets, std::size_t deletes, const sync::WriteOutcome& outcome);
+struct BatchCounts {
+  std::size_t sets = 0;
+  std::size_t deletes = 0;
+  std::optional<std::size_t> touches = std::nullopt;  // none: it was not about touches
+};
+// {"set","deleted","touched","missing","ack":{…}}; touched and missing only of touches.
+std::string BatchDocument(const BatchCounts& counts, const sync::WriteOutcome& outcome);
 // {"certificates":[{"use","subject","sans","not_before","not_after","loaded_at","error"}]}; null
 // without TLS.
 std::string TlsDocument(const trust::Keyring* keyring);

@@ -41,6 +41,7 @@ void RestServer::Leave() { impl_->server.Leave(); }
 void RestServer::Stop(std::int64_t grace_ms) {
   impl_->routes.End();
   impl_->server.Stop(grace_ms);
+  impl_->routes.Stop();
 }
 std::uint16_t RestServer::port(PortKind kind) const { return impl_->server.port(kind); }
 

@@ -33,7 +33,7 @@ constexpr std::array<RouteRow, 12> kRoutes = {{
     {Route::kWhoami, "/v1/whoami", "whoami", kRead},
     {Route::kWatch, "/v1/watch", "watch", "GET"},
     {Route::kCache, "/v1/cache", "cache", "GET, HEAD, POST", trust::Verb::kStatus},
-    {Route::kCacheType, "", "cache_type", kRead},
+    {Route::kCacheType, "", "cache_type", "GET, HEAD, DELETE"},
     {Route::kCacheEntry, "", "cache_entry", "GET, HEAD, PUT, DELETE"},
 }};
 
@@ -101,6 +101,11 @@ Routes::Routes(RestOptions options, RestContext context)
       context_(std::move(context)),
       started_at_(context_.env.now().steady),
       polls_(context_.feeds) {}
+
+void Routes::Stop() {
+  stopping_ = true;
+  bulk_.Stop();
+}
 
 void Routes::Round(absl::FunctionRef<void()> work) {
   const sync::Driver::Round round(context_.driver);
@@ -177,7 +182,7 @@ std::optional<Response> Routes::Answer(const Call& call) {
   }
   if (row.route == Route::kCacheEntry) return read ? Get(call) : WriteEntry(call);
   if (call.method == "POST") return WriteBatch(call);
-  if (row.route == Route::kCacheType) return List(call);
+  if (row.route == Route::kCacheType) return read ? List(call) : DeleteBelow(call);
   if (row.route == Route::kWatch) return Watch(call);
   if (row.verb) {
     if (auto refused = Permit(call, {*row.verb})) return refused;

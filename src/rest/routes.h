@@ -1,8 +1,10 @@
 // Routes answers requests: one table of paths and methods, and for each row all checks of the
-// request before anything is read or changed.
+// request before anything is read or changed. What looks at the whole cache is done by a thread of
+// its own, and bounded in number.
 // Thread safety: all calls from any thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,6 +12,7 @@
 #include <string>
 #include <string_view>
 
+#include "net/bulk_thread.h"
 #include "rest/entry_read.h"
 #include "rest/http_server.h"
 #include "rest/polls.h"
@@ -41,9 +44,15 @@ struct RouteMatch {
 // Finds the route of a raw path.
 RouteMatch MatchRoute(std::string_view path);
 
+struct PendingWrite;
+
 class Routes final : public Handler {
  public:
   Routes(RestOptions options, RestContext context);
+  ~Routes() override { Stop(); }
+  // Ends what is still looking at the cache. From then on no such request is to come. Idempotent,
+  // from one thread.
+  void Stop();
 
   std::optional<Response> Handle(const Request& request,
                                  const std::shared_ptr<Responder>& responder) override;
@@ -94,10 +103,18 @@ class Routes final : public Handler {
   Response Watch(const Call& call) const;
   std::optional<Response> WriteEntry(const Call& call);
   std::optional<Response> WriteBatch(const Call& call);
+  std::optional<Response> DeleteBelow(const Call& call);
   // Writes items that are checked, if that is allowed; `document` makes the answer.
   template <typename Document>
   std::optional<Response> Write(const Call& call, std::span<const sync::WriteItem> items,
                                 const WriteQuery& query, std::string_view route, Document document);
+  // Nothing else to be checked. An answer: it was refused.
+  template <typename Document>
+  std::optional<Response> Write(PendingWrite pending, std::span<const sync::WriteItem> items,
+                                const sync::WriteOptions& options, Document document);
+  // On the thread for it: deletes what is found, and answers.
+  void DeleteFound(PendingWrite pending, const trust::Asker& asker, std::int32_t type,
+                   const DeleteQuery& query);
 
   // Why data may not be read now; nothing when it may.
   std::optional<Refusal> RefuseRead() const;
@@ -105,12 +122,17 @@ class Routes final : public Handler {
   std::optional<Refusal> ParseEntryPath(const RouteMatch& match, std::int32_t& type,
                                         std::string& key) const;
   std::optional<Refusal> ParseWrite(const Call& call, WriteQuery& out) const;
+  // Content-Range marks a part of an upload that is resumed. If the part were stored, readers would
+  // take it for the whole value.
+  static std::optional<Refusal> RefusePart(const Call& call);
   Response RefuseWrite(sync::WriteRefusal refusal) const;
 
   const RestOptions options_;
   const RestContext context_;
   const SteadyMs started_at_;
   Polls polls_;
+  std::atomic<bool> stopping_{false};
+  net::BulkThread bulk_;
 };
 
 }  // namespace podmirror::rest

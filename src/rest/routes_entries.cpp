@@ -10,11 +10,17 @@
 #include "rest/entry_read.h"
 #include "rest/listing.h"
 #include "rest/routes.h"
+#include "sync/below.h"
 
 namespace podmirror::rest {
 namespace {
 
 int StatusOf(const sync::WriteOutcome& outcome) { return outcome.met ? 200 : 202; }
+
+// Deletes by prefix that wait for the one that is looking at the cache.
+constexpr std::size_t kMaxDeletesWaiting = 16;
+
+}  // namespace
 
 // What is needed to answer a write once its acknowledgements are in. It holds nothing of the
 // server, which may be gone by then.
@@ -28,15 +34,15 @@ struct PendingWrite {
   std::shared_ptr<const trust::AuditedWrite> audited;  // null when nobody wants to know
 
   void Answer(std::string document, const sync::WriteOutcome& outcome) const {
-    Response response = Json(std::move(document), StatusOf(outcome));
+    if (audited) audited->TellOutcome(outcome);
+    Answer(Json(std::move(document), StatusOf(outcome)));
+  }
+  void Answer(Response response) const {
     metrics->RestRequest(method, route, response.status,
                          static_cast<double>(env->steady_ns() - start_ns) * 1e-9);
-    if (audited) audited->TellOutcome(outcome);
     responder->Answer(std::move(response));
   }
 };
-
-}  // namespace
 
 // --- reads ---
 
@@ -107,8 +113,10 @@ std::optional<Response> Routes::Get(const Call& call) {
 std::optional<Refusal> Routes::ParseWrite(const Call& call, WriteQuery& out) const {
   out.options = {options_.ack, options_.ack_timeout_ms};
   if (auto refusal = ParseWriteQuery(call.query, out)) return refusal;
-  // Content-Range marks a part of an upload that is resumed. If the part were stored, readers would
-  // take it for the whole value.
+  return RefusePart(call);
+}
+
+std::optional<Refusal> Routes::RefusePart(const Call& call) {
   if (call.request.Find("content-range") != nullptr) {
     return Refusal{Problem::kInvalidRequest, "a value is sent whole, without Content-Range"};
   }
@@ -121,6 +129,10 @@ Response Routes::RefuseWrite(sync::WriteRefusal refusal) const {
       return ProblemResponse(Problem::kDraining, "this pod is going away");
     case sync::WriteRefusal::kOutOfMemory:
       return ProblemResponse(Problem::kOutOfMemory, "max-memory is reached");
+    case sync::WriteRefusal::kTooLarge:
+      return ProblemResponse(Problem::kBatchTooLarge,
+                             absl::StrCat("values of over ", sync::kMaxTouchedBytes,
+                                          " bytes to be touched: touch fewer keys at a time"));
     default:
       return ProblemResponse(Problem::kNotReady, context_.driver.Status().reason);
   }
@@ -131,15 +143,16 @@ std::optional<Response> Routes::Write(const Call& call, std::span<const sync::Wr
                                       const WriteQuery& query, std::string_view route,
                                       Document document) {
   if (auto refused = Forbidden(context_.access.PermitWrite(call.asker, items))) return refused;
-  const PendingWrite pending{call.responder,
-                             &context_.metrics,
-                             &context_.env,
-                             call.method,
-                             route,
-                             call.start_ns,
-                             context_.access.Audited(call.asker, items)};
+  return Write({call.responder, &context_.metrics, &context_.env, call.method, route, call.start_ns,
+                context_.access.Audited(call.asker, items)},
+               items, query.options, std::move(document));
+}
+
+template <typename Document>
+std::optional<Response> Routes::Write(PendingWrite pending, std::span<const sync::WriteItem> items,
+                                      const sync::WriteOptions& options, Document document) {
   const sync::WriteRefusal refusal = context_.driver.Write(
-      items, query.options, [pending, document = std::move(document)](const auto& outcome) {
+      items, options, [pending, document = std::move(document)](const auto& outcome) {
         pending.Answer(document(outcome), outcome);
       });
   if (refusal == sync::WriteRefusal::kNone) return std::nullopt;
@@ -172,9 +185,52 @@ std::optional<Response> Routes::WriteBatch(const Call& call) {
     return ProblemResponse(*refusal);
   }
   return Write(call, batch.items(), query, "cache",
-               [sets = batch.sets(), deletes = batch.deletes()](const sync::WriteOutcome& outcome) {
-                 return BatchDocument(sets, deletes, outcome);
-               });
+               [counts = BatchCounts{batch.sets(), batch.deletes(), batch.touches()}](
+                   const sync::WriteOutcome& outcome) { return BatchDocument(counts, outcome); });
+}
+
+std::optional<Response> Routes::DeleteBelow(const Call& call) {
+  const auto type = ParseType(call.match.type);
+  if (!type) {
+    return ProblemResponse(Problem::kInvalidType,
+                           "the type must be a canonical 32-bit decimal integer");
+  }
+  DeleteQuery query{.prefix = {}, .options = {options_.ack, options_.ack_timeout_ms}};
+  if (auto refusal = ParseDeleteQuery(call.query, query)) return ProblemResponse(*refusal);
+  if (auto refusal = RefusePart(call)) return ProblemResponse(*refusal);
+  if (auto refused = Permit(
+          call,
+          {.verb = trust::Verb::kDelete, .type = *type, .key = query.prefix, .below = true})) {
+    return refused;
+  }
+  if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
+  PendingWrite pending{call.responder, &context_.metrics, &context_.env, call.method,
+                       "cache_type",   call.start_ns,     nullptr};
+  const bool taken = bulk_.TryPost(
+      kMaxDeletesWaiting, [this, pending = std::move(pending), asker = call.asker, type = *type,
+                           query = std::move(query)] { DeleteFound(pending, asker, type, query); });
+  if (taken) return std::nullopt;
+  return ProblemResponse(Problem::kOverloaded, "too many deletes by prefix at once; try again");
+}
+
+void Routes::DeleteFound(PendingWrite pending, const trust::Asker& asker, std::int32_t type,
+                         const DeleteQuery& query) {
+  const auto found = sync::FindBelow(context_.cache, type, query.prefix, sync::kMaxDeletedBelow,
+                                     context_.env.now().wall, [this] { return stopping_.load(); });
+  if (!found) {
+    pending.Answer(stopping_ ? ProblemResponse(Problem::kDraining, "this pod is going away")
+                             : ProblemResponse(Problem::kBatchTooLarge,
+                                               absl::StrCat("over ", sync::kMaxDeletedBelow,
+                                                            " entries begin with this prefix")));
+    return;
+  }
+  const std::vector<sync::WriteItem> items = sync::DeletesOf(*found);
+  pending.audited = context_.access.Audited(asker, items);
+  auto refused = Write(pending, items, query.options,
+                       [count = items.size()](const sync::WriteOutcome& outcome) {
+                         return BatchDocument({.deletes = count - outcome.absent.size()}, outcome);
+                       });
+  if (refused) pending.Answer(*std::move(refused));
 }
 
 }  // namespace podmirror::rest

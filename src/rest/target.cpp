@@ -67,6 +67,30 @@ std::optional<sync::AckLevel> ParseAckLevel(std::string_view text) {
   return std::nullopt;
 }
 
+constexpr unsigned kPrefix = 1;
+
+// Reads ack and timeout.
+std::optional<Refusal> TakeWriteOption(std::string_view name, std::string_view value,
+                                       unsigned& seen, sync::WriteOptions& out) {
+  if (name == "ack") {
+    if (auto twice = Once(seen, 2, name)) return twice;
+    const auto level = ParseAckLevel(value);
+    if (!level) return BadQuery("ack must be local, one, majority or all");
+    out.ack = *level;
+    return std::nullopt;
+  }
+  if (name == "timeout") {
+    if (auto twice = Once(seen, 4, name)) return twice;
+    const auto timeout = ParseDurationMs(value);
+    if (!timeout || *timeout > sync::kMaxAckTimeoutMs) {
+      return BadQuery("timeout must be a number and one of ms, s, m, h, at most 1h: 500ms");
+    }
+    out.timeout_ms = *timeout;
+    return std::nullopt;
+  }
+  return UnknownParameter(name);
+}
+
 std::optional<ListCursor> ParseCursor(std::string_view text) {
   ListCursor cursor;
   const std::size_t dash = text.find('-');
@@ -146,24 +170,25 @@ std::optional<Refusal> ParseWriteQuery(std::string_view query, WriteQuery& out) 
           if (auto twice = Once(seen, 1, name)) return twice;
           return ParseTtl(value, out.ttl_ms);
         }
-        if (name == "ack") {
-          if (auto twice = Once(seen, 2, name)) return twice;
-          const auto level = ParseAckLevel(value);
-          if (!level) return BadQuery("ack must be local, one, majority or all");
-          out.options.ack = *level;
-          return std::nullopt;
-        }
-        if (name == "timeout") {
-          if (auto twice = Once(seen, 4, name)) return twice;
-          const auto timeout = ParseDurationMs(value);
-          if (!timeout || *timeout > sync::kMaxAckTimeoutMs) {
-            return BadQuery("timeout must be a number and one of ms, s, m, h, at most 1h: 500ms");
-          }
-          out.options.timeout_ms = *timeout;
-          return std::nullopt;
-        }
-        return UnknownParameter(name);
+        return TakeWriteOption(name, value, seen, out.options);
       });
+}
+
+std::optional<Refusal> ParseDeleteQuery(std::string_view query, DeleteQuery& out) {
+  unsigned seen = 0;
+  auto refusal = ForEachParameter(
+      query, [&](std::string_view name, std::string_view value) -> std::optional<Refusal> {
+        if (name == "prefix") {
+          if (auto twice = Once(seen, kPrefix, name)) return twice;
+          out.prefix = value;
+          return std::nullopt;
+        }
+        return TakeWriteOption(name, value, seen, out.options);
+      });
+  if (!refusal && (seen & kPrefix) == 0) {
+    return BadQuery("prefix is missing: an empty one, prefix=, deletes all entries of the type");
+  }
+  return refusal;
 }
 
 std::string ToString(const ListCursor& cursor) {

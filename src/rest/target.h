@@ -40,6 +40,14 @@ struct WriteQuery {
 // unspecified.
 std::optional<Refusal> ParseWriteQuery(std::string_view query, WriteQuery& out);
 
+struct DeleteQuery {
+  std::string prefix;
+  sync::WriteOptions options;
+};
+// Reads prefix, which must be there, ack and timeout into `out`, which holds the defaults of these
+// two. On a refusal `out` is unspecified.
+std::optional<Refusal> ParseDeleteQuery(std::string_view query, DeleteQuery& out);
+
 // A place in a listing: all of the buckets before `bucket`, and of that bucket the entries whose
 // key hash is at most `after_key_hash` (where there is one), have been listed.
 struct ListCursor {

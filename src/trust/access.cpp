@@ -28,9 +28,10 @@ bool Standing::Holds(SteadyMs now) {
 
 Status Access::Permit(const Asker& asker, const Matter& matter) const {
   const Permissions& may = asker.may();
-  const bool allowed = !matter.type         ? may.AllowsSome(matter.verb)
-                       : matter.key.empty() ? may.AllowsSomeOf(matter.verb, *matter.type)
-                                            : may.Allows(matter.verb, *matter.type, matter.key);
+  const bool some = matter.key.empty() && !matter.below;
+  const bool allowed = !matter.type ? may.AllowsSome(matter.verb)
+                       : some       ? may.AllowsSomeOf(matter.verb, *matter.type)
+                                    : may.Allows(matter.verb, *matter.type, matter.key);
   if (allowed && !audit_.all()) return {};
   const AuditRecord record = {.subject = asker.subject->name,
                               .method = asker.method,
@@ -48,7 +49,7 @@ Status Access::Permit(const Asker& asker, const Matter& matter) const {
   std::string lacking =
       absl::StrCat(asker.subject->name, " lacks the verb ", std::string(ToString(matter.verb)));
   if (matter.type) absl::StrAppend(&lacking, " on type ", *matter.type);
-  if (!matter.key.empty()) {
+  if (!some) {
     absl::StrAppend(&lacking, ", key prefix \"", std::string(matter.key), "\"");
   }
   return {Code::kRefused, std::move(lacking)};

@@ -26,11 +26,13 @@ struct Asker {
 };
 
 // What is asked for. Without a type: something of some type; without a key: of some key of the
-// type.
+// type. `below`: all keys that begin with `key`, which may be empty; whatever is stored, so that a
+// refusal tells nothing of it.
 struct Matter {
   Verb verb;
   std::optional<std::int32_t> type = std::nullopt;
   std::string_view key = {};
+  bool below = false;
 };
 
 class Access {

@@ -180,6 +180,8 @@ class Node {
 
   void Ask(const Request& request) {
     const Route route = MatchRoute(SplitTarget(request.target).path).route;
+    // A delete by prefix is applied by another thread, at a moment that no input decides.
+    if (route == Route::kCacheType && request.method == "DELETE") return;
     if (route == Route::kCacheType && ++lists_ > kMaxLists) return;
     const bool ready = driver_.ready();
     const bool joining = driver_.Status().state == sync::NodeState::kBootstrapping;
@@ -296,7 +298,19 @@ class Node {
         ++deletes;
       }
     }
-    return {{"set", sets}, {"deleted", deletes}};
+    json answer = {{"set", sets}, {"deleted", deletes}};
+    if (!document.contains("touch")) return answer;
+    std::size_t touched = 0;
+    std::size_t missing = 0;
+    for (const json& item : document["touch"]) {
+      for (const json& key : item["keys"]) {
+        const EntryRef entry = Find(item["type"], key.get<std::string>());
+        Require(!entry || entry->expires_at() != 0, "what is touched expires");
+        ++(entry ? touched : missing);
+      }
+    }
+    answer.update({{"touched", touched}, {"missing", missing}});
+    return answer;
   }
 
   void TakeAnswers() {

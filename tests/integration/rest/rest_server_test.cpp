@@ -1,13 +1,16 @@
 #include "rest/rest_server.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <chrono>
 #include <functional>
+#include <memory>
 #include <nlohmann/json.hpp>
 #include <set>
 #include <string>
 #include <vector>
 
+#include "absl/synchronization/notification.h"
 #include "raw_client.h"
 #include "rest_testing.h"
 
@@ -168,10 +171,23 @@ TEST_CASE("rest: bad requests are named by a problem document and change nothing
       {"PATCH", key, "v", "", 405, "method-not-allowed"},
       {"POST", key, "v", "", 405, "method-not-allowed"},
       {"PUT", "/v1/cache", "v", "", 405, "method-not-allowed"},
-      {"DELETE", "/v1/cache/1", "", "", 405, "method-not-allowed"},
+      {"PUT", "/v1/cache/1", "", "", 405, "method-not-allowed"},
+      {"DELETE", "/v1/cache/1", "", "", 400, "invalid-query"},
+      {"DELETE", "/v1/cache/1?prefx=a", "", "", 400, "invalid-query"},
+      {"DELETE", "/v1/cache/1?prefix=a&ttl=1s", "", "", 400, "invalid-query"},
+      {"DELETE", "/v1/cache/01?prefix=a", "", "", 400, "invalid-type"},
+      {"DELETE", "/v1/cache/1?prefix=a", "", "If-Match: \"x\"\r\n", 400,
+       "precondition-unsupported"},
+      {"DELETE", "/v1/cache/1?prefix=a", "", "Content-Range: bytes 5-8/9\r\n", 400,
+       "invalid-request"},
+      {"POST", "/v1/cache", R"({"touch":[{"type":1,"keys":["k"]}]})", "", 400, "invalid-ttl"},
+      {"POST", "/v1/cache",
+       R"({"touch":[{"type":1,"keys":["k"],"ttl":"1s"}],"delete":[{"type":1,"keys":["k"]}]})", "",
+       400, "invalid-json"},
       {"POST", "/healthz", "", "", 405, "method-not-allowed"},
       {"BREW", "/v1/status", "", "", 405, "method-not-allowed"},
   };
+  node.Ask("PUT", "/v1/cache/1/here", "v");
   const std::uint64_t digest = node.cache.digest();
   for (const BadRequest& example : examples) {
     CAPTURE(example.method, example.target, example.body, example.lines);
@@ -183,6 +199,7 @@ TEST_CASE("rest: bad requests are named by a problem document and change nothing
   }
   CHECK(node.cache.digest() == digest);
   CHECK(node.Ask("PUT", "/v1/cache", "v").fields.at("allow") == "GET, HEAD, POST");
+  CHECK(node.Ask("PUT", "/v1/cache/1", "v").fields.at("allow") == "GET, HEAD, DELETE");
   CHECK(node.Ask("PUT", key, "v", "Content-Encoding: br\r\n").fields.at("accept-encoding") ==
         "identity");
   CHECK(node.Ask("PUT", key, "v", "Content-Encoding: identity\r\n").status == 200);
@@ -263,6 +280,129 @@ TEST_CASE("rest: a batch sets and deletes, and counts") {
   CHECK(node.Ask("GET", "/v1/cache/1/k").fields.contains("podmirror-ttl-ms"));
   CHECK(node.Ask("GET", "/v1/cache/1/old").status == 404);
   CHECK(node.Ask("POST", "/v1/cache", "{}").status == 200);
+}
+
+TEST_CASE("rest: a batch touches what is there, and counts what is not") {
+  TestNode node;
+  node.Ask("PUT", "/v1/cache/1/a", "va");
+  node.Ask("PUT", "/v1/cache/1/b?ttl=1h", "vb");
+  node.Ask("PUT", "/v1/cache/1/old", "v");
+  const std::string before = node.Ask("GET", "/v1/cache/1/a").fields.at("etag");
+  const std::string ack = R"("ack":{"required":"all","peers":0,"acked":0,"pending":[]}})";
+  const auto post = [&node](const std::string& query, const std::string& body) {
+    const RawAnswer answer = node.Ask("POST", "/v1/cache" + query, body);
+    CHECK(answer.status == 200);
+    return answer.body;
+  };
+  CHECK(post("", R"({"touch":[{"type":1,"keys":["a","never"],"ttl":"10m"}],)"
+                 R"("data":[{"type":1,"data":{"k":"v","l":"w"}}],)"
+                 R"("delete":[{"type":1,"keys":["old"]}]})") ==
+        R"({"set":2,"deleted":1,"touched":1,"missing":1,)" + ack);
+  const RawAnswer touched = node.Ask("GET", "/v1/cache/1/a");
+  CHECK(touched.body == "va");
+  CHECK(touched.fields.at("etag") > before);
+  const std::int64_t ttl = std::stoll(touched.fields.at("podmirror-ttl-ms"));
+  CHECK((ttl > 590'000 && ttl <= 600'000));
+  CHECK(node.Ask("GET", "/v1/cache/1/never").status == 404);
+  CHECK_FALSE(node.Ask("GET", "/v1/cache/1/k").fields.contains("podmirror-ttl-ms"));
+
+  CHECK(post("?ttl=1m", R"({"touch":[{"type":1,"keys":["b"]}]})") ==
+        R"({"set":0,"deleted":0,"touched":1,"missing":0,)" + ack);
+  CHECK(std::stoll(node.Ask("GET", "/v1/cache/1/b").fields.at("podmirror-ttl-ms")) <= 60'000);
+  CHECK(post("", R"({"touch":[]})") == R"({"set":0,"deleted":0,"touched":0,"missing":0,)" + ack);
+  CHECK(post("", "{}") == R"({"set":0,"deleted":0,)" + ack);
+}
+
+TEST_CASE("rest: what begins with a prefix is deleted at once") {
+  TestNode node;
+  for (const std::string key : {"a/1", "a/2", "a/%20x", "a", "b/a/1"}) {
+    node.Ask("PUT", "/v1/cache/1/" + key, "v");
+  }
+  node.Ask("PUT", "/v1/cache/2/a/1", "v");
+  const auto remove = [&node](const std::string& target) {
+    const RawAnswer answer = node.Ask("DELETE", target);
+    CHECK(answer.status == 200);
+    return Json::parse(answer.body);
+  };
+  CHECK(node.Ask("DELETE", "/v1/cache/1?prefix=a%2F&ack=local").body ==
+        R"({"set":0,"deleted":3,"ack":{"required":"local","peers":0,"acked":0,"pending":[]}})");
+  CHECK(remove("/v1/cache/1?prefix=a/").at("deleted") == 0);
+  CHECK(node.cache.Types().at(1).entries == 2);
+  CHECK(node.cache.Types().at(2).entries == 1);
+  // An empty prefix is one: it has to be said.
+  CHECK(node.Ask("DELETE", "/v1/cache/1").status == 400);
+  CHECK(node.cache.Types().at(1).entries == 2);
+  CHECK(remove("/v1/cache/1?prefix=").at("deleted") == 2);
+  CHECK(remove("/v1/cache/-7?prefix").at("deleted") == 0);
+  CHECK(node.cache.Stats().entries == 1);
+  CHECK(node.Ask("GET", "/metrics").body.find(R"(method="DELETE",route="cache_type")") !=
+        std::string::npos);
+
+  TestNode joining({.start_ready = false});
+  CHECK(joining.Ask("DELETE", "/v1/cache/1?prefix=a").problem() == "not-ready");
+  node.driver.BeginDrain();
+  CHECK(node.Ask("DELETE", "/v1/cache/2?prefix=a").problem() == "draining");
+}
+
+TEST_CASE("rest: a delete by prefix waits for acknowledgements as others do") {
+  TestNode node;
+  node.Ask("PUT", "/v1/cache/1/a", "v");
+  node.AddReachablePeer("peer");
+  const RawAnswer late = node.Ask("DELETE", "/v1/cache/1?prefix=a&timeout=50ms");
+  CHECK(late.status == 202);
+  CHECK(Json::parse(late.body) ==
+        Json{{"set", 0},
+             {"deleted", 1},
+             {"ack", {{"required", "all"}, {"peers", 1}, {"acked", 0}, {"pending", {"peer"}}}}});
+}
+
+TEST_CASE("rest: too many entries below a prefix are not deleted") {
+  TestNode node;
+  for (std::size_t i = 0; i <= sync::kMaxDeletedBelow; ++i) {
+    node.cache.Merge(Entry::Make(1, "a/" + std::to_string(i), "v", {i + 1, 1}), 0);
+  }
+  const std::uint64_t digest = node.cache.digest();
+  const RawAnswer refused = node.Ask("DELETE", "/v1/cache/1?prefix=a/");
+  CHECK(refused.status == 413);
+  CHECK(refused.problem() == "batch-too-large");
+  CHECK(node.cache.digest() == digest);
+  // One fewer is not too many.
+  CHECK(node.Ask("DELETE", "/v1/cache/1/a/7").status == 200);
+  CHECK(Json::parse(node.Ask("DELETE", "/v1/cache/1?prefix=a/").body).at("deleted") ==
+        sync::kMaxDeletedBelow);
+  CHECK(node.cache.Stats().entries == 0);
+}
+
+TEST_CASE("rest: a delete by prefix holds no worker, and only so many wait") {
+  absl::Notification held;
+  absl::Notification go_on;
+  const trust::Audit audit(trust::Audit::Level::kWrites, [&](const trust::AuditRecord& record) {
+    if (record.method != "DELETE" || held.HasBeenNotified()) return;
+    held.Notify();
+    go_on.WaitForNotification();
+  });
+  TestNode node({.workers = 1, .audit = &audit});
+  node.Ask("PUT", "/v1/cache/1/k", "v");
+  const std::string request = MakeRequest("DELETE", "/v1/cache/1?prefix=k");
+  RawClient first(node.port());
+  first.Send(request);
+  held.WaitForNotification();  // the thread that looks at the cache goes no further
+  constexpr std::size_t kMayWait = 16;
+  std::vector<std::unique_ptr<RawClient>> others;
+  for (std::size_t i = 0; i <= kMayWait; ++i) {
+    others.push_back(std::make_unique<RawClient>(node.port()));
+    others.back()->Send(request);
+  }
+  const auto answered = [](const auto& client) { return client->HasInput(); };
+  REQUIRE(Eventually([&] { return std::any_of(others.begin(), others.end(), answered); }));
+  const auto refused = std::find_if(others.begin(), others.end(), answered);
+  CHECK((*refused)->Read()->problem() == "overloaded");
+  others.erase(refused);
+  CHECK(node.Ask("GET", "/v1/cache/1/k").status == 404);
+  CHECK(node.Ask("GET", "/healthz").status == 200);
+  go_on.Notify();
+  CHECK(first.Read()->status == 200);
+  for (const auto& client : others) CHECK(client->Read()->status == 200);
 }
 
 TEST_CASE("rest: listings and types") {
@@ -417,7 +557,27 @@ TEST_CASE("rest: a full memory refuses new data, not reads and deletes") {
   CHECK(put.problem() == "out-of-memory");
   CHECK(stored > 0);
   CHECK(node.Ask("GET", "/v1/cache/1/0").body == "v");
+  CHECK(node.Ask("POST", "/v1/cache", R"({"touch":[{"type":1,"keys":["0"],"ttl":"1h"}]})").status ==
+        200);
   CHECK(node.Ask("DELETE", "/v1/cache/1/0").status == 200);
+  CHECK(node.Ask("DELETE", "/v1/cache/1?prefix=").status == 200);
+  CHECK(node.cache.Stats().entries == 0);
+}
+
+TEST_CASE("rest: values that are too large together are not touched") {
+  TestNode node;
+  const std::string half(sync::kMaxTouchedBytes / 2, 'v');
+  for (const char* key : {"a", "b", "c"}) node.cache.Merge(Entry::Make(1, key, half, {1, 1}), 0);
+  const auto touch = [&node](const std::string& keys) {
+    return node.Ask("POST", "/v1/cache",
+                    R"({"touch":[{"type":1,"keys":[)" + keys + R"(],"ttl":"1h"}]})");
+  };
+  CHECK(touch(R"("a","b")").status == 200);
+  const std::uint64_t digest = node.cache.digest();
+  const RawAnswer refused = touch(R"("a","b","c")");
+  CHECK(refused.status == 413);
+  CHECK(refused.problem() == "batch-too-large");
+  CHECK(node.cache.digest() == digest);
 }
 
 TEST_CASE("rest: status tells all that the contract lists") {

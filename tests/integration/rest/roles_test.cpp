@@ -54,7 +54,9 @@ const std::vector<Row>& Matrix() {
       {"GET", "/v1/cache/1/k", "", "read"},
       {"HEAD", "/v1/cache/1/k", "", "read"},
       {"PUT", "/v1/cache/1/k", "v", "write"},
+      {"POST", "/v1/cache", R"({"touch":[{"type":1,"keys":["k"],"ttl":"1h"}]})", "write"},
       {"DELETE", "/v1/cache/1/x", "", "delete"},
+      {"DELETE", "/v1/cache/1?prefix=x", "", "delete"},
   };
   return rows;
 }
@@ -120,6 +122,31 @@ TEST_CASE("roles: a batch is applied as a whole or not at all") {
   CHECK(post("{}") == 200);
 }
 
+TEST_CASE("roles: all below a prefix may be deleted only by who may delete each key of it") {
+  const TestDir dir;
+  const auto guard =
+      GuardBy(dir, RoleFor("shop", R"("delete", "read")", "types = [1]\nprefix = \"shop/\""));
+  TestNode node({.guard = guard.get()});
+  std::uint64_t serial = 0;
+  for (const char* key : {"shop/a", "shop/b", "other"}) {
+    node.cache.Merge(Entry::Make(1, key, "v", {++serial, 1}), 0);
+  }
+  const auto remove = [&](const std::string& target) {
+    return node.Ask("DELETE", "/v1/cache/" + target, "", Bearer("shop"));
+  };
+  const std::uint64_t digest = node.cache.digest();
+  CHECK(remove("1?prefix=").status == 403);
+  CHECK(remove("1?prefix=sh")
+            .body.find(R"(shop lacks the verb delete on type 1, key prefix \"sh\")") !=
+        std::string::npos);
+  CHECK(remove("1?prefix=nothing/there").status == 403);
+  CHECK(remove("2?prefix=shop/").status == 403);
+  CHECK(node.cache.digest() == digest);
+  CHECK(remove("1?prefix=shop/").status == 200);
+  CHECK(node.cache.Types().at(1).entries == 1);
+  CHECK(remove("1?prefix=shop/x/").status == 200);
+}
+
 TEST_CASE("roles: who may write nothing may not even do that") {
   const TestDir dir;
   const auto guard = GuardBy(dir, RoleFor("shop", "\"read\", \"status\""));
@@ -160,13 +187,18 @@ TEST_CASE("roles: who is limited to some keys never sees or changes others, by a
     std::string body = method == "PUT" ? "mine" : "";
     if (method == "POST") {
       target = "/v1/cache";
-      body = random() % 2 == 0
-                 ? R"({"data":[{"type":)" + type + R"(,"data":{")" + key + R"(":"mine"}}]})"
-                 : R"({"delete":[{"type":)" + type + R"(,"keys":[")" + key + R"("]}]})";
+      const std::string item = type + R"(,"keys":[")" + key + R"("])";
+      body = one_of(std::vector<std::string>{
+          R"({"data":[{"type":)" + type + R"(,"data":{")" + key + R"(":"mine"}}]})",
+          R"({"delete":[{"type":)" + item + "}]}",
+          R"({"touch":[{"type":)" + item + R"(,"ttl":"1h"}]})"});
+    } else if (method == "DELETE" && random() % 3 == 0) {
+      target = "/v1/cache/" + type + "?prefix=" + key;
     } else if (method == "GET" && random() % 3 == 0) {
       target = one_of(std::vector<std::string>{
           "/v1/cache/" + type, "/v1/cache/" + type + "?prefix=" + key,
-          "/v1/cache/" + type + "?limit=1", "/v1/cache", "/v1/status", "/v1/peers", "/metrics"});
+          "/v1/cache/" + type + "?keys_only=true", "/v1/cache/" + type + "?limit=1", "/v1/cache",
+          "/v1/status", "/v1/peers", "/metrics"});
     }
     INFO(method << " " << target << " " << body);
     const RawAnswer answer =
@@ -180,7 +212,8 @@ TEST_CASE("roles: who is limited to some keys never sees or changes others, by a
 
 TEST_CASE("roles: the audit tells who did what, and never a value") {
   const TestDir dir;
-  const auto guard = GuardBy(dir, RoleFor("w", "\"write\", \"read\""));
+  const auto guard = GuardBy(
+      dir, RoleFor("w", "\"write\", \"read\"") + RoleFor("d", "\"delete\"", "prefix = \"a\""));
   std::vector<std::string> lines;
   absl::Mutex mu;
   const auto told = [&](trust::Audit::Level level, auto&& requests) {
@@ -212,17 +245,26 @@ TEST_CASE("roles: the audit tells who did what, and never a value") {
     node.Ask("DELETE", "/v1/cache/1/k", "", Bearer("w"));
     node.Ask("GET", "/v1/cache/1/k");
     node.Ask("POST", "/v1/cache", R"({"data":[{"type":2,"data":{"a":"1","b":"2"}}]})", Bearer("w"));
+    node.Ask(
+        "POST", "/v1/cache",
+        R"({"touch":[{"type":2,"keys":["none","b"],"ttl":"1h"}],)"
+             R"("data":[{"type":3,"data":{"c":""}}]})",
+        Bearer("w"));
+    node.Ask("DELETE", "/v1/cache/2?prefix=a", "", Bearer("d"));
+    node.Ask("DELETE", "/v1/cache/2?prefix=", "", Bearer("d"));
   };
   using Lines = std::vector<std::string>;
   CHECK(told(trust::Audit::Level::kOff, requests).empty());
   CHECK(told(trust::Audit::Level::kDenied, requests) ==
-        Lines{"w DELETE delete 1 k forbidden", " GET unauthorized"});
-  CHECK(told(trust::Audit::Level::kWrites, requests) ==
-        Lines{"w PUT write 1 k ok v", "w DELETE delete 1 k forbidden", " GET unauthorized",
-              "w POST write 2 a ok v", "w POST write 2 b ok v"});
-  CHECK(told(trust::Audit::Level::kAll, requests) ==
-        Lines{"w PUT write 1 k ok v", "w GET read 1 k ok", "w DELETE delete 1 k forbidden",
-              " GET unauthorized", "w POST write 2 a ok v", "w POST write 2 b ok v"});
+        Lines{"w DELETE delete 1 k forbidden", " GET unauthorized", "d DELETE delete 2 forbidden"});
+  Lines writes = {"w PUT write 1 k ok v",       "w DELETE delete 1 k forbidden",
+                  " GET unauthorized",          "w POST write 2 a ok v",
+                  "w POST write 2 b ok v",      "w POST write 3 c ok v",
+                  "w POST write 2 none absent", "w POST write 2 b ok v",
+                  "d DELETE delete 2 a ok v",   "d DELETE delete 2 forbidden"};
+  CHECK(told(trust::Audit::Level::kWrites, requests) == writes);
+  writes.insert(writes.begin() + 1, "w GET read 1 k ok");
+  CHECK(told(trust::Audit::Level::kAll, requests) == writes);
 }
 
 }  // namespace

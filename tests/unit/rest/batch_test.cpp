@@ -22,11 +22,12 @@ std::string Parsed(const std::string& body, std::int64_t default_ttl_ms = 0) {
   std::string text;
   for (const sync::WriteItem& item : batch.items()) {
     text += std::to_string(item.type) + "/" + std::string(item.key);
-    text += item.remove ? " gone" : "=" + std::string(item.value);
+    text += item.touch ? " touched" : item.remove ? " gone" : "=" + std::string(item.value);
     if (item.ttl_ms != 0) text += " " + std::to_string(item.ttl_ms) + "ms";
     text += "\n";
   }
-  CHECK(batch.sets() + batch.deletes() == batch.items().size());
+  CHECK(batch.sets() + batch.deletes() + batch.touches().value_or(0) == batch.items().size());
+  CHECK(batch.touches().has_value() == (body.find("\"touch\"") != std::string::npos));
   return text;
 }
 
@@ -39,6 +40,18 @@ TEST_CASE("batch: puts and deletes, their fields in any order") {
   CHECK(Parsed(R"({"data":[],"delete":[]})").empty());
   CHECK(Parsed(R"({"data":[{"type":1,"data":{}}]})").empty());
   CHECK(Parsed(R"({"data":[{"type":1,"data":{"\u00e4\"":"\n"}}]})") == "1/\xc3\xa4\"=\n\n");
+}
+
+TEST_CASE("batch: touches come last, wherever the document has them") {
+  CHECK(Parsed(R"({"touch":[{"type":1,"keys":["a","b"],"ttl":"30s"},
+                            {"ttl":"1s","keys":["a"],"type":2}],
+                   "data":[{"type":1,"data":{"k":"v"}}],
+                   "delete":[{"keys":["c"],"type":1}]})") ==
+        "1/k=v\n1/c gone\n1/a touched 30000ms\n1/b touched 30000ms\n2/a touched 1000ms\n");
+  CHECK(Parsed(R"({"touch":[]})").empty());
+  CHECK(Parsed(R"({"touch":[{"type":1,"keys":[],"ttl":"1s"}]})").empty());
+  CHECK(Parsed(R"({"touch":[{"type":1,"keys":["a"]},{"type":1,"keys":["b"],"ttl":"1s"}]})", 500) ==
+        "1/a touched 500ms\n1/b touched 1000ms\n");
 }
 
 TEST_CASE("batch: the query's ttl is for puts without their own") {
@@ -107,6 +120,34 @@ TEST_CASE("batch: whatever is wrong is named, and nothing is left of the rest") 
        "invalid-json: type 1, key \"k\" is given twice"},
       {R"({"data":[{"data":{"k":"a"},"type":1},{"type":1,"data":{"k":"a"}}]})",
        "invalid-json: type 1, key \"k\" is given twice"},
+      {R"({"touch":{}})", "invalid-json: the document: unexpected object"},
+      {R"({"touch":[],"touch":[]})", "invalid-json: the document: a field is given twice"},
+      {R"({"touch":["k"]})", "invalid-json: touch: unexpected string"},
+      {R"({"touch":[{"keys":["k"],"ttl":"1s"}]})", "invalid-type: touch[0]: type is missing"},
+      {R"({"touch":[{"type":1,"ttl":"1s"}]})", "invalid-json: touch[0]: keys is missing"},
+      {R"({"touch":[{"type":1,"keys":["a"],"ttl":"1s"},{"type":1,"keys":["k"]}]})",
+       "invalid-ttl: touch[1]: ttl is missing"},
+      {R"({"touch":[{"type":1,"keys":["k"],"ttl":1}]})",
+       "invalid-json: touch[0]: unexpected number"},
+      {R"({"touch":[{"type":1,"keys":["k"],"ttl":"1s","ttl":"1s"}]})",
+       "invalid-json: touch[0]: a field is given twice"},
+      {R"({"touch":[{"type":1,"data":{"k":"v"},"ttl":"1s"}]})",
+       "invalid-json: touch[0]: unknown field \"data\""},
+      {R"({"delete":[{"type":1,"keys":["k"],"ttl":"1s"}]})",
+       "invalid-json: delete[0]: unknown field \"ttl\""},
+      {R"({"data":[{"type":1,"keys":["k"]}]})", "invalid-json: data[0]: unknown field \"keys\""},
+      {R"({"touch":[{"type":1,"keys":[1],"ttl":"1s"}]})",
+       "invalid-json: touch[0]: unexpected number"},
+      {R"({"touch":[{"type":1.5,"keys":["k"],"ttl":"1s"}]})",
+       "invalid-type: touch[0]: type must be a 32-bit integer"},
+      {R"({"touch":[{"type":1,"keys":[""],"ttl":"1s"}]})",
+       "invalid-key: touch[0], key \"\": a key is 1 to 8 bytes of UTF-8 without NUL"},
+      {R"({"touch":[{"type":1,"keys":["k","k"],"ttl":"1s"}]})",
+       "invalid-json: type 1, key \"k\" is given twice"},
+      {R"({"touch":[{"type":1,"keys":["k"],"ttl":"1s"}],"data":[{"type":1,"data":{"k":""}}]})",
+       "invalid-json: type 1, key \"k\" is given twice"},
+      {R"({"delete":[{"type":1,"keys":["k"]}],"touch":[{"type":1,"keys":["k"],"ttl":"1s"}]})",
+       "invalid-json: type 1, key \"k\" is given twice"},
   };
   for (const auto& [body, expected] : examples) {
     CAPTURE(body);
@@ -114,6 +155,8 @@ TEST_CASE("batch: whatever is wrong is named, and nothing is left of the rest") 
   }
   CHECK(Parsed(R"({"data":[{"type":1,"data":{"k":""},"ttl":"0s"}]})")
             .starts_with("invalid-ttl: data[0]: ttl must be"));
+  CHECK(Parsed(R"({"touch":[{"type":1,"keys":["k"],"ttl":"0s"}]})")
+            .starts_with("invalid-ttl: touch[0]: ttl must be"));
 }
 
 TEST_CASE("batch: base64 is read strictly") {

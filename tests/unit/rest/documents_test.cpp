@@ -55,8 +55,11 @@ TEST_CASE("documents: what became of a write") {
              {"key", "k"},
              {"version", "0000000000000001-0000000000000002"},
              {"ack", ack}});
-  CHECK(Json::parse(BatchDocument(3, 4, outcome)) ==
+  CHECK(Json::parse(BatchDocument({3, 4}, outcome)) ==
         Json{{"set", 3}, {"deleted", 4}, {"ack", ack}});
+  outcome.absent = {4, 5};
+  CHECK(BatchDocument({1, 2, 3}, outcome)
+            .starts_with(R"({"set":1,"deleted":2,"touched":1,"missing":2,"ack":{)"));
 }
 
 TEST_CASE("documents: peers, with null for what is not known") {

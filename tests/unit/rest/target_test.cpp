@@ -94,6 +94,23 @@ TEST_CASE("target: the query of a write") {
   }
 }
 
+TEST_CASE("target: the query of a delete by prefix") {
+  DeleteQuery query{.prefix = "x", .options = {sync::AckLevel::kOne, 7}};
+  REQUIRE_FALSE(ParseDeleteQuery("prefix=a%26/", query));
+  CHECK(query.prefix == "a&/");
+  CHECK((query.options.ack == sync::AckLevel::kOne && query.options.timeout_ms == 7));
+  REQUIRE_FALSE(ParseDeleteQuery("timeout=0ms&ack=all&prefix=", query));
+  CHECK(query.prefix.empty());
+  CHECK((query.options.ack == sync::AckLevel::kAll && query.options.timeout_ms == 0));
+  REQUIRE_FALSE(ParseDeleteQuery("prefix", query));
+  for (const char* bad : {"", "ack=all", "prefx=a", "prefix=a&prefix=a", "prefix=a&ack=most",
+                          "prefix=a&ttl=1s", "prefix=a&limit=1", "prefix=%z"}) {
+    CAPTURE(bad);
+    CHECK(Problems(ParseDeleteQuery(bad, query)) == Problems(Problem::kInvalidQuery));
+  }
+  CHECK(ParseDeleteQuery("ack=all", query)->detail.starts_with("prefix is missing"));
+}
+
 TEST_CASE("target: the query of a listing") {
   ListQuery query;
   REQUIRE_FALSE(ParseListQuery("prefix=a%26+b&limit=10000&cursor=", query));
