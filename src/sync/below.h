@@ -17,8 +17,8 @@ namespace podmirror::sync {
 
 // The entries of `type` that are live at `now` and whose key begins with `prefix`, in unspecified
 // order. None when there are more than `most`, or when `cancelled` says so. It looks at everything
-// that is stored, which takes about a second for ten million entries. What is written meanwhile may
-// be seen or not; what stays as it is comes exactly once.
+// that is stored, whatever the prefix. What is written meanwhile may be seen or not; what stays as
+// it is comes exactly once.
 std::optional<std::vector<EntryRef>> FindBelow(const Cache& cache, std::int32_t type,
                                                std::string_view prefix, std::size_t most,
                                                WallMs now, absl::FunctionRef<bool()> cancelled);

@@ -52,7 +52,9 @@ Drafts::Drafts(std::span<const WriteItem> items, const Cache& cache, Incarnation
 
 void Drafts::AddDependent(const WriteItem& item, std::uint32_t place, const Cache& cache,
                           Version version) {
-  Dependent dependent{.touch = item.touch, .place = place};
+  Dependent dependent;
+  dependent.touch = item.touch;
+  dependent.place = place;
   if (item.touch) {
     if (const EntryRef found = cache.Find(item.type, item.key, at)) {
       dependent.on = found->version();
