@@ -152,6 +152,52 @@ def visible_redis(bench):
     return run_loader("redis", bench.redis.address, entries=5000 * bench.seconds)["p50_us"]
 
 
+# --- watching ---
+
+WATCHERS = 500
+# At a rate that both carry on two processors with one message to each watcher for each change.
+# Above some 50 a second etcd puts the writes off, and ours would save by telling several at once.
+CHANGES_A_SECOND = 20
+
+
+def watch_cpu(bench, system, program, address, kind):
+    """CPU microseconds that a watcher takes for an event: with so many of them, less that of the
+    same writes without."""
+    options = {"rate": CHANGES_A_SECOND, "entries": CHANGES_A_SECOND * 2 * bench.seconds}
+    if kind == "rest":
+        options["ack"] = "local"
+
+    def write(told):
+        settle(system)
+        before = system.cpu()
+        run_loader(kind, address, **options)
+        told(options["entries"])
+        return system.cpu() - before
+    alone = write(lambda _: None)
+    crowd = systems.Crowd(program, address, WATCHERS)
+    try:
+        watched = write(crowd.wait_told)
+    finally:
+        crowd.close()
+    return (watched - alone) * 1e6 / (options["entries"] * WATCHERS)
+
+
+def watch_cpu_ours(bench):
+    ours = bench.system("one", lambda number: systems.Ours(number, 1))
+    return watch_cpu(bench, ours, "watchers", ours.rest.removeprefix("http://"), "rest")
+
+
+def watch_cpu_etcd(bench):
+    etcd = bench.system("etcd one", systems.Etcd1)
+    return watch_cpu(bench, etcd, "etcd_watchers", etcd.address, "etcd")
+
+
+def watched(bench):
+    """Writes at one daemon, each waited for at a watcher of another one."""
+    one, two = (f"{node.ip}:{systems.REST_PORT}" for node in bench.ours.nodes[:2])
+    return run_loader("watched", one, watch=two, ack="one", entries=1000 * bench.seconds)
+
+
 # --- a million entries ---
 
 def filled(bench):
@@ -408,6 +454,9 @@ FIGURES = [
            grpc_batch, redis_batch),
     Figure("visible_everywhere_p50_us", "us", 1.5, "Redis SET + WAIT 2", visible_ours,
            visible_redis),
+    Figure("watch_event_cpu_us", "us", 0.2, "etcd watch, gRPC", watch_cpu_ours, watch_cpu_etcd),
+    Figure("watch_latency_ratio", "us", 1.5, "the answer to the same PUT, ack=one",
+           lambda bench: watched(bench)["p50_us"], lambda bench: watched(bench)["answer_p50_us"]),
     Figure("snapshot_million_s", "s", 0.5, "Redis full sync", snapshot_ours, snapshot_redis),
     Figure("bytes_per_entry", "bytes", 0.8, "Redis used_memory", bytes_ours, bytes_redis),
     Figure("snapshot_donor_p99", "ms", 2.5, "the same donor idle", donor_copied_from, donor_idle),

@@ -13,7 +13,8 @@ from harness import GRPC_PORT, REST_PORT, wait_for
 
 REST_TLS_PORT, GRPC_TLS_PORT = 8443, 7443
 BUILD = harness.ROOT / "build"
-LOADER = BUILD / "tests/bench/bench_load"
+LOAD = BUILD / "tests/bench/load"     # the programs that load and watch
+LOADER = LOAD / "bench_load"
 HTTP_SCRIPT = pathlib.Path(__file__).with_name("load") / "http.lua"
 # As a user has it who sets nothing; the tests use shorter times.
 DEFAULTS = ("--repair-interval=10s", "--bootstrap-timeout=30s", "--drain-timeout=10s",
@@ -135,6 +136,51 @@ class Processes(System):
             process.kill()
             process.wait(10)
         self.cluster.close()
+
+
+class Etcd1(Processes):
+    """One member: what one server does for those that watch it."""
+
+    def __init__(self, number):
+        super().__init__(number)
+        ip = f"{self.cluster.net}.1"
+        self.data = tempfile.TemporaryDirectory(prefix="podmirror-bench-", dir="/var/tmp")
+        self.address = f"{ip}:2379"
+        self.spawn("etcd", harness.pods.etcd_command(self.data.name, ip, 2379, 2380))
+        wait_for(harness.pods.Etcd(ip, 2379).healthy, 30, "etcd healthy")
+
+    def close(self):
+        super().close()
+        self.data.cleanup()
+
+
+class Crowd:
+    """A program of so many clients that watch. It is asked by a line what they were told."""
+
+    def __init__(self, program, address, readers):
+        self._process = subprocess.Popen([LOAD / program, address, "--readers", str(readers)],
+                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._readers = readers
+        wait_for(lambda: self.report()["synced"] == readers, 60, f"all of {program} watch")
+        self._before = self.report()["events"]
+
+    def report(self):
+        self._process.stdin.write("report\n")
+        self._process.stdin.flush()
+        report = json.loads(self._process.stdout.readline())
+        assert not report["errors"], report
+        return report
+
+    def wait_told(self, changes, seconds=60):
+        """Until each was told of so many changes; none may have been left out."""
+        expected = self._before + changes * self._readers
+        wait_for(lambda: self.report()["events"] >= expected, seconds, "all are told")
+        assert self.report()["events"] == expected, self.report()
+
+    def close(self):
+        self._process.stdin.close()
+        self._process.wait(20)
+        self._process.stdout.close()
 
 
 class Redis(Processes):

@@ -4,13 +4,12 @@
 //   bench_load grpc ADDRESS --entries N [--batch 100] [--value 100] [--keys 100000] [--calls 4]
 //              [--ack all|local]
 //   bench_load grpc-get ADDRESS --entries N [--keys 100000] [--calls 4]   one entry a call
-//   bench_load rest ADDRESS --entries N   PUTs with ack=all
-//   bench_load redis ADDRESS --entries N  SET and WAIT 2, sent together
+//   bench_load rest ADDRESS --entries N [--ack all|one|local] [--rate 100]    PUTs
+//   bench_load redis ADDRESS --entries N   SET and WAIT 2, sent together
+//   bench_load etcd ADDRESS --entries N [--rate 100]    KV.Put, one after another
+//   bench_load watched ADDRESS --watch ADDRESS --entries N [--ack one]    PUTs by REST at one
+//              daemon; p50_us and p99_us are of their events at a watcher of another
 #include <grpcpp/grpcpp.h>
-#include <netdb.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -18,18 +17,24 @@
 #include <cstdio>
 #include <iostream>
 #include <memory>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
 #include "CLI/CLI.hpp"
+#include "connection.h"
+#include "etcd/rpc.grpc.pb.h"
 #include "podmirror/v1/cache.grpc.pb.h"
+#include "watched.h"
 
 namespace {
 
+using bench::Connection;
+using bench::HttpComplete;
+
 using Clock = std::chrono::steady_clock;
+using std::chrono_literals::operator""ns;
 
 struct Options {
   std::string address;
@@ -39,12 +44,15 @@ struct Options {
   std::uint64_t keys = 100'000;
   int calls = 4;
   std::string ack = "all";
+  std::uint64_t rate = 0;  // of those that go one after another; 0 is as fast as they can
+  std::string watch;
 };
 
 struct Outcome {
   std::uint64_t done = 0;
   std::uint64_t errors = 0;
-  std::vector<std::int64_t> nanos;  // of each call
+  std::vector<std::int64_t> nanos;         // of each call
+  std::vector<std::int64_t> answer_nanos;  // where `nanos` are of something else
 };
 
 std::string Key(std::uint64_t number) {
@@ -55,12 +63,15 @@ std::string Key(std::uint64_t number) {
 
 // --- gRPC ---
 
-std::unique_ptr<podmirror::v1::Cache::Stub> NewStub(const Options& options) {
+std::shared_ptr<grpc::Channel> NewChannel(const Options& options) {
   grpc::ChannelArguments arguments;
   arguments.SetInt("grpc.use_local_subchannel_pool", 1);
   arguments.SetInt("grpc.enable_http_proxy", 0);
-  return podmirror::v1::Cache::NewStub(
-      grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), arguments));
+  return grpc::CreateCustomChannel(options.address, grpc::InsecureChannelCredentials(), arguments);
+}
+
+std::unique_ptr<podmirror::v1::Cache::Stub> NewStub(const Options& options) {
+  return podmirror::v1::Cache::NewStub(NewChannel(options));
 }
 
 // Calls until all entries are done. call: with a context, and the number of the first entry of this
@@ -135,112 +146,93 @@ Outcome RunGrpc(const Options& options, decltype(CallSet)* call) {
 
 // --- one connection, one write after another ---
 
-class Connection {
- public:
-  explicit Connection(const std::string& address) {
-    const std::size_t colon = address.rfind(':');
-    addrinfo hints{};
-    hints.ai_socktype = SOCK_STREAM;
-    addrinfo* found = nullptr;
-    if (getaddrinfo(address.substr(0, colon).c_str(), address.substr(colon + 1).c_str(), &hints,
-                    &found) != 0) {
-      throw std::runtime_error("no such address: " + address);
-    }
-    socket_ = socket(found->ai_family, found->ai_socktype, found->ai_protocol);
-    const int connected = connect(socket_, found->ai_addr, found->ai_addrlen);
-    freeaddrinfo(found);
-    if (connected != 0) throw std::runtime_error("cannot connect to " + address);
-    const int on = 1;
-    setsockopt(socket_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    const timeval limit{10, 0};
-    setsockopt(socket_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-  }
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
-  ~Connection() { close(socket_); }
-
-  // Sends the request and reads until `complete` says that the answer is whole.
-  template <typename Complete>
-  std::string_view Ask(std::string_view request, Complete complete) {
-    if (send(socket_, request.data(), request.size(), 0) != static_cast<ssize_t>(request.size())) {
-      throw std::runtime_error("send failed");
-    }
-    std::size_t size = 0;
-    while (true) {
-      const ssize_t got = recv(socket_, buffer_ + size, sizeof buffer_ - size, 0);
-      if (got <= 0) throw std::runtime_error("no answer");
-      size += static_cast<std::size_t>(got);
-      const std::string_view answer(buffer_, size);
-      if (complete(answer)) return answer;
-    }
-  }
-
- private:
-  int socket_ = -1;
-  char buffer_[16384];
-};
-
-bool HttpComplete(std::string_view answer) {
-  const std::size_t head = answer.find("\r\n\r\n");
-  if (head == std::string_view::npos) return false;
-  const std::size_t length = answer.find("Content-Length: ");
-  if (length == std::string_view::npos || length > head) throw std::runtime_error("no length");
-  return answer.size() >= head + 4 + std::stoul(std::string(answer.substr(length + 16, 10)));
-}
-
 bool RedisComplete(std::string_view answer) {
   return std::count(answer.begin(), answer.end(), '\n') == 2;
 }
 
-template <typename MakeRequest, typename Complete>
-Outcome RunOneByOne(const Options& options, MakeRequest make, Complete complete,
-                    std::string_view good) {
-  Connection connection(options.address);
+// Calls write(number) for each entry, at the rate that is asked for; it returns whether the answer
+// is right.
+template <typename Write>
+Outcome RunOneByOne(const Options& options, Write write) {
   Outcome outcome;
-  const std::string value(options.value, 'v');
+  const auto start = Clock::now();
   for (; outcome.done < options.entries; ++outcome.done) {
-    const std::string request = make(Key(outcome.done % options.keys), value);
+    if (options.rate > 0) {
+      std::this_thread::sleep_until(start + outcome.done * 1'000'000'000ns / options.rate);
+    }
     const auto begin = Clock::now();
-    const std::string_view answer = connection.Ask(request, complete);
+    const bool good = write(outcome.done % options.keys);
     outcome.nanos.push_back((Clock::now() - begin).count());
-    if (!answer.starts_with(good)) ++outcome.errors;
+    if (!good) ++outcome.errors;
   }
   return outcome;
 }
 
+std::string PutRequest(const Options& options, std::uint64_t number) {
+  return "PUT /v1/cache/1/" + Key(number) + "?ack=" + options.ack +
+         " HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(options.value) + "\r\n\r\n" +
+         std::string(options.value, 'v');
+}
+
 Outcome RunRest(const Options& options) {
-  return RunOneByOne(
-      options,
-      [](const std::string& key, const std::string& value) {
-        return "PUT /v1/cache/1/" + key +
-               "?ack=all HTTP/1.1\r\nHost: x\r\nContent-Length: " + std::to_string(value.size()) +
-               "\r\n\r\n" + value;
-      },
-      HttpComplete, "HTTP/1.1 200 ");
+  Connection connection(options.address);
+  return RunOneByOne(options, [&](std::uint64_t number) {
+    return connection.Ask(PutRequest(options, number), HttpComplete).starts_with("HTTP/1.1 200 ");
+  });
 }
 
 Outcome RunRedis(const Options& options) {
-  return RunOneByOne(
-      options,
-      [](const std::string& key, const std::string& value) {
-        return "*3\r\n$3\r\nSET\r\n$" + std::to_string(key.size()) + "\r\n" + key + "\r\n$" +
-               std::to_string(value.size()) + "\r\n" + value +
-               "\r\n*3\r\n$4\r\nWAIT\r\n$1\r\n2\r\n$4\r\n5000\r\n";
-      },
-      RedisComplete, "+OK\r\n:2\r\n");
+  Connection connection(options.address);
+  const std::string value(options.value, 'v');
+  return RunOneByOne(options, [&](std::uint64_t number) {
+    const std::string key = Key(number);
+    const std::string request = "*3\r\n$3\r\nSET\r\n$" + std::to_string(key.size()) + "\r\n" + key +
+                                "\r\n$" + std::to_string(value.size()) + "\r\n" + value +
+                                "\r\n*3\r\n$4\r\nWAIT\r\n$1\r\n2\r\n$4\r\n5000\r\n";
+    return connection.Ask(request, RedisComplete).starts_with("+OK\r\n:2\r\n");
+  });
+}
+
+Outcome RunEtcd(const Options& options) {
+  const auto stub = etcdserverpb::KV::NewStub(NewChannel(options));
+  etcdserverpb::PutRequest request;
+  request.set_value(std::string(options.value, 'v'));
+  return RunOneByOne(options, [&](std::uint64_t number) {
+    request.set_key(Key(number));
+    etcdserverpb::PutResponse response;
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(30));
+    return stub->Put(&context, request, &response).ok();
+  });
+}
+
+Outcome RunWatched(const Options& options) {
+  bench::Watched watched(options.address, options.watch);
+  Outcome outcome;
+  for (; outcome.done < options.entries; ++outcome.done) {
+    const std::uint64_t number = outcome.done % options.keys;
+    const auto took = watched.Write(PutRequest(options, number), Key(number));
+    outcome.nanos.push_back(took.event.count());
+    outcome.answer_nanos.push_back(took.answer.count());
+  }
+  return outcome;
+}
+
+double Percentile(std::vector<std::int64_t>& nanos, double share) {
+  if (nanos.empty()) return 0;
+  std::sort(nanos.begin(), nanos.end());
+  const auto last = static_cast<double>(nanos.size() - 1);
+  return static_cast<double>(nanos[static_cast<std::size_t>(share * last)]) / 1000;
 }
 
 void Print(Outcome& outcome, double seconds) {
-  std::sort(outcome.nanos.begin(), outcome.nanos.end());
-  const auto percentile = [&](double share) {
-    const auto last = static_cast<double>(outcome.nanos.size() - 1);
-    return static_cast<double>(outcome.nanos[static_cast<std::size_t>(share * last)]) / 1000;
-  };
-  std::printf(R"({"requests":%llu,"errors":%llu,"seconds":%.6f,"p50_us":%.1f,"p99_us":%.1f})"
+  std::printf(R"({"requests":%llu,"errors":%llu,"seconds":%.6f,"p50_us":%.1f,"p99_us":%.1f,)"
+              R"("answer_p50_us":%.1f})"
               "\n",
               static_cast<unsigned long long>(outcome.done),
-              static_cast<unsigned long long>(outcome.errors), seconds, percentile(0.5),
-              percentile(0.99));
+              static_cast<unsigned long long>(outcome.errors), seconds,
+              Percentile(outcome.nanos, 0.5), Percentile(outcome.nanos, 0.99),
+              Percentile(outcome.answer_nanos, 0.5));
 }
 
 }  // namespace
@@ -251,21 +243,25 @@ int main(int argc, char** argv) {
   std::string kind;
   app.add_option("kind", kind)
       ->required()
-      ->check(CLI::IsMember({"grpc", "grpc-get", "rest", "redis"}));
+      ->check(CLI::IsMember({"grpc", "grpc-get", "rest", "redis", "etcd", "watched"}));
   app.add_option("address", options.address)->required();
   app.add_option("--entries", options.entries)->check(CLI::PositiveNumber);
   app.add_option("--batch", options.batch)->check(CLI::PositiveNumber);
   app.add_option("--value", options.value);
   app.add_option("--keys", options.keys)->check(CLI::PositiveNumber);
   app.add_option("--calls", options.calls)->check(CLI::PositiveNumber);
-  app.add_option("--ack", options.ack)->check(CLI::IsMember({"all", "local"}));
+  app.add_option("--ack", options.ack)->check(CLI::IsMember({"all", "one", "local"}));
+  app.add_option("--rate", options.rate);
+  app.add_option("--watch", options.watch);
   CLI11_PARSE(app, argc, argv);
   try {
     const auto begin = Clock::now();
     Outcome outcome = kind == "grpc"       ? RunGrpc(options, CallSet)
                       : kind == "grpc-get" ? RunGrpc(options, CallGet)
                       : kind == "rest"     ? RunRest(options)
-                                           : RunRedis(options);
+                      : kind == "redis"    ? RunRedis(options)
+                      : kind == "etcd"     ? RunEtcd(options)
+                                           : RunWatched(options);
     Print(outcome, std::chrono::duration<double>(Clock::now() - begin).count());
   } catch (const std::exception& error) {
     std::cerr << error.what() << "\n";
