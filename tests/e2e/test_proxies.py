@@ -5,12 +5,14 @@ connections do not pile up."""
 import collections
 import http.client
 import itertools
+import socket
 import threading
 
 import grpc
 
 import harness
 import stubs
+import watching
 from harness import equal, test, wait_for
 from proxies import H2_PORT, HTTP_PORT, HaProxy, Nginx
 
@@ -23,6 +25,8 @@ REQUESTS = 3000
 # minute. One for each request would be thousands.
 MOST_CONNECTIONS = 250
 ENTRIES, ENTRY_BYTES = 400, 20_000
+SOON_SECONDS = 5    # before the first bookmark, which might push out what was held back
+FORM_TYPES = {watching.SSE: 1, watching.NDJSON: 2}
 
 pb, pb_grpc = stubs.generate("proto", "podmirror/v1/cache.proto")
 
@@ -162,6 +166,30 @@ def grpc_through_nginx(cluster):
 @test
 def grpc_through_haproxy(cluster):
     check_grpc(cluster, HaProxy)
+
+
+def check_watch(cluster, kind):
+    """What changes is told at once, not when the proxy has gathered enough of it."""
+    proxy = kind(cluster, cluster.start(3), f"{cluster.net}.100")
+    for form in watching.FORMS:
+        link = socket.create_connection((proxy.ip, HTTP_PORT), 10)
+        path = watching.watch_path(initial="true", type=FORM_TYPES[form])
+        with watching.Stream(link, path, {"Accept": form}) as stream:
+            equal((stream.status, stream.form), (200, form))
+            stream.until("synced", SOON_SECONDS)
+            for i in range(20):
+                watching.put(proxy.nodes[i % 3], f"k-{i}", type_=FORM_TYPES[form])
+                equal(stream.next(SOON_SECONDS).data["key"], f"k-{i}")
+
+
+@test
+def watches_through_nginx(cluster):
+    check_watch(cluster, Nginx)
+
+
+@test
+def watches_through_haproxy(cluster):
+    check_watch(cluster, HaProxy)
 
 
 if __name__ == "__main__":
