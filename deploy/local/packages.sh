@@ -24,7 +24,7 @@ test_packages=(
   clang-14 clang-tidy-14 clang-format-14 libclang-rt-14-dev llvm-14
   binutils openssl python3-yaml python3-jsonschema python3-kubernetes
   golang-github-masterminds-sprig-dev golang-k8s-sigs-yaml-dev
-  nginx haproxy wget apache2-utils wrk nghttp2-client python3-urllib3
+  nginx haproxy wget apache2-utils wrk nghttp2-client python3-urllib3 chromium
 )
 # Any Go will do, to render the Helm chart and as an HTTP client; so will any Node and Java.
 # As a gRPC client Go has to be 1.25 at least.
