@@ -88,6 +88,8 @@ class Responder {
   virtual void Answer(Response response) = 0;
   // Who gets it.
   virtual const Client& client() const = 0;
+  // He has hung up, as far as is known: whatever waits for his sake can be given up.
+  virtual bool left() const { return false; }
 };
 
 // What the field Connection of an answer says.

@@ -177,6 +177,7 @@ bool Connection::TakePart() {
   } else {
     out_part_ = out_stream_->Next();
   }
+  deadline_ = kNever;  // until it is known whether the client takes all of it at once
   return out_part_ != nullptr;
 }
 

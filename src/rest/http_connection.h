@@ -67,7 +67,10 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   bool queued = false;     // set by the worker: it is in the worker's queue
   bool closed = false;     // set by the worker: it is not the worker's any more
 
-  void SetReadable(bool hang_up) { socket_.SetReadable(hang_up); }
+  void SetReadable(bool hang_up) {
+    socket_.SetReadable(hang_up);
+    if (hang_up) left_.store(true, std::memory_order_relaxed);
+  }
   // Sends pending output, then reads until a request is complete, no input is left or the turn is
   // over. `scratch` is a buffer of the worker's. Requires: no answer is owed.
   Turn Advance(std::span<char> scratch, SteadyMs now, Handler& handler);
@@ -96,6 +99,7 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   // --- any thread ---
   void Answer(Response response) override;
   const Client& client() const override { return client_; }
+  bool left() const override { return left_.load(std::memory_order_relaxed); }
 
   static constexpr SteadyMs kNever = INT64_MAX;
 
@@ -127,6 +131,7 @@ class Connection final : public Responder, public std::enable_shared_from_this<C
   Socket socket_;
   Client client_;  // constant once the socket is open
   Handoff handoff_;
+  std::atomic<bool> left_{false};
 
   // Input: the worker's.
   RequestReader reader_;

@@ -75,7 +75,7 @@ void Polls::Tick(SteadyMs now) {
   {
     absl::MutexLock lock(&mu_);
     for (auto it = waiting_.begin(); it != waiting_.end();) {
-      if (it->second.until > now) {
+      if (it->second.until > now && !it->second.left()) {
         ++it;
         continue;
       }

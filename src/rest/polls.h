@@ -28,6 +28,7 @@ class Polls {
     // The answer as the cache is now; its status is 304 as long as the entry is unchanged.
     std::function<Response()> read;
     std::function<void(Response)> answer;
+    std::function<bool()> left;  // the client has hung up
   };
 
   // Must outlive this.
@@ -37,7 +38,7 @@ class Polls {
   bool Add(Poll poll);
   // The cache has changed.
   void Look();
-  // Answers those whose time is over. Several times a second.
+  // Answers those whose time is over or whose client has left. Several times a second.
   void Tick(SteadyMs now);
   // Answers all, and from now on each at once.
   void End();

@@ -20,7 +20,8 @@ std::optional<Response> Routes::Wait(const Call& call, EntryRead read, std::uint
     return read.Answer(*cache, env->now().wall);
   };
   const SteadyMs until = context_.env.now().steady + wait_ms;
-  if (polls_.Add({key_hash, as_of, until, again, answer})) return std::nullopt;
+  const auto left = [responder = call.responder] { return responder->left(); };
+  if (polls_.Add({key_hash, as_of, until, again, answer, left})) return std::nullopt;
   return ProblemResponse(Problem::kOverloaded, "too many watchers");
 }
 

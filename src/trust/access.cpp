@@ -16,8 +16,10 @@ Result<Asker> Access::Identify(absl::Span<const std::string_view> authorizations
 }
 
 bool Standing::Holds(SteadyMs now) {
-  if (!held_ || access_.open() || now < look_at_) return held_;
+  const std::uint64_t number = access_.number();
+  if (!held_ || access_.open() || (now < look_at_ && number == number_)) return held_;
   constexpr SteadyMs kLookMs = 1'000;
+  number_ = number;
   look_at_ = now + kLookMs;
   const std::vector<std::string_view> authorizations(authorizations_.begin(),
                                                      authorizations_.end());

@@ -43,6 +43,9 @@ class Access {
   // Nobody has to show who it is, and nobody wants to know.
   bool open() const { return guard_.open() && !audit_.denied(); }
 
+  // As Guard::number.
+  std::uint64_t number() const { return guard_.number(); }
+
   // As Guard::Identify.
   Result<Asker> Identify(absl::Span<const std::string_view> authorizations,
                          const Presented* certificate, std::string method, std::string ip) const;
@@ -96,7 +99,8 @@ class Standing {
         certificate_(std::move(certificate)),
         asker_(std::move(asker)) {}
 
-  // He would be let in now, too, and may do what he could then. Looked at once a second at most.
+  // He would be let in now, too, and may do what he could then. Looked at when the rules have
+  // changed, and once a second.
   bool Holds(SteadyMs now);
 
  private:
@@ -104,6 +108,7 @@ class Standing {
   const std::vector<std::string> authorizations_;
   const std::shared_ptr<const Presented> certificate_;
   const Asker asker_;
+  std::uint64_t number_ = 0;  // of the rules that he was looked up in
   SteadyMs look_at_ = 0;
   bool held_ = true;
 };

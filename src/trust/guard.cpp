@@ -130,6 +130,7 @@ Looked Guard::Look() {
   rules_ = std::move(*rules);
   known_.clear();
   error_.clear();
+  number_.fetch_add(1, std::memory_order_release);
   return Looked::kTaken;
 }
 
@@ -141,6 +142,7 @@ std::string Guard::error() const {
 void Guard::ForgetTokens() {
   absl::MutexLock lock(&mu_);
   known_.clear();
+  number_.fetch_add(1, std::memory_order_release);
 }
 
 }  // namespace podmirror::trust

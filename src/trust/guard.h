@@ -6,6 +6,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -53,6 +54,8 @@ class Guard {
   std::string error() const;
   // The keys of tokens have changed.
   void ForgetTokens();
+  // Another number when somebody may be let in otherwise than before.
+  std::uint64_t number() const { return number_.load(std::memory_order_acquire); }
 
  private:
   using Digest = std::array<unsigned char, 32>;
@@ -77,6 +80,7 @@ class Guard {
   const Keyring* const keyring_ = nullptr;
   TokenKeys* const keys_ = nullptr;
   const Env& env_;
+  std::atomic<std::uint64_t> number_{0};
   mutable absl::Mutex mu_;
   std::shared_ptr<const Rules> rules_ ABSL_GUARDED_BY(mu_);
   std::string text_ ABSL_GUARDED_BY(mu_);  // of the file when it was looked at last

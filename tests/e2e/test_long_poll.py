@@ -173,7 +173,7 @@ def who_waits_and_goes_leaves_nothing_behind(cluster):
                                 b'If-None-Match: "%s"\r\n\r\n' % version.encode())
         for rest in rests:
             rest.close()
-    wait_for(lambda: node.get("/readyz").status == 200, 5, "there is room")
+    wait_for(lambda: node.get("/v1/status").status == 200, 5, "there is room")
     put(node, "k", "new")
     equal(node.value(1, "k"), b"new")
 

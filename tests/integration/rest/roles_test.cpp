@@ -245,11 +245,10 @@ TEST_CASE("roles: the audit tells who did what, and never a value") {
     node.Ask("DELETE", "/v1/cache/1/k", "", Bearer("w"));
     node.Ask("GET", "/v1/cache/1/k");
     node.Ask("POST", "/v1/cache", R"({"data":[{"type":2,"data":{"a":"1","b":"2"}}]})", Bearer("w"));
-    node.Ask(
-        "POST", "/v1/cache",
-        R"({"touch":[{"type":2,"keys":["none","b"],"ttl":"1h"}],)"
+    node.Ask("POST", "/v1/cache",
+             R"({"touch":[{"type":2,"keys":["none","b"],"ttl":"1h"}],)"
              R"("data":[{"type":3,"data":{"c":""}}]})",
-        Bearer("w"));
+             Bearer("w"));
     node.Ask("DELETE", "/v1/cache/2?prefix=a", "", Bearer("d"));
     node.Ask("DELETE", "/v1/cache/2?prefix=", "", Bearer("d"));
   };

@@ -29,7 +29,8 @@ struct Reads {
                       },
                       [this, key](const Response& response) {
                         answers += key + " " + std::to_string(response.status) + "\n";
-                      }});
+                      },
+                      [this] { return left; }});
   }
 
   ChangeLog changes{1000};
@@ -37,6 +38,7 @@ struct Reads {
   watch::Feeds feeds;
   Polls polls;
   std::string answers;
+  bool left = false;  // all clients have hung up
 };
 
 TEST_CASE("a read that waits is answered when its own entry changes") {
@@ -85,6 +87,17 @@ TEST_CASE("a read is answered when its time is over, or when all ends") {
   CHECK(reads.answers == "a 304\na 304\n");
   reads.Add("a", 1, reads.changes.last(), 300);
   CHECK(reads.answers == "a 304\na 304\na 304\n");
+  CHECK(reads.feeds.watchers() == 0);
+}
+
+TEST_CASE("a read whose client has left waits no more") {
+  Reads reads;
+  reads.Put("a", 1);
+  reads.Add("a", 1, reads.changes.last());
+  reads.polls.Tick(1);
+  CHECK(reads.feeds.watchers() == 1);
+  reads.left = true;
+  reads.polls.Tick(1);
   CHECK(reads.feeds.watchers() == 0);
 }
 
