@@ -59,7 +59,7 @@ def every_token_is_a_place_to_go_on(cluster):
 
 @test
 def a_chain_of_watches_misses_nothing(cluster):
-    """Each takes a few events and is cut, while two pods are written to; together they are as one."""
+    """Each takes a few events and is cut, while two pods are written to; together they are one."""
     one, two = cluster.start(2)
     mirror, keys = Mirror(), 200
     with Changer(one, keys) as first, Changer(two, keys) as second:
