@@ -44,9 +44,10 @@ class Stream {
  public:
   virtual ~Stream() = default;
   using Bytes = std::shared_ptr<const std::string>;
-  // The next bytes; null when there are none now. It is asked again after HttpServer::WakeStreams,
-  // and once a second.
+  // The next bytes; null when there are none now. It is asked again soon if it says more(), else
+  // after HttpServer::WakeStreams, and once a second.
   virtual Bytes Next() = 0;
+  virtual bool more() const = 0;
   // Nothing will come any more: End is to be sent.
   virtual bool over() = 0;
   // What ends it between two results of Next; not null.

@@ -98,6 +98,7 @@ Turn Connection::Advance(std::span<char> scratch, SteadyMs now, Handler& handler
       if (LeftStream(scratch)) return Turn::kClosed;
       if (parts++ == kPartsPerTurn) return Turn::kMore;
       if (TakePart()) continue;
+      if (out_stream_->more()) return Turn::kMore;
       deadline_ = now + kStreamLookMs;
       return Turn::kIdle;
     }

@@ -67,6 +67,7 @@ class WatchStream final : public Stream {
     const watch::PartRef part = watcher_->Next(env_.now());
     return part ? Bytes(part, &part->bytes()) : nullptr;
   }
+  bool more() const override { return watcher_->more(); }
   bool over() override { return !standing_.Holds(env_.now().steady); }
   Bytes End() override {
     return std::make_shared<const std::string>(format_.chunked ? "0\r\n\r\n" : "");

@@ -93,6 +93,11 @@ class WatchService::WatchCall final : public std::enable_shared_from_this<WatchC
       call_->Write(message_, [self = shared_from_this()](bool ok) {
         self->service_.thread_.Post([self, ok] { self->Written(ok); });
       });
+    } else if (watcher_->more() && !std::exchange(looks_again_, true)) {
+      service_.thread_.Post([self = shared_from_this()] {
+        self->looks_again_ = false;
+        self->Look(self->service_.env_.now());
+      });
     }
   }
   // The client is gone or does not read, or the server ends.
@@ -126,6 +131,7 @@ class WatchService::WatchCall final : public std::enable_shared_from_this<WatchC
   trust::Standing standing_;
   grpc::ByteBuffer message_;  // of the write in flight
   SteadyMs writing_since_ = 0;
+  bool looks_again_ = false;  // soon, without being told
   bool over_ = false;
 };
 

@@ -9,8 +9,13 @@
 namespace podmirror::watch {
 namespace {
 
-// Buckets read in one go, so that what is noted of each stays little.
+// Buckets read in one go, so that what is noted of each stays little; and entries looked at there,
+// whether wanted or not.
 constexpr std::uint32_t kBucketsRead = 4096;
+constexpr std::size_t kEntriesRead = 4096;
+// Steps of one call of Next: some milliseconds, however much there is that the filter does not
+// want.
+constexpr int kSteps = 8;
 
 }  // namespace
 
@@ -36,7 +41,8 @@ Watcher::Watcher(std::shared_ptr<Feed> feed, const Start& start, Now now)
 }
 
 PartRef Watcher::Next(Now now) {
-  while (true) {
+  more_ = false;
+  for (int steps = 0; steps < kSteps; ++steps) {
     if (!untold_.empty()) {
       PartRef part = feed_->Make(untold_, now.wall);
       if (part) {
@@ -66,6 +72,8 @@ PartRef Watcher::Next(Now now) {
         break;
     }
   }
+  more_ = true;
+  return nullptr;
 }
 
 void Watcher::BeginState() {
@@ -95,8 +103,11 @@ void Watcher::ReadBuckets(WallMs now) {
   as_of_.clear();
   read_from_ = bucket_;
   std::size_t bytes = 0;
-  while (bucket_ < kBuckets && bytes < kPartBytes && as_of_.size() < kBucketsRead) {
+  std::size_t entries = 0;
+  while (bucket_ < kBuckets && bytes < kPartBytes && entries < kEntriesRead &&
+         as_of_.size() < kBucketsRead) {
     for (EntryRef& entry : feeds_.cache().Bucket(bucket_, as_of_.emplace_back())) {
+      ++entries;
       if (entry->tombstone() || entry->expired(now) || !feed_->filter().Wants(*entry)) continue;
       bytes += entry->memory_bytes();
       untold_.push_back({.kind = EventKind::kPut, .number = 0, .entry = std::move(entry)});

@@ -41,9 +41,11 @@ class Watcher {
   Watcher(const Watcher&) = delete;
   Watcher& operator=(const Watcher&) = delete;
 
-  // What is to be read next; null when there is nothing now. Ask again when the log has told a
-  // change, and each second or so: bookmarks and a lack of room are a matter of time.
+  // What is to be read next; null when there is nothing now. Then ask again at once if it has only
+  // looked at enough for one call, which says more(); else when the log has told a change, and each
+  // second or so: bookmarks and a lack of room are a matter of time.
   PartRef Next(Now now);
+  bool more() const { return more_; }
 
  private:
   enum class Phase : std::uint8_t {
@@ -80,6 +82,7 @@ class Watcher {
   std::vector<std::uint64_t> as_of_;
   std::uint64_t replay_to_ = 0;
   std::vector<Event> untold_;  // to become the next part
+  bool more_ = false;
 };
 
 }  // namespace podmirror::watch

@@ -67,7 +67,9 @@ struct Watched {
 // All that there is to read now; "" when that is nothing.
 inline std::string ReadAll(Watcher& watcher, SteadyMs now = 0) {
   std::string text;
-  while (const PartRef part = watcher.Next({now, kWall})) text += part->bytes();
+  do {
+    while (const PartRef part = watcher.Next({now, kWall})) text += part->bytes();
+  } while (watcher.more());
   return text;
 }
 
