@@ -90,6 +90,8 @@ std::string ToText(sync::WriteRefusal refusal) {
       return "503 draining";
     case sync::WriteRefusal::kOutOfMemory:
       return "507 out of memory";
+    case sync::WriteRefusal::kTooLarge:
+      return "413 too large";
   }
   return "unknown";
 }
