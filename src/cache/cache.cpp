@@ -41,7 +41,7 @@ template <typename Change>
 auto Cache::Apply(Shard& shard, Change change) {
   absl::MutexLock lock(&shard.mu);
   const Group::Totals before = shard.group.totals();
-  const auto result = change(shard.group);
+  auto result = change(shard.group);
   const Group::Totals& after = shard.group.totals();
   digest_.fetch_add(after.sum - before.sum, std::memory_order_relaxed);
   memory_.fetch_add(after.stats.memory - before.stats.memory, std::memory_order_relaxed);

@@ -219,9 +219,9 @@ bool Connection::End(SteadyMs now) {
 }
 
 void Connection::Answer(Response response) {
-  Queue(std::move(response), close_ || response.stream != nullptr ||
-                                 state_->leaving.load(std::memory_order_relaxed) ||
-                                 state_->stopping.load(std::memory_order_relaxed));
+  const bool close = close_ || response.stream || state_->leaving.load(std::memory_order_relaxed) ||
+                     state_->stopping.load(std::memory_order_relaxed);
+  Queue(std::move(response), close);
   Flush();
   const bool attention = broken_ || close_ || output_pending() || out_charged_ != 0;
   if (handoff_.Answered(attention)) inbox_->Post(shared_from_this());

@@ -6,24 +6,23 @@ namespace podmirror::rest {
 
 bool Polls::Add(Poll poll) {
   if (!feeds_.TakeWatcher()) return false;
-  bool ended = false;
-  {
-    absl::MutexLock lock(&mu_);
-    ended = ended_;
-    if (!ended) {
-      at_ = waiting_.empty() ? poll.as_of : std::min(at_, poll.as_of);
-      waiting_.emplace(poll.key_hash, std::move(poll));
-      any_.store(true);
-    }
-  }
-  if (ended) {
+  if (!Keep(poll)) {
     Response response = poll.read();
     Answers answers;
     answers.emplace_back(std::move(poll), std::move(response));
-    Give(std::move(answers));
-  } else {
-    Look();
+    Give(answers);
+    return true;
   }
+  Look();
+  return true;
+}
+
+bool Polls::Keep(const Poll& poll) {
+  absl::MutexLock lock(&mu_);
+  if (ended_) return false;
+  at_ = waiting_.empty() ? poll.as_of : std::min(at_, poll.as_of);
+  waiting_.emplace(poll.key_hash, poll);
+  any_.store(true);
   return true;
 }
 
@@ -34,7 +33,7 @@ void Polls::Look() {
     absl::MutexLock lock(&mu_);
     answers = TakeChanged();
   }
-  Give(std::move(answers));
+  Give(answers);
 }
 
 // Under the lock, so that a change behind this look is one behind at_.
@@ -85,7 +84,7 @@ void Polls::Tick(SteadyMs now) {
     }
     any_.store(!waiting_.empty());
   }
-  Give(std::move(answers));
+  Give(answers);
 }
 
 void Polls::End() {
@@ -96,7 +95,7 @@ void Polls::End() {
   Tick(INT64_MAX);
 }
 
-void Polls::Give(Answers answers) {
+void Polls::Give(Answers& answers) {
   for (auto& [poll, response] : answers) {
     feeds_.GiveWatcher();
     poll.answer(std::move(response));

@@ -47,12 +47,14 @@ class Polls {
   using Waiting = std::multimap<std::uint64_t, Poll>;  // by key hash
   using Answers = std::vector<std::pair<Poll, Response>>;
 
+  // False when all has ended.
+  bool Keep(const Poll& poll);
   // Takes out those of them whose entries are other ones.
   void TakeAnswered(Waiting::iterator it, Waiting::iterator end, Answers& answers)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The same of all whose entries have changed since at_.
   Answers TakeChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Give(Answers answers);
+  void Give(Answers& answers);
 
   watch::Feeds& feeds_;
   std::atomic<bool> any_{false};
