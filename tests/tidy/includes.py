@@ -18,10 +18,11 @@ FOLDERS = sorted(path.name for path in (ROOT / "src").iterdir() if path.is_dir()
 HEADERS = {
     "base/status.h": {*FOLDERS},
     "telemetry/metrics.h": {"telemetry", "discovery", "client", "rpc", "rest", "app"},
-    "cache/cache.h": {"cache", "sync", "rpc", "rest", "app"},
+    "cache/cache.h": {"cache", "watch", "sync", "rpc", "rest", "app"},
+    "watch/watcher.h": {"watch", "rpc", "rest", "app"},
     "sync/driver.h": {"sync", "rpc", "rest", "app"},
     "net/address.h": {"net", "discovery", "client", "rpc", "rest", "app"},
-    "trust/guard.h": {"trust", "discovery", "client", "rpc", "rest", "app"},
+    "trust/guard.h": {"trust", "watch", "discovery", "client", "rpc", "rest", "app"},
     "discovery/peer_source.h": {"discovery", "client", "app"},
     "client/client.h": {"client"},
     "rpc/rpc_server.h": {"rpc", "app"},
