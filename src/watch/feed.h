@@ -35,9 +35,9 @@ namespace podmirror::watch {
 inline constexpr std::size_t kPartBytes = 64 * 1024;
 
 struct Filter {
-  std::vector<std::int32_t> types;  // rising; none = every type
-  std::string prefix;
-  trust::SubjectRef reader;  // null: may watch whatever the rest of the filter wants
+  std::vector<std::int32_t> types = {};  // rising; none = every type
+  std::string prefix = {};
+  trust::SubjectRef reader = nullptr;  // null: may watch whatever the rest of the filter wants
 
   bool Wants(const Entry& entry) const;
 };

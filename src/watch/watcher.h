@@ -28,9 +28,9 @@ namespace podmirror::watch {
 inline constexpr std::int64_t kBookmarkMs = 10'000;
 
 struct Start {
-  bool initial = false;        // tell what is there first
-  bool resume = false;         // go on behind `since`; where that is not known, from a reset
-  std::optional<Token> since;  // nothing: it was no token
+  bool initial = false;  // tell what is there first
+  bool resume = false;   // go on behind `since`; where that is not known, from a reset
+  std::optional<Token> since = std::nullopt;  // nothing: it was no token
 };
 
 class Watcher {

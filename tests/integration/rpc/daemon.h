@@ -29,7 +29,7 @@
 namespace podmirror::rpc {
 
 struct DaemonOptions {
-  std::string name;
+  std::string name = {};
   std::string cluster = "test/podmirror";
   std::string host = "127.0.0.1";
   std::uint16_t port = 0;

@@ -88,8 +88,7 @@ TEST_CASE("a delete that is not remembered is told, if it removed something") {
 TEST_CASE("only types and prefix asked for are told") {
   Watched watched;
   watched.Put("a/1", 1, "old", 0, 2);
-  const auto watcher =
-      watched.Open({.initial = true}, 0, {.types = {1, 2}, .prefix = "a/", .reader = {}});
+  const auto watcher = watched.Open({.initial = true}, 0, {.types = {1, 2}, .prefix = "a/"});
   CHECK(ReadAll(*watcher) == "put 0 2 a/1 " + VersionText(1) + " old\nsynced 2\n");
   watched.Put("a/2", 2, "v", 0, 3);
   watched.Put("b/2", 3);
@@ -199,7 +198,7 @@ TEST_CASE("who lags comes to read the parts of the others") {
 TEST_CASE("parts keep within the budget, and whoever finds no room goes on later") {
   Watched watched(1024 * 1024, {.budget_bytes = 100});
   const auto one = watched.Open({.initial = true});
-  const auto two = watched.Open({.initial = true}, 0, {.types = {1}, .prefix = {}, .reader = {}});
+  const auto two = watched.Open({.initial = true}, 0, {.types = {1}});
   watched.Put("a", 1, std::string(80, 'x'));
   watched.Put("b", 2, std::string(80, 'y'));
   PartRef held = one->Next({0, kWall});  // more than there is, but alone
@@ -215,10 +214,10 @@ TEST_CASE("parts keep within the budget, and whoever finds no room goes on later
 
 TEST_CASE("one call looks at so much and no more, however much is not wanted") {
   Watched watched(1 << 30);
-  const auto before = watched.Open({}, 0, {.types = {2}, .prefix = {}, .reader = {}});
+  const auto before = watched.Open({}, 0, {.types = {2}});
   ReadAll(*before);
   for (int i = 0; i < 100'000; ++i) watched.Put("k" + std::to_string(i), 1);
-  const auto state = watched.Open({.initial = true}, 0, {.types = {2}, .prefix = {}, .reader = {}});
+  const auto state = watched.Open({.initial = true}, 0, {.types = {2}});
   for (Watcher* const watcher : {before.get(), state.get()}) {
     int calls = 1;
     while (!watcher->Next({kBookmarkMs, kWall}) && watcher->more()) ++calls;
