@@ -92,7 +92,9 @@ struct Shared {
     return entries;
   }
 
-  Cache cache;
+  ChangeLog changes{64 * 1024};
+  Cache cache{&changes};
+  watch::Feeds feeds{cache, changes, {}};
   sync::FakeEnv env;
   telemetry::Metrics metrics;
   const trust::Guard guard{env};
@@ -105,9 +107,9 @@ class Node {
   Node(Shared& shared, bool joining)
       : shared_(shared),
         driver_(Options(), shared.cache, shared.env, transport_, {}),
-        routes_(SmallLimits(),
-                {shared.cache, driver_, shared.metrics, shared.env, [] { return DiscoveryView(); },
-                 [] { return std::string(); }, nullptr, shared.access}) {
+        routes_(SmallLimits(), {shared.cache, shared.changes, shared.feeds, driver_, shared.metrics,
+                                shared.env, [] { return DiscoveryView(); },
+                                [] { return std::string(); }, nullptr, shared.access}) {
     if (!joining) driver_.SetPeers(sync::SetOf({}));
     Require(driver_.ready() == !joining, "a node that is alone is ready");
   }
@@ -198,6 +200,10 @@ class Node {
       if (response->status < 400) CheckRead(request, route, *response);
       return;
     }
+    if (request.method == "GET" || request.method == "HEAD") {
+      CheckWaiting(*recorder);
+      return;
+    }
     Require(ready, "a node that is not ready takes no writes");
     Require(request.method == "POST" || request.method == "PUT" || request.method == "DELETE",
             "only writes wait for an answer");
@@ -208,8 +214,28 @@ class Node {
 
   // --- reads ---
 
+  // A read that waits for another version: here none comes.
+  void CheckWaiting(const Recorder& recorder) {
+    Require(!recorder.answer, "a read waits as long as nothing changes");
+    routes_.Tick(INT64_MAX);
+    Require(recorder.answer && recorder.answer->status == 304, "a read waits for so long");
+    CheckHead(*recorder.answer);
+  }
+
+  // Its state, and then nothing, as nothing changes.
+  void CheckWatch(const Response& response) const {
+    Require(response.stream != nullptr, "a watch is a stream");
+    std::string told;
+    do {
+      while (const Stream::Bytes bytes = response.stream->Next()) told += *bytes;
+    } while (response.stream->more());
+    Require(told.find("synced") != std::string::npos, "a watch comes to its end");
+  }
+
   void CheckRead(const Request& request, Route route, const Response& response) {
-    if (route == Route::kCacheEntry) {
+    if (route == Route::kWatch) {
+      CheckWatch(response);
+    } else if (route == Route::kCacheEntry) {
       const EntryPath path = PathOf(request.target);
       const EntryRef entry = Find(path.type, path.key);
       Require(static_cast<bool>(entry), "only what is here is answered");
