@@ -101,15 +101,15 @@ TEST_CASE("only what the reader may watch is told") {
   const auto reader = std::make_shared<const trust::Subject>(trust::Subject{
       "somebody",
       {},
-      trust::Permissions({{.verbs = {trust::Verb::kWatch}, .types = {1}, .prefix = "mine/"},
+      trust::Permissions({{.verbs = {trust::Verb::kWatch}, .types = {1}, .prefix = "mine."},
                           {.verbs = {trust::Verb::kRead}, .types = {1}, .prefix = ""}})});
-  watched.Put("mine/1", 1, "x");
-  watched.Put("other/1", 2, "x");
+  watched.Put("mine.1", 1, "x");
+  watched.Put("other.1", 2, "x");
   const auto watcher = watched.Open({.initial = true}, 0, {.reader = reader});
-  CHECK(ReadAll(*watcher) == "put 0 1 mine/1 " + VersionText(1) + " x\nsynced 3\n");
-  watched.Delete("other/1", 3);
-  watched.Delete("mine/1", 4);
-  CHECK(ReadAll(*watcher) == "delete 5 1 mine/1 " + VersionText(4) + " \n");
+  CHECK(ReadAll(*watcher) == "put 0 1 mine.1 " + VersionText(1) + " x\nsynced 3\n");
+  watched.Delete("other.1", 3);
+  watched.Delete("mine.1", 4);
+  CHECK(ReadAll(*watcher) == "delete 5 1 mine.1 " + VersionText(4) + " \n");
 }
 
 TEST_CASE("a token of this daemon goes on where it was") {
