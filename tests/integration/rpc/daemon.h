@@ -182,7 +182,7 @@ class Daemon {
   std::atomic<int> refused_{0};
   std::atomic<int> turned_away_{0};
   telemetry::Metrics metrics_;
-  ChangeLog changes_{1024 * 1024};
+  ChangeLog changes_{64 * 1024 * 1024};  // of more than any test changes: nobody is reset
   Cache cache_{&changes_};
   net::GrpcQueue queue_;
   net::BulkThread bulk_;
