@@ -28,24 +28,14 @@ std::optional<Response> Routes::Wait(const Call& call, EntryRead read, std::uint
 Response Routes::Watch(const Call& call) const {
   WatchQuery query;
   if (auto refusal = ParseWatchQuery(call.query, query)) return ProblemResponse(*refusal);
-  const trust::Permissions& may = call.asker.may();
-  bool all = may.AllowsAll(trust::Verb::kWatch);
-  if (query.types.empty()) {
-    if (auto refused = Permit(call, {trust::Verb::kWatch})) return *std::move(refused);
-  } else if (!all) {
-    all = true;
-    for (const std::int32_t type : query.types) {
-      if (auto refused = Permit(call, {trust::Verb::kWatch, type})) return *std::move(refused);
-      all = all && may.AllowsAllOf(trust::Verb::kWatch, type);
-    }
-  }
+  auto filter = watch::Filter::For(std::move(query.types), std::move(query.prefix), call.asker,
+                                   context_.access);
+  if (!filter.ok()) return *Forbidden(filter.status());
   if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
   const WatchFormat format = WatchFormat::Of(call.request);
   const watch::Start start = StartOf(call.request, query);
-  auto feed = context_.feeds.Get({.types = std::move(query.types),
-                                  .prefix = std::move(query.prefix),
-                                  .reader = all ? nullptr : call.asker.subject},
-                                 format.name(), format.Encoder(context_.feeds.incarnation()));
+  auto feed = context_.feeds.Get(std::move(*filter), format.name(),
+                                 format.Encoder(context_.feeds.incarnation()));
   Response response;
   response.stream = NewWatchStream(std::move(feed), start, format, StandingOf(call), context_.env);
   if (!response.stream) return ProblemResponse(Problem::kOverloaded, "too many watchers");

@@ -55,6 +55,14 @@ std::optional<Refusal> Once(unsigned& seen, unsigned bit, std::string_view name)
   return std::nullopt;
 }
 
+std::optional<Refusal> ParseFlag(std::string_view name, std::string_view value, bool& out) {
+  if (value != "true" && value != "false") {
+    return BadQuery(absl::StrCat(std::string(name), " must be true or false"));
+  }
+  out = value == "true";
+  return std::nullopt;
+}
+
 Refusal UnknownParameter(std::string_view name) {
   return BadQuery(absl::StrCat("unknown query parameter ", std::string(name)));
 }
@@ -223,10 +231,7 @@ std::optional<Refusal> ParseListQuery(std::string_view query, ListQuery& out) {
         }
         if (name == "keys_only") {
           if (auto twice = Once(seen, 8, name)) return twice;
-          if (value != "true" && value != "false")
-            return BadQuery("keys_only must be true or false");
-          out.keys_only = value == "true";
-          return std::nullopt;
+          return ParseFlag(name, value, out.keys_only);
         }
         return UnknownParameter(name);
       });
@@ -265,9 +270,7 @@ std::optional<Refusal> ParseWatchQuery(std::string_view query, WatchQuery& out) 
         }
         if (name == "initial") {
           if (auto twice = Once(seen, 2, name)) return twice;
-          if (value != "true" && value != "false") return BadQuery("initial must be true or false");
-          out.initial = value == "true";
-          return std::nullopt;
+          return ParseFlag(name, value, out.initial);
         }
         if (name == "since") {
           if (auto twice = Once(seen, 4, name)) return twice;
@@ -277,8 +280,6 @@ std::optional<Refusal> ParseWatchQuery(std::string_view query, WatchQuery& out) 
         return UnknownParameter(name);
       });
   if (refusal) return refusal;
-  std::sort(out.types.begin(), out.types.end());
-  out.types.erase(std::unique(out.types.begin(), out.types.end()), out.types.end());
   return std::nullopt;
 }
 

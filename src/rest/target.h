@@ -72,7 +72,7 @@ inline constexpr std::int64_t kMaxWaitMs = 60'000;
 std::optional<Refusal> ParseReadQuery(std::string_view query, std::int64_t& wait_ms);
 
 struct WatchQuery {
-  std::vector<std::int32_t> types;  // rising, each once; none = every type
+  std::vector<std::int32_t> types;  // none = every type
   std::string prefix;
   bool initial = false;
   std::optional<std::string> since;

@@ -2,7 +2,6 @@
 
 #include <grpcpp/support/slice.h>
 
-#include <algorithm>
 #include <span>
 #include <string>
 #include <utility>
@@ -10,7 +9,6 @@
 
 #include "podmirror/v1/cache.pb.h"
 #include "rpc/requests.h"
-#include "watch/watcher.h"
 
 namespace podmirror::rpc {
 namespace {
@@ -150,52 +148,37 @@ void WatchService::AddTo(Methods& methods) {
                                      grpc::ByteBuffer& request) { Watch(call, request); }));
 }
 
-Status WatchService::Permit(const trust::Asker& asker, watch::Filter& filter) const {
-  const trust::Permissions& may = asker.may();
-  if (may.AllowsAll(trust::Verb::kWatch)) return {};
-  if (filter.types.empty()) {
-    if (Status status = access_.Permit(asker, {trust::Verb::kWatch}); !status.ok()) return status;
-  }
-  for (const std::int32_t type : filter.types) {
-    Status status = access_.Permit(asker, {trust::Verb::kWatch, type});
-    if (!status.ok()) return status;
-  }
-  filter.reader = asker.subject;
-  return {};
+Result<std::unique_ptr<watch::Watcher>> WatchService::Open(const ServerCall& call,
+                                                           grpc::ByteBuffer& bytes) {
+  v1::WatchRequest request;
+  if (Status status = FromBytes(bytes, &request); !status.ok()) return status;
+  auto filter = watch::Filter::For({request.types().begin(), request.types().end()},
+                                   request.prefix(), call.asker(), access_);
+  if (!filter.ok()) return filter.status();
+  if (Status status = CheckReadable(driver_); !status.ok()) return status;
+  auto feed = feeds_.Get(
+      std::move(*filter), "messages",
+      [incarnation = feeds_.incarnation()](std::span<const watch::Event> events, WallMs now) {
+        return Encode(incarnation, events, now);
+      });
+  auto watcher = watch::Watcher::Open(std::move(feed),
+                                      {.initial = request.initial(),
+                                       .resume = !request.since().empty(),
+                                       .since = watch::Token::Parse(request.since())},
+                                      env_.now());
+  if (!watcher) return Status(Code::kExhausted, "too many watchers");
+  return watcher;
 }
 
 void WatchService::Watch(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes) {
-  v1::WatchRequest request;
-  watch::Filter filter;
-  Status status = FromBytes(bytes, &request);
-  if (status.ok()) {
-    filter.types.assign(request.types().begin(), request.types().end());
-    std::sort(filter.types.begin(), filter.types.end());
-    filter.types.erase(std::unique(filter.types.begin(), filter.types.end()), filter.types.end());
-    filter.prefix = request.prefix();
-    status = Permit(call->asker(), filter);
-  }
-  if (status.ok()) status = CheckReadable(driver_);
-  std::unique_ptr<watch::Watcher> watcher;
-  if (status.ok()) {
-    const std::uint64_t incarnation = feeds_.incarnation();
-    watch::Start start{.initial = request.initial(),
-                       .resume = !request.since().empty(),
-                       .since = watch::Token::Parse(request.since())};
-    auto feed = feeds_.Get(std::move(filter), "messages",
-                           [incarnation](std::span<const watch::Event> events, WallMs now) {
-                             return Encode(incarnation, events, now);
-                           });
-    watcher = watch::Watcher::Open(std::move(feed), start, env_.now());
-    if (!watcher) status = {Code::kExhausted, "too many watchers"};
-  }
-  if (!status.ok()) {
-    call->Finish(status);
+  auto watcher = Open(*call, bytes);
+  if (!watcher.ok()) {
+    call->Finish(watcher.status());
     return;
   }
   auto standing = callers_.StandingOf(call->context(), call->asker(), access_);
   const auto watch =
-      std::make_shared<WatchCall>(*this, call, std::move(watcher), std::move(standing));
+      std::make_shared<WatchCall>(*this, call, std::move(*watcher), std::move(standing));
   calls_open_.fetch_add(1);
   thread_.Post([this, watch] {
     calls_.insert(watch);

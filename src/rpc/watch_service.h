@@ -16,6 +16,7 @@
 #include "sync/driver.h"
 #include "trust/access.h"
 #include "watch/feed.h"
+#include "watch/watcher.h"
 
 namespace podmirror::rpc {
 
@@ -42,8 +43,7 @@ class WatchService final : public Service {
 
   // On the queue.
   void Watch(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes);
-  // What may be asked for is in `filter`. kRefused says what is lacking.
-  Status Permit(const trust::Asker& asker, watch::Filter& filter) const;
+  Result<std::unique_ptr<watch::Watcher>> Open(const ServerCall& call, grpc::ByteBuffer& bytes);
   void Wake();
 
   // On the thread.

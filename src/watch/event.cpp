@@ -10,11 +10,7 @@ namespace {
 constexpr std::size_t kDigits = 16;
 
 bool ParseHex(std::string_view text, std::uint64_t& number) {
-  for (const char c : text) {
-    if (!(c >= '0' && c <= '9') && !(c >= 'a' && c <= 'f')) return false;
-  }
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number, 16);
-  return error == std::errc() && end == text.data() + text.size();
+  return std::from_chars(text.data(), text.data() + text.size(), number, 16).ec == std::errc();
 }
 
 }  // namespace
@@ -31,7 +27,7 @@ std::optional<Token> Token::Parse(std::string_view text) {
       !ParseHex(text.substr(kDigits + 1), token.number)) {
     return std::nullopt;
   }
-  return token;
+  return token.ToString() == text ? std::optional(token) : std::nullopt;
 }
 
 std::string_view ToString(EventKind kind) {

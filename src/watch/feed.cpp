@@ -5,12 +5,6 @@
 
 namespace podmirror::watch {
 
-bool Filter::Wants(const Entry& entry) const {
-  return (types.empty() || std::binary_search(types.begin(), types.end(), entry.type())) &&
-         entry.key().starts_with(prefix) &&
-         (!reader || reader->permissions.Allows(trust::Verb::kWatch, entry.type(), entry.key()));
-}
-
 Feed::Feed(Feeds& feeds, Filter filter, Encode encode)
     : feeds_(feeds), filter_(std::move(filter)), encode_(std::move(encode)) {}
 

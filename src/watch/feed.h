@@ -25,22 +25,14 @@
 #include "base/env.h"
 #include "cache/cache.h"
 #include "cache/change_log.h"
-#include "trust/guard.h"
 #include "watch/event.h"
+#include "watch/filter.h"
 
 namespace podmirror::watch {
 
 // What entries read from the log or the cache may take for one part, in memory. A larger entry is a
 // part of its own.
 inline constexpr std::size_t kPartBytes = 64 * 1024;
-
-struct Filter {
-  std::vector<std::int32_t> types = {};  // rising; none = every type
-  std::string prefix = {};
-  trust::SubjectRef reader = nullptr;  // null: may watch whatever the rest of the filter wants
-
-  bool Wants(const Entry& entry) const;
-};
 
 // Encoded events. It is sent by many connections at a time.
 class Part {
