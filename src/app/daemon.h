@@ -94,7 +94,7 @@ class Daemon {
   ChangeLog changes_;
   Cache cache_;
   const std::unique_ptr<net::GrpcQueue> queue_;
-  net::BulkThread bulk_;
+  net::BulkThread bulk_{"bulk"};
   const trust::Access access_;
   rpc::Callers callers_;
   rpc::PeerTransport transport_;

@@ -6,7 +6,9 @@
 
 namespace podmirror::net {
 
-BulkThread::BulkThread() : thread_([this] { Run(); }) {}
+BulkThread::BulkThread(const char* name) : thread_([this] { Run(); }) {
+  pthread_setname_np(thread_.native_handle(), name);
+}
 
 void BulkThread::Stop() {
   if (!thread_.joinable()) return;
@@ -39,7 +41,6 @@ bool BulkThread::TryPost(std::size_t most, Task task) {
 }
 
 void BulkThread::Run() {
-  pthread_setname_np(pthread_self(), "bulk");
   for (;;) {
     Task task;
     {

@@ -20,7 +20,8 @@ inline constexpr std::size_t kBulkBytes = 32 * 1024;
 
 class BulkThread {
  public:
-  BulkThread();
+  // name: of the thread, for debuggers; at most 15 bytes.
+  explicit BulkThread(const char* name);
   ~BulkThread() { Stop(); }
   BulkThread(const BulkThread&) = delete;
   BulkThread& operator=(const BulkThread&) = delete;

@@ -20,8 +20,13 @@ struct EntryRead {
 
   static EntryRead Of(const Request& request, std::int32_t type, std::string key);
 
+  // The client has what the cache has now: the answer is 304.
+  bool Known(const Cache& cache, WallMs now) const;
   // 200, 304 or 404, as the cache is now.
   Response Answer(const Cache& cache, WallMs now) const;
+
+ private:
+  bool Known(const Entry& entry) const;
 };
 
 }  // namespace podmirror::rest

@@ -45,7 +45,7 @@ class Stream {
   virtual ~Stream() = default;
   using Bytes = std::shared_ptr<const std::string>;
   // The next bytes; null when there are none now. It is asked again soon if it says more(), else
-  // after HttpServer::WakeStreams, and once a second.
+  // after HttpServer::Changed, and once a second.
   virtual Bytes Next() = 0;
   virtual bool more() const = 0;
   // Nothing will come any more: End is to be sent.

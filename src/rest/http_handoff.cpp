@@ -25,8 +25,8 @@ void Inbox::Post(std::shared_ptr<Connection> connection) {
 
 void Inbox::Wake() { eventfd_write(fd_, 1); }
 
-void Inbox::WakeStreams() {
-  if (streams.load() > 0 && !streams_woken_.exchange(true)) Wake();
+void Inbox::Changed(bool look) {
+  if ((look || streams.load() > 0) && !changed_.exchange(true)) Wake();
 }
 
 std::vector<std::shared_ptr<Connection>> Inbox::Take() {

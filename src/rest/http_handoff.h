@@ -25,10 +25,10 @@ class Inbox {
   // Hands `connection` to the worker and wakes the worker; after Close the connection is dropped.
   void Post(std::shared_ptr<Connection> connection);
   void Wake();
-  // Wakes the worker if it has streams, to ask each of them for more.
-  void WakeStreams();
-  // Worker: whether it has been woken for its streams since.
-  bool TakeStreamsWoken() { return streams_woken_.exchange(false); }
+  // Wakes the worker if it has streams, to ask each of them for more, or if it is to `look`.
+  void Changed(bool look);
+  // Worker: whether it has been woken for that since.
+  bool TakeChanged() { return changed_.exchange(false); }
   std::vector<std::shared_ptr<Connection>> Take();
   void Close();
   int fd() const { return fd_; }  // readable when there is something to look at
@@ -38,7 +38,7 @@ class Inbox {
 
  private:
   const int fd_;
-  std::atomic<bool> streams_woken_{false};
+  std::atomic<bool> changed_{false};
   absl::Mutex mu_;
   std::vector<std::shared_ptr<Connection>> posted_ ABSL_GUARDED_BY(mu_);
   bool closed_ ABSL_GUARDED_BY(mu_) = false;

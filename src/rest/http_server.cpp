@@ -53,8 +53,9 @@ Status HttpServer::Start() {
 
 void HttpServer::Leave() { state_->leaving.store(true, std::memory_order_relaxed); }
 
-void HttpServer::WakeStreams() {
-  for (const auto& inbox : state_->inboxes) inbox->WakeStreams();
+void HttpServer::Changed() {
+  bool look = handler_.Waits();  // one worker is enough
+  for (const auto& inbox : state_->inboxes) inbox->Changed(std::exchange(look, false));
 }
 
 void HttpServer::Stop(std::int64_t grace_ms) {

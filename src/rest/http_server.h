@@ -63,8 +63,13 @@ class Handler {
   virtual void Refused(int status) = 0;
   // `change` more connections are open; negative: fewer.
   virtual void Connections(int change) = 0;
+  // It owes answers that depend on what HttpServer::Changed tells.
+  virtual bool Waits() const { return false; }
+  // Gives such answers, as far as they can be given now; at the end of each worker's round. True
+  // when there are more than fit into a round.
+  virtual bool Look() { return false; }
   // Several times a second while there are connections, from each worker.
-  virtual void Tick(SteadyMs /*now*/) {}
+  virtual void Tick() {}
   // True while the cache stores this entry, so that a connection that holds it, too, costs nothing.
   virtual bool Holds(const Entry& entry) const = 0;
 };
@@ -89,9 +94,9 @@ class HttpServer {
   // From now on each answer closes its connection, so that the client connects again: to another
   // server, once the load balancer knows that this one leaves. Everything else goes on as before.
   void Leave();
-  // There may be more to come from streams: each is asked soon. From any thread, and next to
-  // nothing where there are none.
-  void WakeStreams();
+  // What streams tell has changed, and what requests wait for: soon each stream is asked for more,
+  // and the handler looks. From any thread; costs next to nothing where nobody waits.
+  void Changed();
   // Closes the ports and idle connections, gives requests in flight `grace_ms`, then cuts them.
   // Answers that come later are dropped. Idempotent.
   void Stop(std::int64_t grace_ms = 2'000);

@@ -73,6 +73,7 @@ void Worker::Run() {
   while (!Stopped()) {
     HandleEvents();
     if (!queue_.empty()) handler_.Round([this] { RunQueue(); });
+    looks_again_ = handler_.Look();
     if (now_ >= next_sweep_) Sweep();
   }
   for (const auto& [key, connection] : connections_) shutdown(connection->fd(), SHUT_RDWR);
@@ -93,7 +94,7 @@ bool Worker::Stopped() {
 }
 
 int Worker::WaitMs() const {
-  if (!queue_.empty()) return 0;
+  if (!queue_.empty() || looks_again_) return 0;
   if (connections_.empty() && listening_) return -1;
   return static_cast<int>(std::clamp<SteadyMs>(next_sweep_ - now_, 0, kSweepMs));
 }
@@ -122,7 +123,7 @@ void Worker::HandleEvents() {
     }
   }
   if (inbox) TakeInbox();
-  if (inbox && inbox_->TakeStreamsWoken()) AdvanceStreams();
+  if (inbox && inbox_->TakeChanged()) AdvanceStreams();
 }
 
 void Worker::Accept(const Listener& listener) {
@@ -280,9 +281,8 @@ void Worker::Serve(const ConnectionRef& connection) {
     handler_.Refused(response.status);
     connection->Answer(std::move(response));
   } else if (auto response = handler_.Handle(request, connection)) {
-    const bool stream = response->stream != nullptr;
     connection->Answer(std::move(*response));
-    if (stream && connection->has_stream()) BeginStream(connection);
+    if (connection->has_stream()) BeginStream(connection);
   }
   // A request that is pipelined behind this one waits for its turn in the queue, urgent or not.
   if (connection->End(now_)) Settle(connection, connection->Advance(scratch_, now_, handler_));
@@ -291,7 +291,7 @@ void Worker::Serve(const ConnectionRef& connection) {
 void Worker::Sweep() {
   next_sweep_ = now_ + std::min(kSweepMs, state_->options.request_timeout_ms / 4 + 1);
   if (stop_at_ == 0) Listen(true);
-  handler_.Tick(now_);
+  handler_.Tick();
   std::vector<ConnectionRef> all;
   all.reserve(connections_.size());
   for (const auto& [key, connection] : connections_) all.push_back(connection);

@@ -63,7 +63,8 @@ class Worker {
   const std::vector<Listener> listeners_;
   int epoll_fd_ = -1;
   bool listening_ = false;
-  SteadyMs now_ = 0;  // of this round
+  bool looks_again_ = false;  // the handler has more to look at
+  SteadyMs now_ = 0;          // of this round
   SteadyMs next_sweep_ = 0;
   SteadyMs stop_at_ = 0;  // valid once stopping
   std::vector<char> scratch_;

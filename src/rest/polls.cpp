@@ -1,90 +1,91 @@
 #include "rest/polls.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 namespace podmirror::rest {
 
 bool Polls::Add(Poll poll) {
   if (!feeds_.TakeWatcher()) return false;
-  if (!Keep(poll)) {
-    Response response = poll.read();
-    Answers answers;
-    answers.emplace_back(std::move(poll), std::move(response));
-    Give(answers);
-    return true;
-  }
-  Look();
-  return true;
-}
-
-bool Polls::Keep(const Poll& poll) {
   absl::MutexLock lock(&mu_);
-  if (ended_) return false;
-  at_ = waiting_.empty() ? poll.as_of : std::min(at_, poll.as_of);
-  waiting_.emplace(poll.key_hash, poll);
+  if (ended_) {
+    due_.push_back(std::move(poll));
+  } else {
+    at_ = waiting_.empty() ? poll.as_of : std::min(at_, poll.as_of);
+    const std::uint64_t key_hash = KeyHash(poll.read.type, poll.read.key);
+    waiting_.emplace(key_hash, std::move(poll));
+  }
   any_.store(true);
   return true;
 }
 
-void Polls::Look() {
-  if (!any_.load()) return;
-  Answers answers;
+bool Polls::Look() {
+  if (!any_.load()) return false;
+  std::vector<Poll> some;
+  bool more = false;
   {
     absl::MutexLock lock(&mu_);
-    answers = TakeChanged();
+    TakeChanged();
+    const std::size_t count = std::min(due_.size(), kAnswers);
+    const auto from = due_.end() - static_cast<std::ptrdiff_t>(count);
+    some.assign(std::move_iterator(from), std::move_iterator(due_.end()));
+    due_.erase(from, due_.end());
+    more = !due_.empty();
+    any_.store(more || !waiting_.empty());
   }
-  Give(answers);
+  Answer(std::move(some));
+  return more;
 }
 
 // Under the lock, so that a change behind this look is one behind at_.
-void Polls::TakeAnswered(Waiting::iterator it, Waiting::iterator end, Answers& answers) {
+void Polls::TakeOther(Waiting::iterator it, Waiting::iterator end) {
+  const WallMs now = env_.now().wall;
   while (it != end) {
-    Response response = it->second.read();
-    if (response.status == 304) {
+    if (it->second.read.Known(feeds_.cache(), now)) {
       ++it;
       continue;
     }
-    answers.emplace_back(std::move(it->second), std::move(response));
+    due_.push_back(std::move(it->second));
     it = waiting_.erase(it);
   }
 }
 
-Polls::Answers Polls::TakeChanged() {
-  Answers answers;
+void Polls::TakeChanged() {
   const std::uint64_t last = feeds_.changes().last();
   while (at_ < last && !waiting_.empty()) {
     std::vector<Change> changes;
     if (!feeds_.changes().Read(at_, watch::kPartBytes, changes)) {
       at_ = last;
-      TakeAnswered(waiting_.begin(), waiting_.end(), answers);
+      TakeOther(waiting_.begin(), waiting_.end());
       break;
     }
     at_ += changes.size();
     for (const Change& change : changes) {
       const auto [begin, end] = waiting_.equal_range(change.entry->key_hash());
-      TakeAnswered(begin, end, answers);
+      TakeOther(begin, end);
     }
   }
-  any_.store(!waiting_.empty());
-  return answers;
 }
 
-void Polls::Tick(SteadyMs now) {
-  Answers answers;
+void Polls::Tick() {
+  const SteadyMs now = env_.now().steady;
+  std::vector<Poll> over;
   {
     absl::MutexLock lock(&mu_);
     for (auto it = waiting_.begin(); it != waiting_.end();) {
-      if (it->second.until > now && !it->second.left()) {
+      if (!ended_ && it->second.until > now && !it->second.left()) {
         ++it;
         continue;
       }
-      Response response = it->second.read();
-      answers.emplace_back(std::move(it->second), std::move(response));
+      over.push_back(std::move(it->second));
       it = waiting_.erase(it);
     }
-    any_.store(!waiting_.empty());
+    if (ended_) std::move(due_.begin(), due_.end(), std::back_inserter(over));
+    if (ended_) due_.clear();
+    any_.store(!due_.empty() || !waiting_.empty());
   }
-  Give(answers);
+  Answer(std::move(over));
 }
 
 void Polls::End() {
@@ -92,13 +93,13 @@ void Polls::End() {
     absl::MutexLock lock(&mu_);
     ended_ = true;
   }
-  Tick(INT64_MAX);
+  Tick();
 }
 
-void Polls::Give(Answers& answers) {
-  for (auto& [poll, response] : answers) {
+void Polls::Answer(std::vector<Poll> polls) {
+  for (Poll& poll : polls) {
     feeds_.GiveWatcher();
-    poll.answer(std::move(response));
+    poll.answer(poll.read.Answer(feeds_.cache(), env_.now().wall));
   }
 }
 

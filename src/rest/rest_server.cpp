@@ -22,10 +22,7 @@ struct RestServer::Impl {
   Impl(const RestOptions& options, const RestContext& context)
       : routes(options, context),
         server(HttpOptionsOf(options, context.keyring), routes, context.env) {
-    context.changes.AddListener([this] {
-      routes.Changed();
-      server.WakeStreams();
-    });
+    context.changes.AddListener([this] { server.Changed(); });
   }
 
   Routes routes;
@@ -39,7 +36,7 @@ RestServer::~RestServer() = default;
 Status RestServer::Start() { return impl_->server.Start(); }
 void RestServer::Leave() { impl_->server.Leave(); }
 void RestServer::Stop(std::int64_t grace_ms) {
-  impl_->routes.End();
+  impl_->routes.EndWaits();
   impl_->server.Stop(grace_ms);
   impl_->routes.Stop();
 }

@@ -100,7 +100,7 @@ Routes::Routes(RestOptions options, RestContext context)
     : options_(std::move(options)),
       context_(std::move(context)),
       started_at_(context_.env.now().steady),
-      polls_(context_.feeds) {}
+      polls_(context_.feeds, context_.env) {}
 
 void Routes::Stop() {
   stopping_ = true;

@@ -61,13 +61,13 @@ class Routes final : public Handler {
   void HandshakeFailed() override;
   void Refused(int status) override;
   void Connections(int change) override;
-  void Tick(SteadyMs now) override { polls_.Tick(now); }
+  bool Waits() const override { return polls_.waiting(); }
+  bool Look() override { return polls_.Look(); }
+  void Tick() override { polls_.Tick(); }
   bool Holds(const Entry& entry) const override;
 
-  // The cache has changed.
-  void Changed() { polls_.Look(); }
   // No read waits any more.
-  void End() { polls_.End(); }
+  void EndWaits() { polls_.End(); }
 
  private:
   // A request on its way through the checks.
@@ -132,7 +132,7 @@ class Routes final : public Handler {
   const SteadyMs started_at_;
   Polls polls_;
   std::atomic<bool> stopping_{false};
-  net::BulkThread bulk_;
+  net::BulkThread bulk_{"scan"};
 };
 
 }  // namespace podmirror::rest

@@ -15,13 +15,9 @@ std::optional<Response> Routes::Wait(const Call& call, EntryRead read, std::uint
                          static_cast<double>(env->steady_ns() - start_ns) * 1e-9);
     responder->Answer(std::move(response));
   };
-  const std::uint64_t key_hash = KeyHash(read.type, read.key);
-  const auto again = [read = std::move(read), cache = &context_.cache, env = &context_.env] {
-    return read.Answer(*cache, env->now().wall);
-  };
-  const SteadyMs until = context_.env.now().steady + wait_ms;
   const auto left = [responder = call.responder] { return responder->left(); };
-  if (polls_.Add({key_hash, as_of, until, again, answer, left})) return std::nullopt;
+  const SteadyMs until = context_.env.now().steady + wait_ms;
+  if (polls_.Add({std::move(read), as_of, until, answer, left})) return std::nullopt;
   return ProblemResponse(Problem::kOverloaded, "too many watchers");
 }
 

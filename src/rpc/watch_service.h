@@ -59,7 +59,7 @@ class WatchService final : public Service {
   std::atomic<bool> ended_{false};
   std::atomic<SteadyMs> look_at_{0};
   absl::flat_hash_set<CallRef> calls_;  // the thread's
-  net::BulkThread thread_;
+  net::BulkThread thread_{"watchers"};
 };
 
 }  // namespace podmirror::rpc

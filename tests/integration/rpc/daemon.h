@@ -185,7 +185,7 @@ class Daemon {
   ChangeLog changes_{64 * 1024 * 1024};  // of more than any test changes: nobody is reset
   Cache cache_{&changes_};
   net::GrpcQueue queue_;
-  net::BulkThread bulk_;
+  net::BulkThread bulk_{"bulk"};
   const trust::Guard open_{Env::Real()};
   const trust::Audit audit_{trust::Audit::Level::kOff, nullptr};
   const trust::Access access_{options_.guard != nullptr ? *options_.guard : open_, audit_};

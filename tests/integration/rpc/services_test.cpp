@@ -724,7 +724,7 @@ TEST_CASE("a taken port is told, whoever took it") {
   OpenAccess open;
   Daemon a({"a"});
   net::GrpcQueue queue;
-  net::BulkThread bulk;
+  net::BulkThread bulk("bulk");
   const auto again = RpcServer::Start({{"127.0.0.1:" + std::to_string(a.port())}}, queue, bulk,
                                       open.access, open.callers, {}, {});
   REQUIRE_FALSE(again.ok());
@@ -741,7 +741,7 @@ TEST_CASE("a taken port is told, whoever took it") {
 TEST_CASE("the wildcard address serves both families") {
   OpenAccess open;
   net::GrpcQueue queue;
-  net::BulkThread bulk;
+  net::BulkThread bulk("bulk");
   const auto server =
       RpcServer::Start({{"[::]:0"}}, queue, bulk, open.access, open.callers, {}, {});
   REQUIRE(server.ok());
