@@ -100,12 +100,15 @@ void Cache::MergeWarm(std::span<const EntryRef> entries, std::span<const std::ui
 }
 
 MergeResult Cache::MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
-                               std::optional<std::uint64_t> dead_floor) {
+                               std::optional<std::uint64_t> dead_floor, EntryRef* was) {
   const bool expired = incoming->expired(now);
   if (expired) {
     incoming = Entry::MakeTombstone(incoming->type(), incoming->key(), incoming->version());
   }
   return Apply(ShardOf(key_hash), [&](Group& group) {
+    if (was != nullptr) {
+      *was = EntryRef::Share(group.Find(key_hash, incoming->type(), incoming->key()));
+    }
     return MergeTold(group, key_hash, incoming, expired, dead_floor);
   });
 }
@@ -122,6 +125,15 @@ MergeResult Cache::MergeTold(Group& group, std::uint64_t key_hash, EntryRef& inc
   const bool removed = result == MergeResult::kPurged && incoming.get() != taken.get();
   if (Changed(result) || removed) changes_->Append(taken, expired);
   return result;
+}
+
+Cache::Told Cache::MergeAndTell(EntryRef incoming, WallMs now,
+                                std::optional<std::uint64_t> dead_floor) {
+  const std::uint64_t key_hash = incoming->key_hash();
+  Told told;
+  told.result = MergeHashed(key_hash, std::move(incoming), now, dead_floor, &told.was);
+  Notify();
+  return told;
 }
 
 ConditionalMerge Cache::MergeIf(EntryRef incoming, const Condition& condition, WallMs now) {

@@ -100,9 +100,16 @@ class Cache {
                                       std::optional<std::uint64_t> dead_floor = std::nullopt);
 
   // Merges `incoming` if `condition` holds, in one step: nothing comes between. Unlike the others
-  // it goes by `now` as reads do. Nothing is merged either when what is stored is not older than
-  // `incoming`. Requires: `incoming` has not expired at `now`.
+  // it goes by `now` as reads do, and merges what has expired as it is, for the next sweep. Nothing
+  // is merged either when what is stored is not older than `incoming`.
   ConditionalMerge MergeIf(EntryRef incoming, const Condition& condition, WallMs now);
+
+  // MergeAll of one entry, with what was stored when it was merged.
+  struct Told {
+    MergeResult result = MergeResult::kSame;
+    EntryRef was{};  // as in ConditionalMerge
+  };
+  Told MergeAndTell(EntryRef incoming, WallMs now, std::optional<std::uint64_t> dead_floor);
 
   // For who merges `entries` under a lock of its own and is not to wait for memory there: brings
   // what MergeWarm needs into the processor's cache. Returns their key hashes.
@@ -161,7 +168,7 @@ class Cache {
 
   Shard& ShardOf(std::uint64_t key_hash) const;
   MergeResult MergeHashed(std::uint64_t key_hash, EntryRef incoming, WallMs now,
-                          std::optional<std::uint64_t> dead_floor);
+                          std::optional<std::uint64_t> dead_floor, EntryRef* was = nullptr);
   // Group::Merge, told to the change log. expired: `incoming` is a tombstone since it has expired.
   MergeResult MergeTold(Group& group, std::uint64_t key_hash, EntryRef& incoming, bool expired,
                         std::optional<std::uint64_t> dead_floor);

@@ -114,11 +114,18 @@ Assembly::Taken TakeFragment(Cache& cache, Assembly& assembly, ConnId from,
   const EntryRef held = FindVersion(cache, fragment.id);
   if (held && held->version() == fragment.id.version) {
     assembly.Forget(fragment.id);
-    return {.next = fragment.total};
+    return {.next = fragment.total, .told = {MergeResult::kSame, held}};
   }
   if (fragment.total == 0) return {};
   Assembly::Taken taken = assembly.Take(from, fragment, now);
-  if (taken.entry) taken.dead = !cache.MergeAll({&taken.entry, 1}, expired_by, dead_floor).empty();
+  if (!taken.entry) return taken;
+  if (fragment.base) {
+    taken.told = cache.MergeAndTell(taken.entry, expired_by, dead_floor);
+    taken.dead = taken.told.result == MergeResult::kPurged && !taken.entry->tombstone() &&
+                 !taken.entry->expired(expired_by);
+  } else {
+    taken.dead = !cache.MergeAll({&taken.entry, 1}, expired_by, dead_floor).empty();
+  }
   return taken;
 }
 

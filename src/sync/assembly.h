@@ -35,6 +35,7 @@ class Assembly {
     EntryRef entry{};        // set when it is complete; it is not kept here any more
     bool broken = false;     // complete, and not the entry that it was said to be
     bool dead = false;       // complete, and not merged: see TakeFragment
+    Cache::Told told{};      // by Cache::MergeAndTell, of what was written on a condition
   };
   // Requires: what the codec checks; fragment.total > 0.
   Taken Take(ConnId from, const Fragment& fragment, SteadyMs now);

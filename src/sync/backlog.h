@@ -7,9 +7,12 @@
 
 #include <cstdint>
 #include <deque>
+#include <optional>
+#include <utility>
 #include <vector>
 
 #include "cache/entry.h"
+#include "sync/message.h"
 
 namespace podmirror::sync {
 
@@ -18,8 +21,9 @@ class Backlog {
   explicit Backlog(std::uint64_t limit_bytes) : limit_bytes_(limit_bytes) {}
 
   // Appends the next write and returns its number. The oldest writes fall out over the limit, into
-  // `dropped`.
-  std::uint64_t Append(EntryRef entry, std::vector<EntryRef>& dropped);
+  // `dropped`. base: of a write on a condition.
+  std::uint64_t Append(EntryRef entry, std::vector<EntryRef>& dropped,
+                       const std::optional<Base>& base = std::nullopt);
 
   std::uint64_t first() const { return last_ - entries_.size() + 1; }  // last() + 1 when empty
   std::uint64_t last() const { return last_; }
@@ -28,6 +32,9 @@ class Backlog {
   // Requires: first() <= seq <= last().
   const EntryRef& at(std::uint64_t seq) const { return entries_[seq - first()]; }
 
+  // Of a write on a condition; nothing for any other.
+  std::optional<Base> BaseOf(std::uint64_t seq) const;
+
   // Memory of the writes that are kept and numbered above seq.
   std::uint64_t BytesAfter(std::uint64_t seq) const;
 
@@ -35,11 +42,14 @@ class Backlog {
   // A sum for each write would take as much memory as its place in the ring.
   static constexpr std::uint64_t kMarkEvery = 64;
 
+  std::uint64_t BytesOf(std::uint64_t seq) const;
+
   std::uint64_t limit_bytes_;
   std::deque<EntryRef> entries_;
   // Bytes ever appended before each write that is kept and whose number is a multiple of
   // kMarkEvery.
   std::deque<std::uint64_t> marks_;
+  std::deque<std::pair<std::uint64_t, Base>> bases_;  // by their numbers
   std::uint64_t last_ = 0;
   std::uint64_t bytes_ = 0;
   std::uint64_t appended_ = 0;

@@ -27,14 +27,41 @@ void MergeCopy(Cache& cache, std::span<const EntryRef> entries, WallMs now) {
   }
 }
 
-// Merges what a message brought; without the driver's lock. Returns the places of what is dead.
-std::vector<std::uint32_t> MergeEntries(Cache& cache, const Message& message, WallMs now,
-                                        std::optional<std::uint64_t> dead_floor) {
+// A batch that holds writes on a condition: in its order, and with what was there for these.
+Merged MergeBatch(Cache& cache, const Batch& batch, WallMs now,
+                  std::optional<std::uint64_t> dead_floor) {
+  Merged merged;
+  std::size_t done = 0;
+  const auto up_to = [&](std::size_t end) {
+    const std::span<const EntryRef> some = std::span(batch.entries).subspan(done, end - done);
+    for (const std::uint32_t place : cache.MergeAll(some, now, dead_floor)) {
+      merged.dead.push_back(static_cast<std::uint32_t>(done) + place);
+    }
+  };
+  for (const auto& [place, base] : batch.bases) {
+    up_to(place);
+    const EntryRef& entry = batch.entries[place];
+    merged.told.push_back(cache.MergeAndTell(entry, now, dead_floor));
+    if (merged.told.back().result == MergeResult::kPurged && !entry->tombstone() &&
+        !entry->expired(now)) {
+      merged.dead.push_back(place);
+    }
+    done = place + 1;
+  }
+  up_to(batch.entries.size());
+  return merged;
+}
+
+// Merges what a message brought; without the driver's lock.
+Merged MergeEntries(Cache& cache, const Message& message, WallMs now,
+                    std::optional<std::uint64_t> dead_floor) {
   const std::vector<EntryRef>* entries = EntriesOf(message);
   if (std::holds_alternative<FetchReply>(message)) {
     MergeCopy(cache, *entries, now);
+  } else if (const auto* batch = std::get_if<Batch>(&message); batch && !batch->bases.empty()) {
+    return MergeBatch(cache, *batch, now, dead_floor);
   } else if (entries != nullptr) {
-    return cache.MergeAll(*entries, now, dead_floor);
+    return {cache.MergeAll(*entries, now, dead_floor), {}};
   }
   return {};
 }
@@ -166,13 +193,13 @@ bool Driver::Step(Arrival& arrival) {
       break;
     }
     case Arrival::Next::kMerge:
-      arrival.dead = MergeEntries(cache_, arrival.message,
-                                  expired_by_.load(std::memory_order_relaxed), arrival.dead_floor);
+      arrival.merged = MergeEntries(
+          cache_, arrival.message, expired_by_.load(std::memory_order_relaxed), arrival.dead_floor);
       arrival.next = Arrival::Next::kReceived;
       break;
     case Arrival::Next::kReceived:
       Pump([&](Node& node, Now now) {
-        node.Received(now, arrival.conn, arrival.message, arrival.dead);
+        node.Received(now, arrival.conn, arrival.message, arrival.merged);
       });
       arrival.next = Arrival::Next::kNone;
       break;

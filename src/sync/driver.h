@@ -56,7 +56,7 @@ struct Arrival {
   Message message;
   Next next = Next::kAdmit;
   std::optional<std::uint64_t> dead_floor = std::nullopt;  // for Cache::MergeAll
-  std::vector<std::uint32_t> dead = {};                    // by Cache::MergeAll
+  Merged merged = {};
 };
 
 class Driver {

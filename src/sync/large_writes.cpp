@@ -18,7 +18,9 @@ Slice LargeWrites::Next(const Backlog& backlog) {
     sending_ = *missing_.begin();
     transfer_.Begin(backlog.at(sending_), true);
   }
-  return transfer_.Next();
+  Slice slice = transfer_.Next();
+  slice.base = backlog.BaseOf(sending_);
+  return slice;
 }
 
 Transfer::Step LargeWrites::OnReply(const FragmentReply& reply, SteadyMs now) {

@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -49,7 +50,8 @@ inline constexpr std::int64_t kSilenceMs = 4500;
 
 // Bits of Introduction::features; unknown ones are ignored.
 inline constexpr std::uint64_t kFragmentsFeature = 1 << 0;
-inline constexpr std::uint64_t kFeatures = kFragmentsFeature;  // ours
+inline constexpr std::uint64_t kConditionsFeature = 1 << 1;  // it gives verdicts
+inline constexpr std::uint64_t kFeatures = kFragmentsFeature | kConditionsFeature;  // ours
 
 // One run of one daemon: a random id, never 0. Its writes carry it as their origin.
 using Incarnation = std::uint64_t;
@@ -94,12 +96,35 @@ struct HelloReply {
   bool link_open = false;
 };
 
+// What a write on a condition replaced at its writer. It goes with the write to those who are to
+// give a verdict on it: conditions.h.
+struct Base {
+  Version version;      // of what was stored, tombstones and expired ones included; {}: nothing
+  bool absent = false;  // the condition was that nothing is live
+  bool apart = false;   // the writer knows of pods that it does not count and that may still write
+  friend bool operator==(const Base&, const Base&) = default;
+};
+
+// What a peer says of a write on a condition that it has merged.
+struct Verdict {
+  enum Kind : std::uint8_t {
+    kUnknown,
+    kFine,  // it was newer than what was there
+    kLost,  // `winner`, a newer version, was there
+  };
+  Kind kind = kUnknown;
+  Version winner{};
+  friend bool operator==(const Verdict&, const Verdict&) = default;
+};
+
 // The dialler's writes first_seq..last_seq in order: all of them but the large ones, which come as
 // fragments.
 struct Batch {
   std::uint64_t first_seq = 0;
   std::uint64_t last_seq = 0;
   std::vector<EntryRef> entries;
+  // Of those that were written on a condition, by their places in `entries`, rising.
+  std::vector<std::pair<std::uint32_t, Base>> bases{};
 };
 
 // Everything that batches brought up to seq has been merged, but for what is dead.
@@ -107,6 +132,8 @@ struct Ack {
   std::uint64_t seq = 0;
   // Places in the batch of what was dead (see OfferReply) though it would be alive: not taken.
   std::vector<std::uint32_t> dead{};
+  // By places in the batch, rising; none that is unknown.
+  std::vector<std::pair<std::uint32_t, Verdict>> verdicts{};
 };
 
 struct Heartbeat {
@@ -218,8 +245,9 @@ struct Fragment {
   EntryId id;
   std::uint64_t total = 0;  // size of the packed form; 0 = there is no such entry any more
   std::uint64_t offset = 0;
-  std::string bytes;   // may be empty: the dialler only asks how far the acceptor has it
-  bool write = false;  // one of the dialler's writes, that a batch left out
+  std::string bytes;           // may be empty: the dialler only asks how far the acceptor has it
+  bool write = false;          // one of the dialler's writes, that a batch left out
+  std::optional<Base> base{};  // of a write on a condition
 };
 
 struct FragmentReply {
@@ -229,6 +257,7 @@ struct FragmentReply {
   std::uint64_t next = 0;
   bool later = false;  // nothing was taken: there is no room, or another stream brings it now
   bool dead = false;   // all of it has come, and it is dead, though it would be alive: not taken
+  Verdict verdict{};   // on a write on a condition, once all of it has come
 };
 
 using Message =

@@ -180,6 +180,7 @@ void Node::SettleJoin(Now now) {
     while (Link* link = peers_.TakeTouched()) StepLink(now, *link);
     joined = !stopped && joiner_.Step(now);
     if (joined) {
+      writes_.Begin(now);
       for (Link* link : peers_.Unwanted()) Remove(now, *link);  // those that terminate
       BeatAll();  // joiners wait for one who is synced
     }

@@ -67,9 +67,7 @@ class Node {
   // merged? Notes their greatest hlc. A refused one closes its stream; do not call Received then.
   Admission Admit(Now now, ConnId conn, const Message& message);
   // The message, its entries merged if they are to be.
-  // dead: places in it of the entries that were not taken, as Cache::MergeAll tells them.
-  void Received(Now now, ConnId conn, const Message& message,
-                const std::vector<std::uint32_t>& dead);
+  void Received(Now now, ConnId conn, const Message& message, const Merged& merged);
   // Instead of Received for a fragment, once it has been put together with others. A complete entry
   // has been merged.
   void FragmentTaken(Now now, ConnId conn, const Fragment& fragment, const Assembly::Taken& taken);
@@ -116,8 +114,10 @@ class Node {
   void BeatAll();
 
   // node_messages.cpp: what arrives and what goes out
-  bool OnSessionMessage(Now now, Session& session, const Message& message,
-                        const std::vector<std::uint32_t>& dead);
+  bool OnSessionMessage(Now now, Session& session, const Message& message, const Merged& merged);
+  void JudgeBatch(Now now, Session& session, const Batch& batch, const Merged& merged);
+  // Whether who opened this session is one of our peers.
+  bool Listed(const Session& session);
   void OnHello(Now now, Session& session, const Hello& hello);
   bool OnPeersHeartbeat(Now now, Session& session, const Heartbeat& heartbeat);
   void OnLinkMessage(Now now, Link& link, const Message& message);

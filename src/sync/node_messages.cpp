@@ -62,8 +62,7 @@ Node::Admission Node::Admit(Now now, ConnId conn, const Message& message) {
   return {Admission::kMerge, repair_.DeadFloor(message, from)};
 }
 
-void Node::Received(Now now, ConnId conn, const Message& message,
-                    const std::vector<std::uint32_t>& dead) {
+void Node::Received(Now now, ConnId conn, const Message& message, const Merged& merged) {
   Link* link = peers_.OfStream(conn);
   Session* session = sessions_.Find(conn);
   if (link == nullptr && session == nullptr) return;
@@ -73,7 +72,7 @@ void Node::Received(Now now, ConnId conn, const Message& message,
   if (!stays && entries != nullptr && !entries->empty()) drain_.HandOver(now);
   if (link != nullptr) {
     OnLinkMessage(now, *link, message);
-  } else if (OnSessionMessage(now, *session, message, dead)) {
+  } else if (OnSessionMessage(now, *session, message, merged)) {
     self_.ready.wakes.push_back(conn);
   } else {
     CloseSession(now, conn);
@@ -81,34 +80,10 @@ void Node::Received(Now now, ConnId conn, const Message& message,
   Settle(now);
 }
 
-void Node::FragmentTaken(Now now, ConnId conn, const Fragment& fragment,
-                         const Assembly::Taken& taken) {
-  if (Session* session = sessions_.Find(conn)) {
-    const FragmentReply reply{fragment.id, taken.next, taken.later, taken.dead};
-    if (taken.broken || !sessions_.OnFragment(*session, reply)) {
-      CloseSession(now, conn);
-      return;
-    }
-    if (!session->stays && taken.entry) drain_.HandOver(now);
-    self_.ready.wakes.push_back(conn);
-    return;
-  }
-  Link* link = peers_.OfStream(conn);
-  if (link == nullptr || !link->open() || !link->passes().pass()) return;
-  if (repair_.OnFragment(*link, fragment, taken, now)) {
-    if (link->peer().draining && taken.entry) drain_.HandOver(now);
-    if (!self_.synced && taken.entry) joiner_.OnLarge(*taken.entry);
-    peers_.Touch(*link);
-  } else {
-    Refuse(now, *link, RefusalReason::kProtocol, "it broke the protocol of large entries");
-  }
-  Settle(now);
-}
-
 // --- on streams that peers opened ---
 
 bool Node::OnSessionMessage(Now now, Session& session, const Message& message,
-                            const std::vector<std::uint32_t>& dead) {
+                            const Merged& merged) {
   if (const auto* hello = std::get_if<Hello>(&message)) {
     OnHello(now, session, *hello);
     return true;
@@ -116,7 +91,9 @@ bool Node::OnSessionMessage(Now now, Session& session, const Message& message,
   if (const auto* heartbeat = std::get_if<Heartbeat>(&message)) {
     return OnPeersHeartbeat(now, session, *heartbeat);
   }
-  return sessions_.OnMessage(session, message, dead);
+  if (!sessions_.OnMessage(session, message, merged)) return false;
+  if (const auto* batch = std::get_if<Batch>(&message)) JudgeBatch(now, session, *batch, merged);
+  return true;
 }
 
 void Node::OnHello(Now now, Session& session, const Hello& hello) {

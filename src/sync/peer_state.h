@@ -17,6 +17,7 @@ struct PeerState {
   std::string uid;              // empty before the first handshake
   WallMs process_started_ms = 0;
   bool fragments = false;  // it has kFragmentsFeature
+  bool verdicts = false;   // it has kConditionsFeature
   bool synced = false;
   bool draining = false;
   bool link_open = false;  // its own link to us is open
@@ -32,6 +33,7 @@ struct PeerState {
     uid = reply.self.uid;
     process_started_ms = reply.self.process_started_ms;
     fragments = !reply.legacy && (reply.self.features & kFragmentsFeature) != 0;
+    verdicts = !reply.legacy && (reply.self.features & kConditionsFeature) != 0;
     synced = reply.self.synced;
     draining = false;
     link_open = reply.link_open;

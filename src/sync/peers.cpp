@@ -25,6 +25,13 @@ std::vector<const PodRecord*> Peers::Wanted() const {
   return wanted;
 }
 
+std::vector<std::string> Peers::Terminating() const {
+  std::vector<std::string> names;
+  if (!set_) return names;
+  for (const PodRecord& record : set_->terminating) names.push_back(record.name);
+  return names;
+}
+
 std::vector<Link*> Peers::Unwanted() {
   std::set<std::string> wanted;
   for (const PodRecord* record : Wanted()) wanted.insert(record->id());

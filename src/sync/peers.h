@@ -36,6 +36,8 @@ class Peers {
   // Whom we want links to: the peers and, while we have no data yet, pods that terminate.
   std::vector<const PodRecord*> Wanted() const;
   std::vector<Link*> Unwanted();
+  // The names of pods that are being deleted and still run.
+  std::vector<std::string> Terminating() const;
 
   // --- our links ---
   const std::vector<Link*>& by_age() const { return by_age_; }  // oldest first, by their records

@@ -54,6 +54,9 @@ Batch Run::NextBatch(const Backlog& backlog) {
       left_out_.push_back(cursor_);
     } else {
       bytes += entry->packed_size();
+      if (const auto base = backlog.BaseOf(cursor_)) {
+        batch.bases.emplace_back(static_cast<std::uint32_t>(batch.entries.size()), *base);
+      }
       batch.entries.push_back(entry);
     }
     ++cursor_;

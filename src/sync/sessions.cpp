@@ -28,11 +28,10 @@ void Sessions::End(ConnId conn) {
 
 // --- what arrives ---
 
-bool Sessions::OnMessage(Session& session, const Message& message,
-                         const std::vector<std::uint32_t>& dead) {
+bool Sessions::OnMessage(Session& session, const Message& message, const Merged& merged) {
   if (!session.accepted || session.answers_due.size() >= kMaxQuestions) return false;
   if (const auto* batch = std::get_if<Batch>(&message)) {
-    OnBatch(session, *batch, dead);
+    OnBatch(session, *batch, merged.dead);
   } else if (const auto* sums = std::get_if<SumsRequest>(&message)) {
     session.answers_due.push_back(*sums);
   } else if (const auto* offer = std::get_if<Offer>(&message)) {
@@ -57,7 +56,11 @@ void Sessions::OnBatch(Session& session, const Batch& batch,
     link->passes().SpoilCheck();
   }
   session.next_seq = batch.last_seq + 1;
-  session.ack_due = Ack{batch.last_seq, dead};
+  session.ack_due = Ack{batch.last_seq, dead, {}};
+}
+
+void Sessions::OnVerdict(Session& session, std::uint32_t place, const Verdict& verdict) {
+  if (verdict.kind != Verdict::kUnknown) session.ack_due->verdicts.emplace_back(place, verdict);
 }
 
 bool Sessions::OnFragment(Session& session, const FragmentReply& reply) {

@@ -22,6 +22,13 @@ namespace podmirror::sync {
 // nothing.
 using Outgoing = std::variant<std::monostate, Message, Question>;
 
+// What became of a message's entries in the cache.
+struct Merged {
+  std::vector<std::uint32_t> dead{};  // places, as Cache::MergeAll tells them
+  // Of a batch: one for each of its bases.
+  std::vector<Cache::Told> told{};
+};
+
 class Sessions {
  public:
   Sessions(Self& self, Peers& peers) : self_(self), peers_(peers) {}
@@ -33,9 +40,10 @@ class Sessions {
   // The stream is gone. What the peer wrote meanwhile may be missing here until a pass with it.
   void End(ConnId conn);
 
-  // A message other than Hello and Heartbeat, its entries merged. dead: as Node::Received.
-  // False: it broke the protocol.
-  bool OnMessage(Session& session, const Message& message, const std::vector<std::uint32_t>& dead);
+  // A message other than Hello and Heartbeat, its entries merged. False: it broke the protocol.
+  bool OnMessage(Session& session, const Message& message, const Merged& merged);
+  // Gives the acknowledgement that is due a verdict on what was at this place of the batch.
+  static void OnVerdict(Session& session, std::uint32_t place, const Verdict& verdict);
   // A fragment has been taken; `reply` tells how far. False: too much is unanswered.
   bool OnFragment(Session& session, const FragmentReply& reply);
 

@@ -11,6 +11,7 @@ Fragment Cut(const Slice& slice) {
   fragment.offset = slice.offset;
   fragment.bytes = slice.entry->Packed(slice.offset, slice.size);
   fragment.write = slice.write;
+  fragment.base = slice.base;
   return fragment;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <utility>
 
 #include "base/env.h"
@@ -18,6 +19,7 @@ struct Slice {
   std::uint64_t offset = 0;
   std::uint64_t size = 0;
   bool write = false;
+  std::optional<Base> base{};  // of a write on a condition
 };
 Fragment Cut(const Slice& slice);
 

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/peer.h"
+#include "cache/cache.h"
 #include "cache/entry.h"
 #include "sync/message.h"
 
@@ -41,6 +42,8 @@ struct WriteItem {
 struct WriteOptions {
   AckLevel ack = AckLevel::kAll;
   std::int64_t timeout_ms = 1000;
+  // The one item is written only if this holds. Requires: `ack` is kAll.
+  std::optional<Condition> condition{};
 };
 
 struct WriteOutcome {
@@ -52,6 +55,10 @@ struct WriteOutcome {
   Version version;                   // of the last item that was applied
   // Places of the items that were not, rising: what they depend on was not there.
   std::vector<std::uint32_t> absent = {};
+  // Of a write on a condition alone.
+  bool failed = false;                // the condition does not hold, nothing was applied
+  std::optional<Version> found = {};  // then: what is live here
+  std::optional<Version> winner = {};  // it was applied, and this greater write stands
 
   // The version of item `at` of the `count` that were applied: those of a write follow each other.
   Version VersionOf(std::size_t at, std::size_t count) const {

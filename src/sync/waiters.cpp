@@ -19,23 +19,23 @@ std::uint32_t NeededAcks(AckLevel level, std::uint32_t peers) {
   return peers;
 }
 
-bool Waiters::Waiter::Met() const {
-  return acked >= NeededAcks(level, acked + static_cast<std::uint32_t>(pending.size()));
-}
+bool Waiters::Waiter::Met() const { return !winner && acked >= NeededAcks(level, Peers()); }
 
 bool Waiters::Waiter::Over() const {
-  return Met() || std::none_of(pending.begin(), pending.end(),
-                               [](const Peer& peer) { return peer.reachable; });
+  return winner || Met() || std::none_of(pending.begin(), pending.end(), [](const Peer& peer) {
+           return peer.reachable;
+         });
 }
 
 WriteOutcome Waiters::Waiter::Outcome() const {
   WriteOutcome outcome;
   outcome.required = level;
   outcome.met = Met();
-  outcome.peers = acked + static_cast<std::uint32_t>(pending.size());
+  outcome.peers = Peers();
   outcome.acked = acked;
   outcome.version = write.version;
-  outcome.pending.reserve(pending.size());
+  outcome.winner = winner;
+  outcome.pending = write.gone;
   for (const Peer& peer : pending) outcome.pending.push_back(peer.record->name);
   return outcome;
 }
@@ -48,17 +48,33 @@ void Waiters::Add(const Write& write, const WriteOptions& options, SteadyMs now,
                 .pending = std::move(peers),
                 .done = std::move(done)};
   if (waiter.Over() || waiters_.size() >= kMaxWaiters) {
-    WriteOutcome outcome = waiter.Outcome();
-    out.emplace_back(std::move(waiter.done), std::move(outcome));
+    End(waiter, out);
     return;
   }
+  if (write.condition) by_key_.emplace(*write.condition, write.last);
   waiters_.emplace(write.last, std::move(waiter));
+}
+
+void Waiters::End(Waiter& waiter, Completions& out) {
+  WriteOutcome outcome = waiter.Outcome();
+  if (outcome.met && waiter.write.condition) {
+    conditions_.Told(*waiter.write.condition, waiter.write.version);
+  }
+  out.emplace_back(std::move(waiter.done), std::move(outcome));
+}
+
+Waiters::Map::iterator Waiters::Find(std::uint64_t number) {
+  const auto it = waiters_.lower_bound(number);
+  return it == waiters_.end() || it->second.write.first > number ? waiters_.end() : it;
 }
 
 Waiters::Map::iterator Waiters::Settle(Map::iterator it, Completions& out) {
   if (!it->second.Over()) return std::next(it);
-  WriteOutcome outcome = it->second.Outcome();
-  out.emplace_back(std::move(it->second.done), std::move(outcome));
+  if (it->second.write.condition) {
+    auto [from, to] = by_key_.equal_range(*it->second.write.condition);
+    by_key_.erase(std::find_if(from, to, [&](const auto& at) { return at.second == it->first; }));
+  }
+  End(it->second, out);
   return waiters_.erase(it);
 }
 
@@ -76,7 +92,9 @@ void Waiters::Acked(const PodRecord& peer, const Held& held, std::uint64_t first
     const auto found = std::find_if(pending.begin(), pending.end(), [&](const Peer& candidate) {
       return candidate.record == &peer;
     });
-    if (found != pending.end() && !found->refused) {
+    if (found != pending.end() && it->second.write.condition) {
+      if (!held.by_pass) *found = {found->record, false, true};  // it has given no verdict
+    } else if (found != pending.end() && !found->refused) {
       pending.erase(found);
       ++it->second.acked;
     }
@@ -85,14 +103,44 @@ void Waiters::Acked(const PodRecord& peer, const Held& held, std::uint64_t first
 }
 
 void Waiters::Refused(const PodRecord& peer, std::uint64_t number, Completions& out) {
-  const auto it = waiters_.lower_bound(number);
-  if (it == waiters_.end() || it->second.write.first > number) return;
+  const auto it = Find(number);
+  if (it == waiters_.end()) return;
   for (Peer& candidate : it->second.pending) {
     if (candidate.record != &peer) continue;
     candidate.refused = true;
     candidate.reachable = false;
   }
   Settle(it, out);
+}
+
+void Waiters::Judged(const PodRecord& peer, std::uint64_t number, const Verdict& verdict,
+                     Completions& out) {
+  const auto it = Find(number);
+  if (it == waiters_.end() || !it->second.write.condition) return;
+  auto& pending = it->second.pending;
+  const auto found = std::find_if(pending.begin(), pending.end(),
+                                  [&](const Peer& candidate) { return candidate.record == &peer; });
+  if (found == pending.end()) return;
+  if (verdict.kind == Verdict::kLost) {
+    it->second.winner = verdict.winner;
+  } else if (verdict.kind == Verdict::kFine) {
+    pending.erase(found);
+    ++it->second.acked;
+  }
+  Settle(it, out);
+}
+
+void Waiters::Overrun(std::uint64_t key_hash, Version base, Version winner, Completions& out) {
+  std::vector<std::uint64_t> numbers;
+  const auto [from, to] = by_key_.equal_range(key_hash);
+  for (auto at = from; at != to; ++at) numbers.push_back(at->second);
+  for (const std::uint64_t number : numbers) {
+    const auto it = waiters_.find(number);
+    const Version version = it->second.write.version;
+    if (version <= base || version >= winner) continue;
+    it->second.winner = winner;
+    Settle(it, out);
+  }
 }
 
 void Waiters::Unreachable(const PodRecord& peer, Completions& out) {
@@ -106,7 +154,11 @@ void Waiters::Unreachable(const PodRecord& peer, Completions& out) {
 
 void Waiters::Legacy(const PodRecord& peer, Completions& out) {
   for (auto it = waiters_.begin(); it != waiters_.end();) {
-    if (!it->second.write.legacy_takes) {
+    if (it->second.write.condition) {
+      for (Peer& candidate : it->second.pending) {
+        if (candidate.record == &peer) candidate = {&peer, false, true};
+      }
+    } else if (!it->second.write.legacy_takes) {
       std::erase_if(it->second.pending,
                     [&](const Peer& candidate) { return candidate.record == &peer; });
     }
@@ -116,8 +168,9 @@ void Waiters::Legacy(const PodRecord& peer, Completions& out) {
 
 void Waiters::Removed(const PodRecord& peer, Completions& out) {
   for (auto it = waiters_.begin(); it != waiters_.end();) {
-    std::erase_if(it->second.pending,
-                  [&](const Peer& candidate) { return candidate.record == &peer; });
+    const auto erased = std::erase_if(
+        it->second.pending, [&](const Peer& candidate) { return candidate.record == &peer; });
+    if (erased != 0 && it->second.write.condition) it->second.write.gone.push_back(peer.name);
     it = Settle(it, out);
   }
 }

@@ -139,7 +139,14 @@ WriteRefusal Writes::Write(Drafts& drafts, const WriteOptions& options, WriteDon
                            WallMs expired_by, Now now) {
   if (const WriteRefusal refusal = Refuses(drafts); refusal != WriteRefusal::kNone) return refusal;
   std::vector<EntryRef>& entries = drafts.entries;
-  Apply(drafts, expired_by, now);
+  std::optional<Base> base;
+  if (options.condition) {
+    Entry::SetHlc(entries.front(), self_.hlc.Next(now.wall));
+    base = ApplyIf(drafts, *options.condition, done, now);
+    if (!base) return WriteRefusal::kNone;
+  } else {
+    Apply(drafts, expired_by, now);
+  }
   if (!drafts.absent.empty()) {
     done = [done = std::move(done), absent = std::move(drafts.absent)](WriteOutcome outcome) {
       outcome.absent = absent;
@@ -152,15 +159,30 @@ WriteRefusal Writes::Write(Drafts& drafts, const WriteOptions& options, WriteDon
                                          WriteOutcome{options.ack, true, peers, peers, {}, {}, {}});
     return WriteRefusal::kNone;
   }
-  const Waiters::Write write{backlog_.last() + 1, backlog_.last() + entries.size(),
-                             entries.back()->version(), drafts.legacy_takes};
-  for (EntryRef& entry : entries) backlog_.Append(std::move(entry), self_.ready.dropped);
+  Waiters::Write write{backlog_.last() + 1, backlog_.last() + entries.size(),
+                       entries.back()->version(), drafts.legacy_takes};
+  std::vector<Waiters::Peer> peers;
+  if (base) {
+    write.condition = entries.front()->key_hash();
+    peers = Judges();
+    // Those that terminate may hold each other for gone, and nobody else may be left to ask.
+    if (peers.empty() && self_.leaving) write.gone = peers_.Terminating();
+  } else {
+    peers = Counted(write.legacy_takes);
+  }
+  Append(drafts, base);
+  waiters_.Add(write, options, now.steady, std::move(peers), std::move(done),
+               self_.ready.completions);
+  return WriteRefusal::kNone;
+}
+
+void Writes::Append(Drafts& drafts, const std::optional<Base>& base) {
+  for (EntryRef& entry : drafts.entries) {
+    backlog_.Append(std::move(entry), self_.ready.dropped, base);
+  }
   for (Link* link : peers_.by_age()) {
     if (link->BatchDue(backlog_)) self_.ready.wakes.push_back(link->conn());
   }
-  waiters_.Add(write, options, now.steady, Counted(write.legacy_takes), std::move(done),
-               self_.ready.completions);
-  return WriteRefusal::kNone;
 }
 
 WriteRefusal Writes::WriteLocal(Drafts& drafts, WallMs expired_by, Now now) {
@@ -184,7 +206,8 @@ std::vector<Waiters::Peer> Writes::Counted(bool legacy_takes) const {
 
 void Writes::Covered(const Link& link) {
   const Run& run = link.run();
-  waiters_.Acked(link.record(), {1, run.covered(), run.missing()}, 1, self_.ready.completions);
+  waiters_.Acked(link.record(), {1, run.covered(), run.missing(), true}, 1,
+                 self_.ready.completions);
 }
 
 // A write that the peer refused as dead stands here until a pass drops it: it is not there.
@@ -193,9 +216,16 @@ void Writes::OnAck(Link& link, const Ack& ack, Now now) {
   const std::uint64_t before = run.acked();
   std::vector<std::uint64_t> dead;
   for (const std::uint32_t place : ack.dead) dead.push_back(run.NumberOf(place));
+  std::vector<std::pair<std::uint64_t, Verdict>> verdicts;
+  for (const auto& [place, verdict] : ack.verdicts) {
+    verdicts.emplace_back(run.NumberOf(place), verdict);
+  }
   if (!run.OnAck(ack.seq, now.steady)) return;
   for (const std::uint64_t number : dead) {
     waiters_.Refused(link.record(), number, self_.ready.completions);
+  }
+  for (const auto& [number, verdict] : verdicts) {
+    waiters_.Judged(link.record(), number, verdict, self_.ready.completions);
   }
   waiters_.Acked(link.record(), {run.start(), run.acked(), run.missing()}, before + 1,
                  self_.ready.completions);
@@ -207,6 +237,7 @@ bool Writes::OnFragmentReply(Link& link, const FragmentReply& reply, Now now) {
   const Transfer::Step step = large.OnReply(reply, now.steady);
   if (step == Transfer::Step::kDone) {
     if (reply.dead) waiters_.Refused(link.record(), number, self_.ready.completions);
+    waiters_.Judged(link.record(), number, reply.verdict, self_.ready.completions);
     const Run& run = link.run();
     waiters_.Acked(link.record(), {run.start(), run.acked(), run.missing()}, number,
                    self_.ready.completions);

@@ -8,11 +8,13 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/env.h"
 #include "sync/backlog.h"
+#include "sync/conditions.h"
 #include "sync/message.h"
 #include "sync/peers.h"
 #include "sync/self.h"
@@ -52,7 +54,7 @@ struct Drafts {
 class Writes {
  public:
   Writes(Self& self, Peers& peers)
-      : self_(self), peers_(peers), backlog_(self.options.backlog_bytes) {}
+      : self_(self), peers_(peers), backlog_(self.options.backlog_bytes), waiters_(conditions_) {}
 
   // Takes what `drafts` hold, unless it is refused. expired_by: as for Cache::MergeAll.
   WriteRefusal Write(Drafts& drafts, const WriteOptions& options, WriteDone done, WallMs expired_by,
@@ -60,6 +62,13 @@ class Writes {
   WriteRefusal WriteLocal(Drafts& drafts, WallMs expired_by, Now now);
 
   const Backlog& backlog() const { return backlog_; }
+
+  // --- what we say of theirs (conditions.h) ---
+  // We have the data.
+  void Begin(Now now) { conditions_.Begin(self_.hlc.Current(now.wall)); }
+  // Our verdict on a peer's write on a condition. told: what was there when it was merged. listed:
+  // its writer is one of our peers.
+  Verdict Judge(const EntryId& id, const Base& base, const Cache::Told& told, bool listed, Now now);
 
   // --- what peers say of them ---
   void OnAck(Link& link, const Ack& ack, Now now);
@@ -84,11 +93,19 @@ class Writes {
   WriteRefusal Refuses(const Drafts& drafts) const;
   bool Apply(Drafts& drafts, Drafts::Dependent& dependent, std::uint64_t hlc);
   void Apply(Drafts& drafts, WallMs expired_by, Now now);
+  // What a write on a condition replaced; nothing, and it is answered, where its condition does not
+  // hold.
+  std::optional<Base> ApplyIf(const Drafts& drafts, const Condition& condition, WriteDone& done,
+                              Now now);
+  void Append(Drafts& drafts, const std::optional<Base>& base);
   std::vector<Waiters::Peer> Counted(bool legacy_takes) const;
+  // Of a write on a condition: all, those too that can give no verdict.
+  std::vector<Waiters::Peer> Judges() const;
 
   Self& self_;
   Peers& peers_;
   Backlog backlog_;
+  Conditions conditions_;
   Waiters waiters_;
 };
 

@@ -66,6 +66,7 @@ int main(int argc, char** argv) {
   }
   std::uint64_t failed = 0;
   std::uint64_t writes = 0;
+  podmirror::sim::Answers answers;
   std::int64_t simulated_ms = 0;
   const double begin = CpuSeconds();
   for (std::uint64_t seed = first; seed < first + count; ++seed) {
@@ -73,6 +74,7 @@ int main(int argc, char** argv) {
     const podmirror::sim::RunResult result = podmirror::sim::RunSeed(options);
     simulated_ms += result.simulated_ms;
     writes += result.writes;
+    answers += result.answers;
     if (result.failures.empty()) continue;
     ++failed;
     std::cout << "seed " << seed << " (" << result.plan << ")\n";
@@ -80,6 +82,8 @@ int main(int argc, char** argv) {
     std::cout << std::flush;
   }
   const double cpu = CpuSeconds() - begin;
+  std::cout << "on conditions: " << answers.done << " done, " << answers.conflict << " lost, "
+            << answers.failed << " refused, " << answers.open << " left open\n";
   std::cout << count << " seeds, " << failed << " failed, " << writes << " writes, "
             << simulated_ms / 1000 << " simulated seconds in " << cpu
             << " s of CPU: " << static_cast<double>(simulated_ms) / 1000 / cpu << " per second\n";

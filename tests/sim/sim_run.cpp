@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "sim/sim_conditions.h"
 #include "sim/sim_faults.h"
 #include "sim/sim_plan.h"
 #include "sim/sim_world.h"
@@ -22,12 +23,15 @@ class Run {
         time_(world_.time()),
         witness_(world_, plan_.world),
         faults_(world_, plan_, [this](int pod) { Write(pod); }),
-        flow_(world_, witness_) {}
+        flow_(world_, witness_),
+        contention_(world_, witness_,
+                    [this](Process& at, const sync::WriteItem& item) { Taken(at, item); }) {}
 
   RunResult Go() {
     world_.network().Duplicate(plan_.duplicate);
     Begin();
     time_.At(1000, [this] { Work(); });
+    time_.At(1000, [this] { Contend(); });
     time_.At(8000, [this] { faults_.Next(); });
     world_.RunUntil(plan_.faults_ms);
     working_ = false;
@@ -37,7 +41,9 @@ class Run {
     CheckHealed();
     if (plan_.short_ttl && witness_.failures().empty()) CheckForgotten();
     if (plan_.story == Story::kOld && witness_.failures().empty()) DrainLast();
-    return {witness_.failures(), world_.now(), taken_, plan_.ToText()};
+    if (plan_.story != Story::kOld && witness_.failures().empty()) contention_.CheckQuiet();
+    contention_.CheckHistory();
+    return {witness_.failures(), world_.now(), taken_, contention_.answers(), plan_.ToText()};
   }
 
  private:
@@ -192,9 +198,20 @@ class Run {
       witness_.Refused(process, refusal);
       return;
     }
+    Taken(process, item);
+  }
+
+  void Taken(Process& at, const sync::WriteItem& item) {
     ++taken_;
-    witness_.Written(process, item);
-    flow_.Written(process, item);
+    witness_.Written(at, item);
+    flow_.Written(at, item);
+  }
+
+  // Writes on conditions; some runs are full of them.
+  void Contend() {
+    if (!working_) return;
+    if (!world_.Serving().empty() && world_.now() >= quiet_until_) contention_.Contend();
+    time_.In(time_.Between(1, 2 * contend_every_), [this] { Contend(); });
   }
 
   // --- afterwards ---
@@ -278,6 +295,8 @@ class Run {
   Witness witness_;
   Faults faults_;
   Flow flow_;
+  Contention contention_;
+  const SteadyMs contend_every_ = time_.Between(20, 1000);
   bool working_ = true;
   SteadyMs quiet_until_ = 0;  // no writes before
   SteadyMs look_at_ = 0;

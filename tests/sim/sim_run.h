@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "sim/witness_conditions.h"
+
 namespace podmirror::sim {
 
 enum class Story : std::uint8_t;  // sim_plan.h
@@ -24,6 +26,7 @@ struct RunResult {
   std::vector<std::string> failures;  // empty: all promises held
   std::int64_t simulated_ms = 0;
   std::uint64_t writes = 0;
+  Answers answers;   // to writes on conditions
   std::string plan;  // in words
 };
 

@@ -9,6 +9,8 @@ namespace podmirror::sim {
 namespace {
 
 constexpr std::size_t kMaxFailures = 10;
+// What a backlog keeps of a write on a condition, beside its entry.
+constexpr std::uint64_t kBaseBytes = 40;
 constexpr SteadyMs kUnheard = 2500;    // heartbeats come each second
 constexpr SteadyMs kLeaving = 12'000;  // from being cut off to being missed, at most
 
@@ -124,7 +126,7 @@ void Witness::Written(Process& at, const sync::WriteItem& item) {
     written_.try_emplace(WriteHash(LegacyVersion(value), value), Write{write.at, write.by, 0});
   const std::uint64_t key_hash = KeyHash(item.type, item.key);
   keys_.try_emplace(key_hash, item.type, std::string(item.key));
-  largest_ = std::max<std::uint64_t>(largest_, held->memory_bytes());
+  largest_ = std::max<std::uint64_t>(largest_, held->memory_bytes() + kBaseBytes);
   Of(at).own.emplace_back(key_hash, held->version());
   Look(at, key_hash);
 }

@@ -62,6 +62,13 @@ class Witness {
   // The answer to a write of one item, which was asked for at that time.
   void Answered(Process& at, const sync::WriteItem& item, const sync::WriteOptions& options,
                 SteadyMs asked_at, const sync::WriteOutcome& outcome);
+  // The answer to a write on a condition; whom it waits for is not looked at.
+  void AnsweredIf(const Process& at, const sync::WriteItem& item,
+                  const sync::WriteOutcome& outcome);
+  // The ids of those that its discovery lists.
+  std::set<std::string> ListedBy(const Process& process);
+  // Whether what this pod took then may be dropped as dead, now or later.
+  bool MayBeGivenUp(const Process& at, SteadyMs then) { return MayBeDead({then, at.serial, 0}); }
   // A pod that serves did not take a write.
   void Refused(const Process& at, sync::WriteRefusal refusal);
   // Nobody is ever out of contact: what lives by the clock of any daemon lives.

@@ -80,8 +80,25 @@ void Witness::CheckNumbers(const Process& at, const sync::WriteOutcome& outcome)
   }
 }
 
+std::set<std::string> Witness::ListedBy(const Process& process) {
+  std::set<std::string> ids;
+  for (const auto& [id, since] : Of(process).told) ids.insert(id);
+  for (const auto& other : world_.processes()) {
+    // Whoever had its address before is itself.
+    if (other->address == process.address) ids.erase(world_.IdOf(*other));
+  }
+  for (const Process* const foreign : world_.Foreigners()) ids.erase(world_.IdOf(*foreign));
+  return ids;
+}
+
 void Witness::Answered(Process& at, const sync::WriteItem& item, const sync::WriteOptions& options,
                        SteadyMs asked_at, const sync::WriteOutcome& outcome) {
+  AnsweredIf(at, item, outcome);
+  CheckPending(at, item, asked_at, options.timeout_ms, outcome);
+}
+
+void Witness::AnsweredIf(const Process& at, const sync::WriteItem& item,
+                         const sync::WriteOutcome& outcome) {
   const std::size_t holders = CountHolders(at, item, outcome);
   if (holders < outcome.acked) {
     Fail(NameOf(at) + " was told that " + std::to_string(outcome.acked) + " peers hold " +
@@ -89,7 +106,6 @@ void Witness::Answered(Process& at, const sync::WriteItem& item, const sync::Wri
          " do");
   }
   CheckNumbers(at, outcome);
-  CheckPending(at, item, asked_at, options.timeout_ms, outcome);
 }
 
 void Witness::Refused(const Process& at, sync::WriteRefusal refusal) {

@@ -49,7 +49,8 @@ struct Fixture {
     for (auto& [done, outcome] : std::exchange(completions, {})) done(outcome);
   }
 
-  Waiters waiters;
+  Conditions conditions;
+  Waiters waiters{conditions};
   Waiters::Completions completions;
   std::vector<WriteOutcome> outcomes;
   std::set<std::uint64_t> missing;  // of every peer
