@@ -27,6 +27,10 @@ std::string_view ToString(Code code) {
       return "unimplemented";
     case Code::kInternal:
       return "internal";
+    case Code::kPrecondition:
+      return "precondition failed";
+    case Code::kConflict:
+      return "conflict";
     case Code::kUncertain:
       return "may have been applied";
   }

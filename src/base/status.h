@@ -21,6 +21,8 @@ enum class Code {
   kExhausted,        // a limit was reached
   kUnimplemented,    // the other side does not speak this
   kInternal,         // the other side broke
+  kPrecondition,     // the condition of a write does not hold; nothing was applied
+  kConflict,         // a write on a condition was applied, and a greater one stands
   kUncertain,        // nobody said whether a write was applied: it may have been
 };
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -46,6 +47,18 @@ void Store(char* at, T value) {
 
 std::string Version::ToString() const {
   return absl::StrCat(absl::Hex(hlc, absl::kZeroPad16), "-", absl::Hex(origin, absl::kZeroPad16));
+}
+
+std::optional<Version> ParseVersion(std::string_view text) {
+  Version version;
+  const auto read = [&text](std::size_t from, std::uint64_t& number) {
+    const char* const end = text.data() + from + 16;
+    const auto [stop, error] = std::from_chars(text.data() + from, end, number, 16);
+    return error == std::errc() && stop == end;
+  };
+  if (text.size() != 33 || !read(0, version.hlc) || !read(17, version.origin)) return std::nullopt;
+  // One text for each version: no capitals, and the dash where it belongs.
+  return version.ToString() == text ? std::optional(version) : std::nullopt;
 }
 
 bool IsValidKey(std::string_view key) {

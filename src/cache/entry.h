@@ -42,6 +42,9 @@ struct Version {
   std::string ToString() const;
 };
 
+// What Version::ToString gives; none for any other text.
+std::optional<Version> ParseVersion(std::string_view text);
+
 // The wall time in an hlc, in milliseconds since 1970.
 constexpr WallMs WallOf(std::uint64_t hlc) { return static_cast<WallMs>(hlc >> 16); }
 constexpr std::uint64_t HlcOf(WallMs wall) { return static_cast<std::uint64_t>(wall) << 16; }

@@ -28,8 +28,10 @@ constexpr std::pair<Code, grpc::StatusCode> kCodes[] = {
     {Code::kDeadline, grpc::StatusCode::DEADLINE_EXCEEDED},
     {Code::kExhausted, grpc::StatusCode::RESOURCE_EXHAUSTED},
     {Code::kUnimplemented, grpc::StatusCode::UNIMPLEMENTED},
-    // Only for what we answer: what we are told is kRefused, above.
+    // Only for what we answer: what we are told is above.
     {Code::kUnauthenticated, grpc::StatusCode::UNAUTHENTICATED},
+    {Code::kPrecondition, grpc::StatusCode::FAILED_PRECONDITION},
+    {Code::kConflict, grpc::StatusCode::ABORTED},
 };
 
 Code FromGrpc(grpc::StatusCode code) {

@@ -23,6 +23,10 @@ Row RowOf(Problem problem) {
       return {"urn:podmirror:no-such-route", "No such route", 404};
     case Problem::kMethodNotAllowed:
       return {"urn:podmirror:method-not-allowed", "Method not allowed here", 405};
+    case Problem::kPreconditionFailed:
+      return {"urn:podmirror:precondition-failed", "The condition does not hold", 412};
+    case Problem::kConflict:
+      return {"urn:podmirror:conflict", "Another write stands", 409};
     case Problem::kInvalidKey:
       return {"urn:podmirror:invalid-key", "Invalid key", 400};
     case Problem::kInvalidType:
@@ -62,6 +66,10 @@ Row RowOf(Problem problem) {
 }  // namespace
 
 Response ProblemResponse(Problem problem, std::string_view detail) {
+  return ProblemResponse(problem, detail, ProblemMember{});
+}
+
+Response ProblemResponse(Problem problem, std::string_view detail, const ProblemMember& more) {
   const Row row = RowOf(problem);
   Response response;
   response.status = row.status;
@@ -74,6 +82,14 @@ Response ProblemResponse(Problem problem, std::string_view detail) {
   json.Member("title", row.title);
   json.Member("status", row.status);
   json.Member("detail", detail);
+  if (!more.name.empty()) {
+    json.Key(more.name);
+    if (more.text.empty()) {
+      json.Null();
+    } else {
+      json.Value(more.text);
+    }
+  }
   json.EndObject();
   return response;
 }

@@ -17,6 +17,8 @@ enum class Problem : std::uint8_t {
   kNotFound,
   kNoSuchRoute,
   kMethodNotAllowed,
+  kPreconditionFailed,
+  kConflict,
   kInvalidKey,
   kInvalidType,
   kInvalidTtl,
@@ -44,6 +46,12 @@ struct Refusal {
 // The answer for `problem`. 401 carries WWW-Authenticate; an error that passes by itself (status
 // 503) carries Retry-After.
 Response ProblemResponse(Problem problem, std::string_view detail);
+// With one more member: a text, or null where `text` is empty.
+struct ProblemMember {
+  std::string_view name;
+  std::string text;
+};
+Response ProblemResponse(Problem problem, std::string_view detail, const ProblemMember& more);
 inline Response ProblemResponse(const Refusal& refusal) {
   return ProblemResponse(refusal.problem, refusal.detail);
 }

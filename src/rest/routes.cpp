@@ -65,11 +65,12 @@ bool HasEncoding(const Request& request) {
 // True when an answer would depend on a condition that is not supported. If-Range does not count:
 // it belongs to Range, which is ignored. Nor does If-Modified-Since beside If-None-Match (RFC 9110,
 // 13.1.3).
-bool HasUnsupportedCondition(const Request& request, bool reads_entry) {
+// Of a write of one entry ParseCondition looks at the other two.
+bool HasUnsupportedCondition(const Request& request, bool of_entry, bool reads) {
   const auto has = [&request](std::string_view name) { return request.Find(name) != nullptr; };
   const bool none_match = has("if-none-match");
-  return (none_match && !reads_entry) || (!none_match && has("if-modified-since")) ||
-         has("if-match") || has("if-unmodified-since");
+  return (none_match && !of_entry) || (!none_match && has("if-modified-since")) ||
+         (has("if-match") && (reads || !of_entry)) || has("if-unmodified-since");
 }
 
 absl::InlinedVector<std::string_view, 2> Authorizations(const Request& request) {
@@ -176,9 +177,10 @@ std::optional<Response> Routes::Answer(const Call& call) {
     return response;
   }
   const bool read = call.method == "GET" || call.method == "HEAD";
-  if (HasUnsupportedCondition(call.request, read && row.route == Route::kCacheEntry)) {
+  if (HasUnsupportedCondition(call.request, row.route == Route::kCacheEntry, read)) {
     return ProblemResponse(Problem::kPreconditionUnsupported,
-                           "the only condition here is If-None-Match on a read of one entry");
+                           "the only conditions are If-None-Match on one entry, and If-Match on a "
+                           "write of one");
   }
   if (row.route == Route::kCacheEntry) return read ? Get(call) : WriteEntry(call);
   if (call.method == "POST") return WriteBatch(call);

@@ -125,6 +125,8 @@ class Routes final : public Handler {
   // Content-Range marks a part of an upload that is resumed. If the part were stored, readers would
   // take it for the whole value.
   static std::optional<Refusal> RefusePart(const Call& call);
+  // The condition of a write of one entry, into the options of `out`.
+  static std::optional<Refusal> ParseCondition(const Request& request, WriteQuery& out);
   Response RefuseWrite(sync::WriteRefusal refusal) const;
 
   const RestOptions options_;

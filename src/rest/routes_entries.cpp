@@ -17,6 +17,27 @@ namespace {
 
 int StatusOf(const sync::WriteOutcome& outcome) { return outcome.met ? 200 : 202; }
 
+Response FailedResponse(const sync::WriteOutcome& outcome) {
+  const std::string version = outcome.found ? outcome.found->ToString() : std::string();
+  Response response =
+      ProblemResponse(Problem::kPreconditionFailed,
+                      version.empty() ? "nothing is stored under this key" : "the entry is another",
+                      {"version", version});
+  if (!version.empty()) absl::StrAppend(&response.headers, "ETag: \"", version, "\"\r\n");
+  return response;
+}
+
+// Of a write that was applied, or of one on a condition.
+Response WriteResponse(std::string document, const sync::WriteOutcome& outcome) {
+  if (outcome.failed) return FailedResponse(outcome);
+  if (outcome.winner) {
+    return ProblemResponse(Problem::kConflict,
+                           "it was applied, and a greater write that did not see it stands",
+                           {"winner", outcome.winner->ToString()});
+  }
+  return Json(std::move(document), StatusOf(outcome));
+}
+
 // Deletes by prefix that wait for the one that is looking at the cache.
 constexpr std::size_t kMaxDeletesWaiting = 16;
 
@@ -35,7 +56,7 @@ struct PendingWrite {
 
   void Answer(std::string document, const sync::WriteOutcome& outcome) const {
     if (audited) audited->TellOutcome(outcome);
-    Answer(Json(std::move(document), StatusOf(outcome)));
+    Answer(WriteResponse(std::move(document), outcome));
   }
   void Answer(Response response) const {
     metrics->RestRequest(method, route, response.status,
@@ -123,6 +144,36 @@ std::optional<Refusal> Routes::RefusePart(const Call& call) {
   return std::nullopt;
 }
 
+std::optional<Refusal> Routes::ParseCondition(const Request& request, WriteQuery& out) {
+  std::size_t count = 0;
+  for (const Field& field : request.fields) {
+    std::string_view value = field.value;
+    if (Request::IsNamed(field, "if-match")) {
+      const bool quoted = value.size() > 2 && value.front() == '"' && value.back() == '"';
+      const auto version = quoted ? ParseVersion(value.substr(1, value.size() - 2)) : std::nullopt;
+      if (!version) {
+        return Refusal{Problem::kPreconditionUnsupported,
+                       "If-Match on a write is the ETag of one version"};
+      }
+      out.options.condition = Condition{version};
+    } else if (Request::IsNamed(field, "if-none-match")) {
+      if (value != "*") {
+        return Refusal{Problem::kPreconditionUnsupported, "If-None-Match on a write is *"};
+      }
+      out.options.condition = Condition{};
+    } else {
+      continue;
+    }
+    if (++count > 1) return Refusal{Problem::kPreconditionUnsupported, "more than one condition"};
+  }
+  if (count == 0) return std::nullopt;
+  if (out.ack_given && out.options.ack != sync::AckLevel::kAll) {
+    return Refusal{Problem::kInvalidQuery, "with a condition ack is always all"};
+  }
+  out.options.ack = sync::AckLevel::kAll;
+  return std::nullopt;
+}
+
 Response Routes::RefuseWrite(sync::WriteRefusal refusal) const {
   switch (refusal) {
     case sync::WriteRefusal::kDraining:
@@ -167,6 +218,7 @@ std::optional<Response> Routes::WriteEntry(const Call& call) {
   const bool remove = call.method == "DELETE";
   WriteQuery query;
   if (auto refusal = ParseWrite(call, query)) return ProblemResponse(*refusal);
+  if (auto refusal = ParseCondition(call.request, query)) return ProblemResponse(*refusal);
   const sync::WriteItem item{.type = type,
                              .key = key,
                              .value = remove ? std::string_view() : call.request.body,

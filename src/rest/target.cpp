@@ -76,12 +76,13 @@ std::optional<sync::AckLevel> ParseAckLevel(std::string_view text) {
 }
 
 constexpr unsigned kPrefix = 1;
+constexpr unsigned kAck = 2;
 
 // Reads ack and timeout.
 std::optional<Refusal> TakeWriteOption(std::string_view name, std::string_view value,
                                        unsigned& seen, sync::WriteOptions& out) {
   if (name == "ack") {
-    if (auto twice = Once(seen, 2, name)) return twice;
+    if (auto twice = Once(seen, kAck, name)) return twice;
     const auto level = ParseAckLevel(value);
     if (!level) return BadQuery("ack must be local, one, majority or all");
     out.ack = *level;
@@ -172,7 +173,7 @@ std::optional<Refusal> ParseTtl(std::string_view text, std::int64_t& ttl_ms) {
 
 std::optional<Refusal> ParseWriteQuery(std::string_view query, WriteQuery& out) {
   unsigned seen = 0;
-  return ForEachParameter(
+  auto refusal = ForEachParameter(
       query, [&](std::string_view name, std::string_view value) -> std::optional<Refusal> {
         if (name == "ttl") {
           if (auto twice = Once(seen, 1, name)) return twice;
@@ -180,6 +181,8 @@ std::optional<Refusal> ParseWriteQuery(std::string_view query, WriteQuery& out) 
         }
         return TakeWriteOption(name, value, seen, out.options);
       });
+  out.ack_given = (seen & kAck) != 0;
+  return refusal;
 }
 
 std::optional<Refusal> ParseDeleteQuery(std::string_view query, DeleteQuery& out) {

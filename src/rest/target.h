@@ -35,6 +35,7 @@ std::optional<std::int64_t> ParseDurationMs(std::string_view text);
 struct WriteQuery {
   std::int64_t ttl_ms = 0;  // 0 = none given
   sync::WriteOptions options;
+  bool ack_given = false;
 };
 // Reads ttl, ack and timeout into `out`, which holds their defaults. On a refusal `out` is
 // unspecified.

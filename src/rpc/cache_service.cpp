@@ -31,6 +31,10 @@ void Write(sync::Driver& driver, const trust::Access& access,
   const sync::WriteRefusal refusal =
       driver.Write(items, options, [call, answer, audited](const sync::WriteOutcome& outcome) {
         if (audited) audited->TellOutcome(outcome);
+        if (const Status status = OutcomeStatus(outcome); !status.ok()) {
+          call->Fail(status);
+          return;
+        }
         call->Answer(answer(outcome));
       });
   if (refusal == sync::WriteRefusal::kNone) return;
@@ -200,7 +204,8 @@ class CacheService final : public Service {
       call->Fail(set.status());
       return;
     }
-    const auto options = WriteOptionsOf(set->options, options_.write);
+    const auto options =
+        WriteOptionsOf(set->options, options_.write, set->condition, set->items.size());
     if (!options.ok()) {
       call->Fail(options.status());
       return;
@@ -226,7 +231,8 @@ class CacheService final : public Service {
       call->Fail(items.status());
       return;
     }
-    const auto options = WriteOptionsOf(request.options(), options_.write);
+    const auto options =
+        WriteOptionsOf(request.options(), options_.write, ConditionOf(request), items->size());
     if (!options.ok()) {
       call->Fail(options.status());
       return;

@@ -9,6 +9,7 @@
 
 #include "cache/digest.h"
 #include "cache/entry.h"
+#include "rpc/codec_conditions.h"
 #include "rpc/codec_fragments.h"
 #include "rpc/codec_parts.h"
 
@@ -102,6 +103,7 @@ void Put(const sync::Batch& from, v1::Frame* frame) {
   to->set_first_seq(from.first_seq);
   to->set_last_seq(from.last_seq);
   to->set_entries(Pack(from.entries));
+  PutBases(from.bases, to->mutable_bases());
 }
 
 Status Take(const v1::Batch& from, sync::Batch* to) {
@@ -114,17 +116,20 @@ Status Take(const v1::Batch& from, sync::Batch* to) {
     return Invalid("batch " + std::to_string(to->first_seq) + ".." + std::to_string(to->last_seq) +
                    " of " + std::to_string(to->entries.size()) + " entries");
   }
-  return {};
+  return TakeBases(from.bases(), to->entries.size(), &to->bases);
 }
 
 void Put(const sync::Ack& from, v1::Frame* frame) {
   frame->mutable_ack()->set_seq(from.seq);
   PutAll(from.dead, frame->mutable_ack()->mutable_dead());
+  PutVerdicts(from.verdicts, frame->mutable_ack()->mutable_verdicts());
 }
 
 Status Take(const v1::Ack& from, sync::Ack* to) {
   to->seq = from.seq();
-  return TakeRising<std::uint32_t>(from.dead(), sync::kMaxListed, "place", &to->dead);
+  const Status status =
+      TakeRising<std::uint32_t>(from.dead(), sync::kMaxListed, "place", &to->dead);
+  return status.ok() ? TakeVerdicts(from.verdicts(), &to->verdicts) : status;
 }
 
 void Put(const sync::Heartbeat& from, v1::Frame* frame) {

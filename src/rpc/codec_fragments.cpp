@@ -2,6 +2,8 @@
 
 #include <string>
 
+#include "rpc/codec_conditions.h"
+
 namespace podmirror::rpc {
 namespace {
 
@@ -36,6 +38,7 @@ void Put(const sync::Fragment& from, v1::Frame* frame) {
   to->set_offset(from.offset);
   to->set_bytes(from.bytes);
   to->set_write(from.write);
+  if (from.base) PutBase(*from.base, to->mutable_base());
 }
 
 Status Take(const v1::Fragment& from, sync::Fragment* to) {
@@ -44,7 +47,8 @@ Status Take(const v1::Fragment& from, sync::Fragment* to) {
     return Invalid("fragment of " + std::to_string(from.bytes().size()) + " bytes at " +
                    std::to_string(from.offset()) + " of " + std::to_string(from.total()));
   }
-  *to = {TakeId(from.id()), from.total(), from.offset(), from.bytes(), from.write()};
+  *to = {TakeId(from.id()), from.total(), from.offset(), from.bytes(), from.write(), {}};
+  if (from.has_base()) to->base = TakeBase(from.base());
   return {};
 }
 
@@ -54,10 +58,14 @@ void Put(const sync::FragmentReply& from, v1::Frame* frame) {
   to->set_next(from.next);
   to->set_later(from.later);
   to->set_dead(from.dead);
+  if (from.verdict.kind != sync::Verdict::kUnknown) {
+    PutVerdict(from.verdict, to->mutable_verdict());
+  }
 }
 
 Status Take(const v1::FragmentReply& from, sync::FragmentReply* to) {
-  *to = {TakeId(from.id()), from.next(), from.later(), from.dead()};
+  *to = {TakeId(from.id()), from.next(), from.later(), from.dead(), {}};
+  if (from.has_verdict()) to->verdict = TakeVerdict(from.verdict());
   return {};
 }
 

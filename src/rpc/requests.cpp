@@ -105,7 +105,7 @@ CodedInputStream StreamOf(std::string_view bytes) {
 }
 
 // False when the bytes are not a v1::SetItem.
-bool ReadSetItem(std::string_view bytes, sync::WriteItem* item) {
+bool ReadSetItem(std::string_view bytes, sync::WriteItem* item, ItemCondition* condition) {
   CodedInputStream in = StreamOf(bytes);
   while (const std::uint32_t tag = in.ReadTag()) {
     std::uint64_t number = 0;
@@ -124,6 +124,13 @@ bool ReadSetItem(std::string_view bytes, sync::WriteItem* item) {
       case TagOf(v1::SetItem::kTtlMsFieldNumber, kVarint):
         good = in.ReadVarint64(&number);
         item->ttl_ms = static_cast<std::int64_t>(number);
+        break;
+      case TagOf(v1::SetItem::kIfVersionFieldNumber, kBytes):
+        good = ReadBytes(in, &condition->version);
+        break;
+      case TagOf(v1::SetItem::kIfAbsentFieldNumber, kVarint):
+        good = in.ReadVarint64(&number);
+        condition->absent = number != 0;
         break;
       default:
         good = WireFormatLite::SkipField(&in, tag);
@@ -172,7 +179,7 @@ Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options)
     std::string_view bytes;
     if (tag == TagOf(v1::SetRequest::kItemsFieldNumber, kBytes)) {
       sync::WriteItem item;
-      if (!ReadBytes(in, &bytes) || !ReadSetItem(bytes, &item)) return malformed;
+      if (!ReadBytes(in, &bytes) || !ReadSetItem(bytes, &item, &call.condition)) return malformed;
       if (count == sync::kMaxItems) return CheckSize(0, count + 1, options);
       if (!checker.Add(item, {"items", count++})) break;
     } else if (tag == TagOf(v1::SetRequest::kOptionsFieldNumber, kBytes)) {
@@ -239,8 +246,17 @@ Status Check(const v1::GetRequest& request, const RequestOptions& options) {
   return {};
 }
 
+ItemCondition ConditionOf(const v1::DeleteRequest& request) {
+  ItemCondition condition;
+  for (const v1::DeleteItem& item : request.items()) {
+    if (!item.if_version().empty()) condition.version = item.if_version();
+  }
+  return condition;
+}
+
 Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
-                                          const sync::WriteOptions& otherwise) {
+                                          const sync::WriteOptions& otherwise,
+                                          const ItemCondition& condition, std::size_t items) {
   sync::WriteOptions options = otherwise;
   switch (wanted.ack()) {
     case v1::ACK_LEVEL_DEFAULT:
@@ -267,6 +283,20 @@ Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
     }
     options.timeout_ms = wanted.timeout_ms();
   }
+  if (!condition.given()) return options;
+  if (items != 1) return Status(Code::kInvalid, "a condition is for a request of one item");
+  if (condition.absent && !condition.version.empty()) {
+    return Status(Code::kInvalid, "items[0]: both if_version and if_absent");
+  }
+  const auto version = ParseVersion(condition.version);
+  if (!condition.absent && !version) {
+    return Status(Code::kInvalid, "items[0]: if_version is no version");
+  }
+  if (wanted.ack() != v1::ACK_LEVEL_DEFAULT && wanted.ack() != v1::ACK_LEVEL_ALL) {
+    return Status(Code::kInvalid, "options: with a condition ack is always all");
+  }
+  options.ack = sync::AckLevel::kAll;
+  options.condition = Condition{version};
   return options;
 }
 
@@ -302,6 +332,15 @@ Status RefusalStatus(sync::WriteRefusal refusal) {
       break;
   }
   return {Code::kInternal, "refused without a reason"};
+}
+
+Status OutcomeStatus(const sync::WriteOutcome& outcome) {
+  if (outcome.failed) {
+    return {Code::kPrecondition,
+            "precondition-failed: " + (outcome.found ? outcome.found->ToString() : "none")};
+  }
+  if (outcome.winner) return {Code::kConflict, "conflict: " + outcome.winner->ToString()};
+  return {};
 }
 
 Status CheckReadable(const sync::Driver& driver) {

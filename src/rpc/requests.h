@@ -32,8 +32,17 @@ Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& reques
 // kInvalid when the request is over the limits; else it names the first bad key.
 Status Check(const v1::GetRequest& request, const RequestOptions& options);
 
+// The condition of the one item of a request.
+struct ItemCondition {
+  std::string_view version;  // as in the request
+  bool absent = false;
+
+  bool given() const { return absent || !version.empty(); }
+};
+
 struct SetCall {
   std::vector<sync::WriteItem> items;
+  ItemCondition condition;  // the last that was given
   v1::WriteOptions options;
 };
 
@@ -41,8 +50,13 @@ struct SetCall {
 // hundreds of small strings would cost more than all the rest of the call.
 Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options);
 
+// The condition of a DeleteRequest: the last that was given.
+ItemCondition ConditionOf(const v1::DeleteRequest& request);
+// condition: of a request of so many items.
 Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
-                                          const sync::WriteOptions& otherwise);
+                                          const sync::WriteOptions& otherwise,
+                                          const ItemCondition& condition = {},
+                                          std::size_t items = 1);
 void PutOutcome(const sync::WriteOutcome& outcome, v1::AckResult* result);
 void PutEntry(const Entry& entry, WallMs now, v1::Entry* to);
 
@@ -52,6 +66,8 @@ Status CheckSize(std::size_t bytes, std::size_t items, const RequestOptions& opt
 // kUnavailable or kExhausted; the message is the code that REST answers with ("not-ready", ...).
 // Requires: `refusal` is not kNone.
 Status RefusalStatus(sync::WriteRefusal refusal);
+// kPrecondition or kConflict, with the version that is there; kOk for any other outcome.
+Status OutcomeStatus(const sync::WriteOutcome& outcome);
 // kUnavailable "not-ready" while the data are not there yet; reads go on while draining.
 Status CheckReadable(const sync::Driver& driver);
 

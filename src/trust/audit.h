@@ -25,8 +25,8 @@ struct AuditRecord {
   std::optional<std::int32_t> type = std::nullopt;
   std::string_view key = {};
   std::string_view version = {};  // of a write that was applied
-  // "ok", "pending", "failed", "unauthorized", "forbidden"; "absent": of a touch or a delete by
-  // prefix, what it was for was not there when it was applied.
+  // "ok", "pending", "conflict", "precondition-failed", "failed", "unauthorized", "forbidden";
+  // "absent": of a touch or a delete by prefix, what it was for was not there when it was applied.
   std::string_view result;
 };
 
@@ -78,6 +78,10 @@ class AuditedWrite {
   // outcome: of the core's write (sync::WriteOutcome).
   template <typename Outcome>
   void TellOutcome(const Outcome& outcome) const {
+    if (outcome.failed) {
+      Tell("precondition-failed");
+      return;
+    }
     const std::size_t count = entries_.size() - outcome.absent.size();
     std::size_t applied = 0;
     auto absent = outcome.absent.begin();
@@ -86,7 +90,7 @@ class AuditedWrite {
         TellOf(entries_[at], "absent", {});
         ++absent;
       } else {
-        TellOf(entries_[at], outcome.met ? "ok" : "pending",
+        TellOf(entries_[at], outcome.winner ? "conflict" : outcome.met ? "ok" : "pending",
                outcome.VersionOf(applied++, count).ToString());
       }
     }

@@ -255,6 +255,10 @@ void Script::Write(const Words& words, bool remove) {
       options.timeout_ms = Duration(setting);
     } else if (name == "ttl" && !remove) {
       item.ttl_ms = Duration(setting);
+    } else if (name == "if") {
+      const EntryRef held =
+          world_.cache(std::stoi(setting)).Find(kType, key, sim::SimWorld::kEpoch + world_.now());
+      options.condition = held ? Condition{held->version()} : Condition{};
     } else {
       throw std::runtime_error("unknown option: " + words.At(i));
     }

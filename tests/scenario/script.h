@@ -24,8 +24,9 @@
 //   slow A B 300ms [BYTES]          so much longer on the way, and so many bytes a millisecond
 //   reset A B                       their streams end, and what is on its way is lost
 // Data
-//   put N KEY=VALUE [ack=all] [timeout=1s] [ttl=0s]
-//   delete N KEY [ack=all] [timeout=1s]
+//   put N KEY=VALUE [ack=all] [timeout=1s] [ttl=0s] [if=M]
+//   delete N KEY [ack=all] [timeout=1s] [if=M]: if=M, on the version that pod M holds now, or on
+//       nothing where it holds nothing
 //   put-here N KEY=VALUE            stored on that pod and not sent on, as by hellorpc.Sync.Set
 //   fill N ENTRIES BYTES            that many entries of that size, not waited for
 // Time

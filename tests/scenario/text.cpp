@@ -97,6 +97,11 @@ std::string ToText(sync::WriteRefusal refusal) {
 }
 
 std::string ToText(const sync::WriteOutcome& outcome) {
+  if (outcome.failed) {
+    return "412, " + (outcome.found ? "version " + ToText(outcome.found->hlc) : "nothing") +
+           " is here";
+  }
+  if (outcome.winner) return "409, lost to version " + ToText(outcome.winner->hlc);
   std::string text = outcome.met ? "200" : "202";
   text += ", acknowledged by " + std::to_string(outcome.acked) + " of " +
           std::to_string(outcome.peers) + " peers";

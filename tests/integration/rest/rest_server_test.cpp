@@ -112,6 +112,7 @@ struct BadRequest {
 TEST_CASE("rest: bad requests are named by a problem document and change nothing") {
   TestNode node;
   const std::string key = "/v1/cache/1/k";
+  const std::string tag = "\"" + Version{1, 2}.ToString() + "\"";
   const std::vector<BadRequest> examples = {
       {"PUT", "/v1/cache/1/" + std::string(513, 'k'), "v", "", 400, "invalid-key"},
       {"PUT", "/v1/cache/1/%ff", "v", "", 400, "invalid-key"},
@@ -140,7 +141,16 @@ TEST_CASE("rest: bad requests are named by a problem document and change nothing
       {"GET", "/v1/cache/1?cursor=zz", "", "", 400, "invalid-query"},
       {"GET", "/v1/cache/1?keys_only=yes", "", "", 400, "invalid-query"},
       {"PUT", key, "v", "If-Match: \"x\"\r\n", 400, "precondition-unsupported"},
-      {"PUT", key, "v", "If-None-Match: *\r\n", 400, "precondition-unsupported"},
+      {"PUT", key, "v", "If-Match: *\r\n", 400, "precondition-unsupported"},
+      {"PUT", key, "v", "If-Match: " + tag + ", " + tag + "\r\n", 400, "precondition-unsupported"},
+      {"PUT", key, "v", "If-Match: W/" + tag + "\r\n", 400, "precondition-unsupported"},
+      {"PUT", key, "v", "If-Match: " + tag + "\r\nIf-Match: " + tag + "\r\n", 400,
+       "precondition-unsupported"},
+      {"PUT", key, "v", "If-Match: " + tag + "\r\nIf-None-Match: *\r\n", 400,
+       "precondition-unsupported"},
+      {"DELETE", key, "", "If-None-Match: " + tag + "\r\n", 400, "precondition-unsupported"},
+      {"PUT", key + "?ack=local", "v", "If-None-Match: *\r\n", 400, "invalid-query"},
+      {"POST", "/v1/cache", "{}", "If-None-Match: *\r\n", 400, "precondition-unsupported"},
       {"DELETE", key, "", "If-Unmodified-Since: x\r\n", 400, "precondition-unsupported"},
       {"POST", "/v1/cache", "{}", "If-Match: *\r\n", 400, "precondition-unsupported"},
       {"GET", key, "", "If-Match: *\r\n", 400, "precondition-unsupported"},

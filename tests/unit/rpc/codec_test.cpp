@@ -94,6 +94,13 @@ std::vector<Golden> GoldenFrames() {
        "1a67080510071a6110000000000000002000000000000000010000000100000001006b761100000000000000200"
        "0000000000000ffffffff000000800400676f6e6512000000000000002000000000000000020000000200004003"
        "000068e5cf8b01000074746c00ff"},
+      {"batch with bases",
+       sync::Batch{5, 5, {Entry::MakeTombstone(2, "gone", {18, 32})}, {{0, {{1, 2}, true, true}}}},
+       "1a3c080510051a1e1200000000000000200000000000000002000000000000800400676f6e6522161101000000"
+       "0000000019020000000000000020012801"},
+      {"ack with verdicts",
+       sync::Ack{300, {}, {{1, {sync::Verdict::kFine, {}}}, {2, {sync::Verdict::kLost, {3, 4}}}}},
+       "221d08ac021a0208011a140802110300000000000000190400000000000000"},
       {"ack", sync::Ack{300}, "220308ac02"},
       {"heartbeat", sync::Heartbeat{1, 2, 3, 4, true, true},
        "2a2809010000000000000019040000000000000020012801310300000000000000410200000000000000"},
@@ -314,6 +321,36 @@ TEST_CASE("a batch holds the writes it is numbered with, but for large ones") {
   CHECK(with(5, 8 + sync::kMaxListed) == Code::kInvalid);
   CHECK(with(7, 5) == Code::kInvalid);
   CHECK(with(1, ~0ULL) == Code::kInvalid);
+}
+
+TEST_CASE("a base and a verdict have each a place of their own in the batch") {
+  const sync::Batch batch{1, 3, SomeEntries()};
+  const auto bases = [&](const std::vector<std::uint32_t>& places) {
+    return CodeOf(batch, [&](v1::Frame* f) {
+      for (const std::uint32_t place : places) f->mutable_batch()->add_bases()->set_place(place);
+    });
+  };
+  CHECK(bases({0, 1, 2}) == Code::kOk);
+  CHECK(bases({3}) == Code::kInvalid);
+  CHECK(bases({1, 1}) == Code::kInvalid);
+  CHECK(bases({1, 0}) == Code::kInvalid);
+  const auto verdicts = [&](const std::vector<std::uint32_t>& places) {
+    return CodeOf(sync::Ack{5}, [&](v1::Frame* f) {
+      for (const std::uint32_t place : places) f->mutable_ack()->add_verdicts()->set_place(place);
+    });
+  };
+  CHECK(verdicts({0, 4095}) == Code::kOk);
+  CHECK(verdicts({4096}) == Code::kInvalid);
+  CHECK(verdicts({2, 2}) == Code::kInvalid);
+}
+
+TEST_CASE("what a fragment brings of a condition comes back") {
+  sync::Fragment fragment{kSomeId, 600, 300, "part", true, sync::Base{{1, 2}, true, false}};
+  CHECK(std::get<sync::Fragment>(**FromBytes(Bytes(fragment))).base == fragment.base);
+  sync::FragmentReply reply{kSomeId, 600, false, false, {sync::Verdict::kLost, {3, 4}}};
+  CHECK(std::get<sync::FragmentReply>(**FromBytes(Bytes(reply))).verdict == reply.verdict);
+  reply.verdict = {};
+  CHECK(std::get<sync::FragmentReply>(**FromBytes(Bytes(reply))).verdict == reply.verdict);
 }
 
 TEST_CASE("a fragment lies within an entry, and is no longer than it may be") {
