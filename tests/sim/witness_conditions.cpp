@@ -20,6 +20,9 @@ std::size_t ConditionsWitness::Asked(const Process& at, const std::string& key,
   write.remove = item.remove;
   write.timed = !item.remove && item.ttl_ms != 0;
   write.asked = witness_.ListedBy(at);
+  for (const auto& process : world_.processes()) {
+    if (process->alive) write.alive.insert(process->serial);
+  }
   writes_.push_back(std::move(write));
   return writes_.size() - 1;
 }
@@ -125,13 +128,14 @@ void ConditionsWitness::CheckPair(const OfKey& writes, const Write& lesser, cons
   witness_.Fail(Text(lesser) + " and " + Text(greater) + " were both answered 200");
 }
 
-// Neither counted the other; or it was given up, with all that a pod wrote alone for longer than
-// deletes are remembered.
+// Neither counted the other; or the only one that held it was gone; or it was given up, with all
+// that a pod wrote alone for longer than deletes are remembered.
 bool ConditionsWitness::Excused(const OfKey& writes, const Write& lesser, const Write& greater) {
   const auto counted = [&](const Write& by, const Write& other) {
     return by.asked.contains(world_.IdOf(*other.at)) && other.at->started_at <= by.asked_at;
   };
   if (!counted(lesser, greater) && !counted(greater, lesser)) return true;
+  if (lesser.asked.empty() && !greater.alive.contains(lesser.at->serial)) return true;
   return std::any_of(writes.find(lesser.version), writes.find(greater.version),
                      [&](const auto& between) {
                        return witness_.MayBeGivenUp(*between.second->at, between.second->asked_at);

@@ -68,9 +68,10 @@ class ConditionsWitness {
     std::string key;
     std::optional<Condition> condition;
     bool remove = false;
-    bool timed = false;           // it has a time to live
-    std::set<std::string> asked;  // whom its pod's discovery listed
-    Version version;              // {}: not applied, or refused
+    bool timed = false;             // it has a time to live
+    std::set<std::string> asked;    // whom its pod's discovery listed
+    std::set<std::uint64_t> alive;  // all that ran then, by serial
+    Version version;                // {}: not applied, or refused
     Answer answer = Answer::kNone;
     std::optional<Version> winner;
     std::vector<std::string> pending;

@@ -3,10 +3,19 @@
 #include "sync/conditions.h"
 
 #include <catch2/catch.hpp>
+#include <ostream>
 
 #include "sync/sync_testing.h"
 
 namespace podmirror::sync {
+
+// For what a failure says.
+std::ostream& operator<<(std::ostream& out, const Verdict& verdict) {
+  return out << (verdict.kind == Verdict::kFine   ? "fine"
+                 : verdict.kind == Verdict::kLost ? "lost to " + verdict.winner.ToString()
+                                                  : "no word");
+}
+
 namespace {
 
 using Names = std::vector<std::string>;
@@ -42,7 +51,7 @@ struct Fixture {
     REQUIRE(batch);
     Ack ack{batch->last_seq};
     for (const auto& [place, base] : batch->bases) ack.verdicts.emplace_back(place, verdict);
-    if (verdict.kind == Verdict::kUnknown) ack.verdicts.clear();
+    if (verdict == Verdict{}) ack.verdicts.clear();
     node.driver.Receive(conn, ack);
   }
   // What the node says of a peer's write that comes by its own stream.
@@ -189,9 +198,9 @@ TEST_CASE("a write of ours that was told 200 keeps one that missed it from being
   const Version ours = f.PutIf("k", {});
   f.Acknowledge(kFine);
   SECTION("it missed it") {
-    CHECK(f.Judge("k", f.Newer(), {{}, true, false}).kind == Verdict::kUnknown);
+    CHECK(f.Judge("k", f.Newer(), {{}, true, false}) == Verdict{});
     // So does one that has replaced the one that missed it, and was never told of ours.
-    CHECK(f.Judge("k", f.Newer(2), {{1, 9}, false, false}).kind == Verdict::kUnknown);
+    CHECK(f.Judge("k", f.Newer(2), {{1, 9}, false, false}) == Verdict{});
   }
   SECTION("it has seen it") { CHECK(f.Judge("k", f.Newer(), {ours, false, false}) == kFine); }
   SECTION("it was deleted in between") {
@@ -205,7 +214,7 @@ TEST_CASE("what a pass has brought before is judged by what we told alone") {
   f.Connect();
   const Version theirs = f.Newer();
   f.node.cache.Merge(Entry::Make(1, "k", "theirs", theirs), kStartWall);
-  CHECK(f.Judge("k", theirs, {{1, 9}, false, false}).kind == Verdict::kUnknown);  // since before us
+  CHECK(f.Judge("k", theirs, {{1, 9}, false, false}) == Verdict{});  // since before us
   const Version base = f.Newer(5);
   f.node.cache.Merge(Entry::Make(1, "l", "theirs", {base.hlc + 1, 9}), kStartWall);
   CHECK(f.Judge("l", {base.hlc + 1, 9}, {base, false, false}) == kFine);
@@ -225,10 +234,10 @@ TEST_CASE("who knows of others that it does not ask gets no word where it missed
   Fixture f;
   f.Connect();
   const Version held = f.Put("k");
-  CHECK(f.Judge("k", f.Newer(), {{held.hlc - 1, 9}, false, true}).kind == Verdict::kUnknown);
+  CHECK(f.Judge("k", f.Newer(), {{held.hlc - 1, 9}, false, true}) == Verdict{});
   CHECK(f.Judge("l", f.Newer(), {{}, true, true}) == kFine);
   // It counts as told 200.
-  CHECK(f.Judge("l", f.Newer(2), {{}, true, false}).kind == Verdict::kUnknown);
+  CHECK(f.Judge("l", f.Newer(2), {{}, true, false}) == Verdict{});
 }
 
 TEST_CASE("a pod that terminates is told of in the base") {
