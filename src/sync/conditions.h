@@ -18,24 +18,29 @@
 // checked where v1 or something newer was stored.
 //   1. W counted Q. If Q had v2 when it merged v1, it said lost, and W 409. So Q had v1 when it
 //      checked v2, and the condition failed.
-//   2. Q counted W, and W not Q. W had v1 when it merged v2: else W's clock would have seen v2, and
-//      v1 would be greater. So W gave up v1 (409), or had told 200, and said unknown (Q: 202).
-//   3. Neither counted the other: each took the other for gone or going, or one knew nothing of the
-//      other yet. A third pod R that both counted had v1 when it merged v2, or it said lost to W.
-//      A write is `apart` where its writer knows of pods that terminate (Base::apart) or where R
-//      does not list the writer. If v2 is, R says unknown wherever v2 has missed what was there; if
-//      v1 was, R treats it as told 200 by itself. Without such an R, and where none of the three
-//      knows of anybody's leaving, there is no promise.
+//   2. Q counted W, this very process, and W not Q. W had v1 when it merged v2: else W's clock
+//   would
+//      have seen v2, and v1 would be greater. So W gave up v1 (409), or had told 200, and said
+//      unknown (Q: 202).
+//   3. Neither counted the other: each took the other for gone or going, one knew nothing of the
+//      other yet, or W ended before v2, and what it was told 200 for is not where Q asks. A third
+//      pod R that both counted had v1 when it merged v2, or it said lost to W. A write is `apart`
+//      where its writer knows of pods that terminate (Base::apart) or where R does not list the
+//      writer. If v2 is, R says unknown wherever v2 has missed what was there; if v1 was, R treats
+//      it as told 200 by itself. Without such an R, and where none of the three knows of anybody's
+//      leaving, there is no promise.
 // "Seen" goes by versions. Where v2's condition was that nothing is live, and nothing was live at
 // the one who gives the verdict (a tombstone, expired), v2 has missed nothing: what stood under it
 // was deleted or has expired.
 //
 // What is remembered is bounded. What falls out counts by its hlc: whatever has a base at or below
 // `floor_` may have missed it. So does what a former run of this pod told: floor_ begins with the
-// hlc at which we became synced. `since` keeps that from mattering where the key's history is
-// known. Thread safety: none; belongs to the Node. Invariant: what was told 200 here and has missed
-// nothing since is in keys_, or its hlc is at most
-//            floor_.
+// hlc at which we became synced. `since` keeps that from mattering where the history of the key is
+// known.
+//
+// Thread safety: none; belongs to the Node.
+//
+// Invariant: what was told 200 here is in keys_, or its hlc is at most floor_.
 #pragma once
 
 #include <cstddef>

@@ -48,7 +48,7 @@ std::optional<std::size_t> Contention::Do(int pod, const std::string& key, sync:
   Process& process = world_.process(pod);
   // A pass that brings a large value first leaves it open; nothing else does when all is quiet.
   const bool large =
-      time_.OneIn(60) && timeout_ms != kPatientMs && world_.options().max_memory == 0;
+      time_.OneIn(60) && large_ && timeout_ms != kPatientMs && world_.options().max_memory == 0;
   const std::string value =
       "c" + std::to_string(++values_) + std::string(large ? kLargeBytes : 0, 'l');
   item.type = kType;

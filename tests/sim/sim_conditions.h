@@ -26,6 +26,8 @@ class Contention {
         conditions_(world, witness),
         written_(std::move(written)) {}
 
+  // From now on no value travels in fragments.
+  void SmallOnly() { large_ = false; }
   // Some writes of one key, at about the same time.
   void Contend();
   // Once all is quiet: a lone write, then a race of all pods.
@@ -46,6 +48,7 @@ class Contention {
   Witness& witness_;
   ConditionsWitness conditions_;
   std::function<void(Process&, const sync::WriteItem&)> written_;
+  bool large_ = true;
   std::uint64_t values_ = 0;
 };
 

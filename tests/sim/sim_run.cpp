@@ -114,6 +114,7 @@ class Run {
     StartAll(plan_.nodes, 0);
     const int late = faults_.NewPod();
     time_.At(time_.Between(30'000, 60'000), [this, late] { world_.StartPod(late); });
+    contention_.SmallOnly();  // it is known what the ways can carry
     flow_.Expect(plan_.way_bytes_per_ms, plan_.world.backlog_bytes);
   }
 

@@ -128,14 +128,13 @@ void ConditionsWitness::CheckPair(const OfKey& writes, const Write& lesser, cons
   witness_.Fail(Text(lesser) + " and " + Text(greater) + " were both answered 200");
 }
 
-// Neither counted the other; or the only one that held it was gone; or it was given up, with all
-// that a pod wrote alone for longer than deletes are remembered.
+// Neither counted the other, a process that had ended or not begun being none; or it was given up,
+// with all that a pod wrote alone for longer than deletes are remembered.
 bool ConditionsWitness::Excused(const OfKey& writes, const Write& lesser, const Write& greater) {
   const auto counted = [&](const Write& by, const Write& other) {
-    return by.asked.contains(world_.IdOf(*other.at)) && other.at->started_at <= by.asked_at;
+    return by.asked.contains(world_.IdOf(*other.at)) && by.alive.contains(other.at->serial);
   };
   if (!counted(lesser, greater) && !counted(greater, lesser)) return true;
-  if (lesser.asked.empty() && !greater.alive.contains(lesser.at->serial)) return true;
   return std::any_of(writes.find(lesser.version), writes.find(greater.version),
                      [&](const auto& between) {
                        return witness_.MayBeGivenUp(*between.second->at, between.second->asked_at);
