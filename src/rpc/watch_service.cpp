@@ -13,8 +13,10 @@
 namespace podmirror::rpc {
 namespace {
 
-// A client must read within this time, or its call ends.
+// A client must read within this time, or its call ends; within the second one when the server
+// ends.
 constexpr SteadyMs kReadMs = 10'000;
+constexpr SteadyMs kLastReadMs = 250;
 constexpr SteadyMs kLookMs = 1'000;
 
 v1::WatchEvent::Kind KindOf(watch::EventKind kind) {
@@ -78,7 +80,8 @@ class WatchService::WatchCall final : public std::enable_shared_from_this<WatchC
   void Look(Now now) {
     if (over_) return;
     if (message_.Valid()) {
-      if (now.steady - writing_since_ >= kReadMs) Drop();
+      const SteadyMs patience = service_.ended_.load() ? kLastReadMs : kReadMs;
+      if (now.steady - writing_since_ >= patience) Drop();
       return;
     }
     if (service_.ended_.load()) {
@@ -98,7 +101,7 @@ class WatchService::WatchCall final : public std::enable_shared_from_this<WatchC
       });
     }
   }
-  // The client is gone or does not read, or the server ends.
+  // The client is gone or does not read.
   void Drop() { End({Code::kUnavailable, "cancelled"}); }
 
  private:
@@ -210,10 +213,8 @@ void WatchService::Tick() {
 
 void WatchService::End() {
   ended_.store(true);
-  thread_.Post([this] {
-    const std::vector<CallRef> calls(calls_.begin(), calls_.end());
-    for (const CallRef& call : calls) call->Drop();
-  });
+  // A call whose write is in flight is told when that is through: else it would only be cut off.
+  thread_.Post([this] { LookAtAll(); });
 }
 
 }  // namespace podmirror::rpc
