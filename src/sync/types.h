@@ -56,8 +56,8 @@ struct WriteOutcome {
   // Places of the items that were not, rising: what they depend on was not there.
   std::vector<std::uint32_t> absent = {};
   // Of a write on a condition alone.
-  bool failed = false;                // the condition does not hold, nothing was applied
-  std::optional<Version> found = {};  // then: what is live here
+  bool failed = false;                 // the condition does not hold, nothing was applied
+  std::optional<Version> found = {};   // then: what is live here
   std::optional<Version> winner = {};  // it was applied, and this greater write stands
 
   // The version of item `at` of the `count` that were applied: those of a write follow each other.

@@ -90,7 +90,10 @@ class AuditedWrite {
         TellOf(entries_[at], "absent", {});
         ++absent;
       } else {
-        TellOf(entries_[at], outcome.winner ? "conflict" : outcome.met ? "ok" : "pending",
+        TellOf(entries_[at],
+               outcome.winner ? "conflict"
+               : outcome.met  ? "ok"
+                              : "pending",
                outcome.VersionOf(applied++, count).ToString());
       }
     }
