@@ -34,7 +34,7 @@ bool Polls::Look() {
     more = !due_.empty();
     any_.store(more || !waiting_.empty());
   }
-  Answer(std::move(some));
+  Answer(some);
   return more;
 }
 
@@ -85,7 +85,7 @@ void Polls::Tick() {
     if (ended_) due_.clear();
     any_.store(!due_.empty() || !waiting_.empty());
   }
-  Answer(std::move(over));
+  Answer(over);
 }
 
 void Polls::End() {
@@ -96,8 +96,8 @@ void Polls::End() {
   Tick();
 }
 
-void Polls::Answer(std::vector<Poll> polls) {
-  for (Poll& poll : polls) {
+void Polls::Answer(const std::vector<Poll>& polls) {
+  for (const Poll& poll : polls) {
     feeds_.GiveWatcher();
     poll.answer(poll.read.Answer(feeds_.cache(), env_.now().wall));
   }

@@ -55,7 +55,7 @@ class Polls {
   void TakeChanged() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Those of them whose entries are other ones.
   void TakeOther(Waiting::iterator it, Waiting::iterator end) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void Answer(std::vector<Poll> polls);
+  void Answer(const std::vector<Poll>& polls);
 
   watch::Feeds& feeds_;
   const Env& env_;
