@@ -19,9 +19,17 @@ void Conditions::Told(std::uint64_t key_hash, Version version) {
   }
 }
 
+void Conditions::Fine(std::uint64_t key_hash, Version version) {
+  auto& fine = keys_[key_hash].fine;
+  std::shift_right(fine.begin(), fine.end(), 1);
+  fine.front() = version;
+}
+
 bool Conditions::WasFine(std::uint64_t key_hash, Version version) const {
   const auto found = keys_.find(key_hash);
-  return found != keys_.end() && found->second.fine == version;
+  if (found == keys_.end()) return false;
+  const auto& fine = found->second.fine;
+  return std::find(fine.begin(), fine.end(), version) != fine.end();
 }
 
 bool Conditions::MayMiss(std::uint64_t key_hash, Version base) const {

@@ -19,9 +19,8 @@
 //   1. W counted Q. If Q had v2 when it merged v1, it said lost, and W 409. So Q had v1 when it
 //      checked v2, and the condition failed.
 //   2. Q counted W, this very process, and W not Q. W had v1 when it merged v2: else W's clock
-//   would
-//      have seen v2, and v1 would be greater. So W gave up v1 (409), or had told 200, and said
-//      unknown (Q: 202).
+//      would have seen v2, and v1 would be greater. So W gave up v1 (409), or had told 200, and
+//      said unknown (Q: 202).
 //   3. Neither counted the other: each took the other for gone or going, one knew nothing of the
 //      other yet, or W ended before v2, and what it was told 200 for is not where Q asks. A third
 //      pod R that both counted had v1 when it merged v2, or it said lost to W. A write is `apart`
@@ -43,6 +42,7 @@
 // Invariant: what was told 200 here is in keys_, or its hlc is at most floor_.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -56,6 +56,8 @@ class Conditions {
  public:
   // Of so many keys; those that were written first fall out.
   static constexpr std::size_t kKeys = 16'384;
+  // So many of one key may be said again to be fine: a lost stream has rarely more in flight.
+  static constexpr std::size_t kFine = 4;
 
   // We have the data from now on, and nothing is known of what was before.
   void Begin(std::uint64_t hlc) { floor_ = hlc; }
@@ -65,8 +67,8 @@ class Conditions {
   // One was answered 200, or counts as such.
   void Told(std::uint64_t key_hash, Version version);
   // This one of a peer was fine. Requires: Took was called for it.
-  void Fine(std::uint64_t key_hash, Version version) { keys_[key_hash].fine = version; }
-  // It was the last that was.
+  void Fine(std::uint64_t key_hash, Version version);
+  // It was one of the last that were.
   bool WasFine(std::uint64_t key_hash, Version version) const;
   // Whether a write on this base may have missed one that was told 200.
   bool MayMiss(std::uint64_t key_hash, Version base) const;
@@ -75,7 +77,7 @@ class Conditions {
   struct Key {
     Version since;  // of what was stored when it was first remembered: all later ones are known
     Version told;   // the greatest
-    Version fine;   // the last that a peer wrote and that was fine
+    std::array<Version, kFine> fine;  // the last that peers wrote and that were, the latest first
   };
 
   void Forget();

@@ -230,6 +230,19 @@ TEST_CASE("the same is said again, also when others have built on it since") {
   CHECK(f.Judge("k", theirs, {{}, true, false}) == kFine);
 }
 
+TEST_CASE("the same is said again of all that a lost stream had in flight") {
+  Fixture f;
+  f.Connect();
+  const Version first = f.Newer();
+  const Version second = f.Newer(2);
+  const Base none{{}, true, false};
+  const Base on_first{first, false, false};
+  CHECK(f.Judge("k", first, none) == kFine);
+  CHECK(f.Judge("k", second, on_first) == kFine);
+  CHECK(f.Judge("k", first, none) == kFine);
+  CHECK(f.Judge("k", second, on_first) == kFine);
+}
+
 TEST_CASE("who knows of others that it does not ask gets no word where it missed something") {
   Fixture f;
   f.Connect();
