@@ -19,17 +19,28 @@ void Conditions::Told(std::uint64_t key_hash, Version version) {
   }
 }
 
-void Conditions::Fine(std::uint64_t key_hash, Version version) {
+void Conditions::Fine(std::uint64_t key_hash, Version version, Version on) {
   auto& fine = keys_[key_hash].fine;
   std::shift_right(fine.begin(), fine.end(), 1);
-  fine.front() = version;
+  fine.front() = {version, on};
 }
 
-bool Conditions::WasFine(std::uint64_t key_hash, Version version) const {
+const Conditions::Step* Conditions::FindFine(std::uint64_t key_hash, Version version) const {
   const auto found = keys_.find(key_hash);
-  if (found == keys_.end()) return false;
+  if (found == keys_.end()) return nullptr;
   const auto& fine = found->second.fine;
-  return std::find(fine.begin(), fine.end(), version) != fine.end();
+  const auto step = std::find_if(fine.begin(), fine.end(),
+                                 [&](const Step& each) { return each.version == version; });
+  return step == fine.end() ? nullptr : &*step;
+}
+
+bool Conditions::BuiltOn(std::uint64_t key_hash, Version version, Version lesser) const {
+  while (version > lesser) {
+    const Step* step = FindFine(key_hash, version);
+    if (step == nullptr || step->on >= version) return false;  // a peer may say anything
+    version = step->on;
+  }
+  return version == lesser;
 }
 
 bool Conditions::MayMiss(std::uint64_t key_hash, Version base) const {

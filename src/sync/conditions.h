@@ -8,7 +8,8 @@
 // goes to the peers with its base: what it replaced there. Each peer gives a verdict
 // (Writes::Judge):
 //   lost(w)  a greater w was there when it merged v
-//   fine     v was newer than what was there, and the peer has told nobody 200 for what v missed
+//   fine     v was newer than what was there, or this had been written on v; and the peer has told
+//            nobody 200 for what v missed
 //   unknown  anything else: v was dead there; it does not know conditions
 // and when it takes v, or has it already by a pass, it gives up those of its own that v has missed
 // and that still wait: base(v) < own < v. W answers 409 at the first lost, 200 when all whom it
@@ -28,6 +29,10 @@
 //      writer. If v2 is, R says unknown wherever v2 has missed what was there; if v1 was, R treats
 //      it as told 200 by itself. Without such an R, and where none of the three knows of anybody's
 //      leaving, there is no promise.
+// A v that comes behind w, which was written on it (BuiltOn), is as good as one that came before:
+// each step from v to w was itself fine here. So of ours that lie between two steps, those that
+// waited were given up, and none was told 200. That is said of no v that is apart.
+//
 // "Seen" goes by versions. Where v2's condition was that nothing is live, and nothing was live at
 // the one who gives the verdict (a tombstone, expired), v2 has missed nothing: what stood under it
 // was deleted or has expired.
@@ -56,7 +61,7 @@ class Conditions {
  public:
   // Of so many keys; those that were written first fall out.
   static constexpr std::size_t kKeys = 16'384;
-  // So many of one key may be said again to be fine: a lost stream has rarely more in flight.
+  // Of so many writes of one key it is known that they were fine: what is in flight at a time.
   static constexpr std::size_t kFine = 4;
 
   // We have the data from now on, and nothing is known of what was before.
@@ -66,20 +71,31 @@ class Conditions {
   void Took(std::uint64_t key_hash, Version was);
   // One was answered 200, or counts as such.
   void Told(std::uint64_t key_hash, Version version);
-  // This one of a peer was fine. Requires: Took was called for it.
-  void Fine(std::uint64_t key_hash, Version version);
+  // This one of a peer was fine. on: the version that its condition named, or {}. Requires: Took
+  // was called for it.
+  void Fine(std::uint64_t key_hash, Version version, Version on);
   // It was one of the last that were.
-  bool WasFine(std::uint64_t key_hash, Version version) const;
+  bool WasFine(std::uint64_t key_hash, Version version) const {
+    return FindFine(key_hash, version) != nullptr;
+  }
+  // This one was written on `lesser`, or on what was, in steps that were all fine.
+  bool BuiltOn(std::uint64_t key_hash, Version version, Version lesser) const;
   // Whether a write on this base may have missed one that was told 200.
   bool MayMiss(std::uint64_t key_hash, Version base) const;
 
  private:
+  struct Step {
+    Version version;
+    Version on;
+  };
   struct Key {
     Version since;  // of what was stored when it was first remembered: all later ones are known
     Version told;   // the greatest
-    std::array<Version, kFine> fine;  // the last that peers wrote and that were, the latest first
+    std::array<Step, kFine> fine;  // the last that peers wrote and that were, the latest first
   };
 
+  // Null when it is none of the last that were fine.
+  const Step* FindFine(std::uint64_t key_hash, Version version) const;
   void Forget();
 
   absl::flat_hash_map<std::uint64_t, Key> keys_;

@@ -36,12 +36,14 @@ Verdict Writes::Judge(const EntryId& id, const Base& base, const Cache::Told& to
   const Version was = told.was ? told.was->version() : Version{};
   // Said before; the stream was lost on the way, and others may have built on it since.
   if (conditions_.WasFine(id.key_hash, id.version)) return {Verdict::kFine};
-  if (told.result == MergeResult::kOlder) return {Verdict::kLost, was};
-  if (told.result == MergeResult::kPurged) return {};
-  // A pass has brought it before: what it replaced is not known.
-  const bool known = Changed(told.result);
-  if (!self_.synced) return {Verdict::kFine};  // nothing was told here yet
   const bool apart = base.apart || !listed;
+  const bool older = told.result == MergeResult::kOlder;
+  const Verdict lost{Verdict::kLost, was};
+  if (older && (apart || !conditions_.BuiltOn(id.key_hash, was, id.version))) return lost;
+  if (told.result == MergeResult::kPurged) return {};
+  if (!self_.synced) return {Verdict::kFine};  // nothing was told here yet
+  // A pass has brought it before, or it is older: what it replaced is not known.
+  const bool known = Changed(told.result);
   const bool seen = known && (was == base.version ||
                               (base.absent && Condition{}.Holds(told.was.get(), now.wall)));
   const bool misses =
@@ -49,8 +51,8 @@ Verdict Writes::Judge(const EntryId& id, const Base& base, const Cache::Told& to
   conditions_.Took(id.key_hash, was);
   if (apart) conditions_.Told(id.key_hash, id.version);
   if (!seen) waiters_.Overrun(id.key_hash, base.version, id.version, self_.ready.completions);
-  if (misses) return {};
-  conditions_.Fine(id.key_hash, id.version);
+  if (misses) return older ? lost : Verdict{};
+  conditions_.Fine(id.key_hash, id.version, base.absent ? Version{} : base.version);
   return {Verdict::kFine};
 }
 

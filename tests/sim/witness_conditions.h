@@ -2,8 +2,8 @@
 // from outside, and checks what the answers promise (README.md, "Conditional writes"):
 //
 //   200        of two writes of one key that are both answered 200, the greater has seen the
-//   lesser;
-//              whoever is not said to be pending holds it, and everybody that is listed was asked
+//              lesser; whoever is not said to be pending holds it, and everybody that is listed was
+//              asked
 //   412        the pod had something else; nothing was applied
 //   409        the winner is a greater write of this key
 //   in quiet   a lone write gets 200; of those that race one gets 200, the greatest, and the others

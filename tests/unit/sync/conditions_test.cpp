@@ -243,6 +243,51 @@ TEST_CASE("the same is said again of all that a lost stream had in flight") {
   CHECK(f.Judge("k", second, on_first) == kFine);
 }
 
+TEST_CASE("what comes behind those that were written on it is as fine as they were") {
+  Fixture f;
+  f.Connect();
+  const Version held = f.Put("k");
+  const Version first = f.Newer();
+  const Version second = f.Newer(2);
+  const Version third = f.Newer(3);
+  const Base on_held{held, false, false};
+  SECTION("in steps") {
+    CHECK(f.Judge("k", third, {second, false, false}) == kFine);
+    CHECK(f.Judge("k", first, on_held) == Verdict{Verdict::kLost, third});  // nobody knows yet
+    CHECK(f.Judge("k", second, {first, false, false}) == kFine);
+    CHECK(f.Judge("k", first, on_held) == kFine);
+  }
+  SECTION("not one that is apart") {
+    CHECK(f.Judge("k", second, {first, false, false}) == kFine);
+    CHECK(f.Judge("k", first, {held, false, true}) == Verdict{Verdict::kLost, second});
+  }
+  SECTION("not where nothing was to be there") {
+    CHECK(f.Judge("k", second, {first, true, false}) == kFine);
+    CHECK(f.Judge("k", first, on_held) == Verdict{Verdict::kLost, second});
+  }
+  SECTION("not in steps of which one was not fine") {
+    const Version ours = f.PutIf("k", held);
+    f.Acknowledge(kFine);
+    const Version late = f.Newer();
+    CHECK(f.Judge("k", late, on_held) == Verdict{});  // it has missed ours
+    CHECK(f.Judge("k", {late.hlc - 1, 9}, {ours, false, false}) == Verdict{Verdict::kLost, late});
+  }
+}
+
+TEST_CASE("a write of ours that was told 200 is not missed by what comes late, either") {
+  Fixture f;
+  f.Connect();
+  const Version held = f.Put("k");
+  f.Acknowledge({});
+  const Version ours = f.PutIf("k", held);
+  f.Acknowledge(kFine);
+  const Version first = f.Newer();
+  const Version second = f.Newer(2);
+  CHECK(f.Judge("k", second, {first, false, false}) == kFine);
+  CHECK(f.Judge("k", first, {held, false, false}) == Verdict{Verdict::kLost, second});
+  CHECK(ours < first);
+}
+
 TEST_CASE("who knows of others that it does not ask gets no word where it missed something") {
   Fixture f;
   f.Connect();
