@@ -32,7 +32,7 @@ Response WriteResponse(std::string document, const sync::WriteOutcome& outcome) 
   if (outcome.failed) return FailedResponse(outcome);
   if (outcome.winner) {
     return ProblemResponse(Problem::kConflict,
-                           "it was applied, and a greater write that did not see it stands",
+                           "it was applied, and a greater write stands that may not have seen it",
                            {"winner", outcome.winner->ToString()});
   }
   return Json(std::move(document), StatusOf(outcome));
