@@ -121,6 +121,7 @@ class Counters:
     def __init__(self, nodes):
         self._nodes = nodes
         self._over = threading.Event()
+        self._error = None
         self._ids = itertools.count()
         self.writes = collections.defaultdict(list)     # key -> those that were applied
         self.statuses = collections.Counter()
@@ -138,8 +139,16 @@ class Counters:
         for thread in self._threads:
             thread.join(30)
             assert not thread.is_alive(), "a client hangs"
+        if self._error:
+            raise self._error
 
     def _run(self, choose):
+        try:
+            self._increase_on(choose)
+        except Exception as error:  # told by stop()
+            self._error = error
+
+    def _increase_on(self, choose):
         while not self._over.is_set():
             try:
                 with Rest(choose.choice(self._nodes).ip, timeout=3) as rest:
@@ -205,6 +214,8 @@ def no_increment_that_was_told_200_is_lost(cluster):
     counters.stop()
     cluster.wait_same(nodes, 30)
     print(f"     {dict(counters.statuses)}, {dict(faults)}")
+    for status in (202, 412):
+        assert counters.statuses[status] > 0, f"it was too quiet: {dict(counters.statuses)}"
     counters.check(nodes)
 
 

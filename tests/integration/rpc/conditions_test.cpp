@@ -49,10 +49,14 @@ struct Client {
   std::unique_ptr<v1::Cache::Stub> cache;
 };
 
-TEST_CASE("a condition over gRPC") {
-  Daemon a({"a"});
-  Daemon b({"b"});
-  REQUIRE(Connect({&a, &b}));
+struct Two {
+  Two() { REQUIRE(Connect({&a, &b})); }
+
+  Daemon a{{"a"}};
+  Daemon b{{"b"}};
+};
+
+TEST_CASE_METHOD(Two, "a condition over gRPC") {
   Client client(a);
   v1::SetResponse done;
   REQUIRE(client.SetIf("", &done).ok());
@@ -74,10 +78,7 @@ TEST_CASE("a condition over gRPC") {
   CHECK(client.SetIf(done.version(), &ignored).error_message() == "precondition-failed: none");
 }
 
-TEST_CASE("a large value is judged as any other is") {
-  Daemon a({"a"});
-  Daemon b({"b"});
-  REQUIRE(Connect({&a, &b}));
+TEST_CASE_METHOD(Two, "a large value is judged as any other is") {
   Client client(a);
   v1::SetResponse done;
   REQUIRE(client.SetIf("", &done, std::string(500'000, 'v')).ok());
@@ -85,10 +86,7 @@ TEST_CASE("a large value is judged as any other is") {
   CHECK(b.Value("k") == std::string(500'000, 'v'));
 }
 
-TEST_CASE("of two that race one is done, and the other is told who won") {
-  Daemon a({"a"});
-  Daemon b({"b"});
-  REQUIRE(Connect({&a, &b}));
+TEST_CASE_METHOD(Two, "of two that race one is done, and the other is told who won") {
   Client one(a);
   Client two(b);
   v1::SetResponse last;
