@@ -1,7 +1,8 @@
 // Polls are the reads that wait until their entry has another version than the caller knows.
-// Whoever changes the cache only learns that somebody waits: a worker looks, some answers in a
-// turn. Thread safety: all calls from any thread. Invariants: (1) each is answered once: with
-// another version, or 304 when its time is over.
+// Whoever changes the cache only learns that somebody waits: a worker looks, and gives some of the
+// answers in a turn.
+// Thread safety: all calls from any thread.
+// Invariants: (1) each is answered once: with another version, or 304 when its time is over.
 //             (2) with the watchers, there are max_watchers at most.
 #pragma once
 

@@ -1,6 +1,6 @@
 // podmirror.v1.Cache/Watch. One thread of its own serves all watchers: it takes from each what it
-// is to read next, when the cache has changed or the last of it has been written. Thread safety:
-// all calls from any thread, but for Stop.
+// is to read next, when the cache has changed or the last of it has been written.
+// Thread safety: all calls from any thread, but for Stop.
 #pragma once
 
 #include <atomic>
