@@ -130,6 +130,16 @@ void NormalizeOffer(v1::Offer* offer) {
   marks->resize(marks->find_last_not_of('\0') + 1);
 }
 
+// The entry of a fragment travels alone: a place says nothing.
+void NormalizeAlone(v1::Fragment* fragment) {
+  fragment->mutable_id();
+  if (fragment->has_base()) fragment->mutable_base()->clear_place();
+}
+void NormalizeAlone(v1::FragmentReply* reply) {
+  reply->mutable_id();
+  if (reply->has_verdict()) reply->mutable_verdict()->clear_place();
+}
+
 // The frame as we would say it: without what we do not know, and with what may be left out.
 v1::Frame Normalized(v1::Frame frame) {
   frame.DiscardUnknownFields();
@@ -150,10 +160,10 @@ v1::Frame Normalized(v1::Frame frame) {
       frame.mutable_fragment_request()->mutable_id();
       break;
     case v1::Frame::kFragment:
-      frame.mutable_fragment()->mutable_id();
+      NormalizeAlone(frame.mutable_fragment());
       break;
     case v1::Frame::kFragmentReply:
-      frame.mutable_fragment_reply()->mutable_id();
+      NormalizeAlone(frame.mutable_fragment_reply());
       break;
     case v1::Frame::kFetch:
       frame.mutable_fetch()->mutable_from();
