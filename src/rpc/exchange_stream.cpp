@@ -4,8 +4,8 @@
 #include <variant>
 
 #include "podmirror/v1/peer.pb.h"
-#include "rpc/codec.h"
 #include "rpc/server_call.h"
+#include "wire/codec.h"
 
 namespace podmirror::rpc {
 
@@ -53,7 +53,7 @@ void ExchangeStream::Pump() {
 
 void ExchangeStream::Write(const sync::Message& message) {
   v1::Frame frame;
-  Encode(message, &frame);
+  wire::Encode(message, &frame);
   out_ = ToBytes(frame);
   unanswered_.Asked(message);
   context_.queue.Start([&] {
@@ -98,7 +98,7 @@ void ExchangeStream::TakeMessage() {
   v1::Frame frame;
   Status status = FromBytes(in_, &frame);
   if (status.ok()) {
-    Result<std::optional<sync::Message>> message = Decode(frame);
+    Result<std::optional<sync::Message>> message = wire::Decode(frame);
     if (!message.ok()) {
       status = message.status();
     } else if (message->has_value() && !gate().closing()) {

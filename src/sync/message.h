@@ -1,4 +1,4 @@
-// What two daemons say to each other on one stream, as plain structs; rpc/codec turns them into
+// What two daemons say to each other on one stream, as plain structs; wire/codec turns them into
 // podmirror.v1.Peer frames and back, and refuses what breaks a bound.
 //
 // A stream is opened by the dialler to carry its own writes; the acceptor only answers:

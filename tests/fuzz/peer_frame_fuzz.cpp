@@ -15,8 +15,8 @@
 
 #include "cache/digest.h"
 #include "fuzz/require.h"
-#include "rpc/codec.h"
 #include "rpc/legacy_codec.h"
+#include "wire/codec.h"
 
 namespace podmirror::rpc {
 namespace {
@@ -48,19 +48,19 @@ void CheckRising(const std::vector<std::uint32_t>& numbers, std::uint32_t limit)
 
 void CheckIntroduction(const sync::Introduction& self) {
   Require(self.incarnation != 0, "who speaks has an incarnation");
-  Require(self.name.size() <= kMaxNameBytes && self.uid.size() <= kMaxNameBytes &&
-              self.cluster.size() <= kMaxClusterBytes,
+  Require(self.name.size() <= wire::kMaxNameBytes && self.uid.size() <= wire::kMaxNameBytes &&
+              self.cluster.size() <= wire::kMaxClusterBytes,
           "the texts of a handshake are bounded");
 }
 
 void Check(const sync::Hello& hello) {
   CheckIntroduction(hello.self);
-  Require(hello.expected_uid.size() <= kMaxNameBytes, "the expected UID is bounded");
+  Require(hello.expected_uid.size() <= wire::kMaxNameBytes, "the expected UID is bounded");
 }
 void Check(const sync::HelloReply& reply) {
   CheckIntroduction(reply.self);
   Require(reply.refusal <= sync::RefusalReason::kSelf, "the reason of a refusal is known");
-  Require(reply.detail.size() <= kMaxDetailBytes, "the detail is bounded");
+  Require(reply.detail.size() <= wire::kMaxDetailBytes, "the detail is bounded");
   Require(!reply.legacy, "a peer that says hello is not a legacy one");
 }
 void Check(const sync::Batch& batch) {
@@ -178,7 +178,7 @@ v1::Frame Normalized(v1::Frame frame) {
 }
 
 void CheckFrame(const v1::Frame& frame) {
-  const auto decoded = Decode(frame);
+  const auto decoded = wire::Decode(frame);
   if (!decoded.ok()) {
     Require(!decoded.status().message().empty(), "a refusal says why");
     return;
@@ -189,10 +189,10 @@ void CheckFrame(const v1::Frame& frame) {
   }
   std::visit([](const auto& message) { Check(message); }, **decoded);
   v1::Frame again;
-  Encode(**decoded, &again);
+  wire::Encode(**decoded, &again);
   Require(again.SerializeAsString() == Normalized(frame).SerializeAsString(),
           "a message said again is the same");
-  const auto twice = Decode(again);
+  const auto twice = wire::Decode(again);
   Require(twice.ok() && twice->has_value(), "what we say can be understood");
 }
 

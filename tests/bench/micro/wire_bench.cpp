@@ -7,7 +7,7 @@
 
 #include "cache/entry.h"
 #include "discovery/pod_record.h"
-#include "rpc/codec.h"
+#include "wire/codec.h"
 
 namespace podmirror {
 namespace {
@@ -25,7 +25,7 @@ void BM_EncodeBatch(benchmark::State& state) {
   const sync::Message batch = SomeBatch(static_cast<std::size_t>(state.range(0)));
   for (auto _ : state) {
     v1::Frame frame;
-    rpc::Encode(batch, &frame);
+    wire::Encode(batch, &frame);
     benchmark::DoNotOptimize(frame.SerializeAsString());
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));
@@ -34,12 +34,12 @@ BENCHMARK(BM_EncodeBatch)->Arg(1)->Arg(100);
 
 void BM_DecodeBatch(benchmark::State& state) {
   v1::Frame encoded;
-  rpc::Encode(SomeBatch(static_cast<std::size_t>(state.range(0))), &encoded);
+  wire::Encode(SomeBatch(static_cast<std::size_t>(state.range(0))), &encoded);
   const std::string bytes = encoded.SerializeAsString();
   for (auto _ : state) {
     v1::Frame frame;
     frame.ParseFromString(bytes);
-    benchmark::DoNotOptimize(rpc::Decode(frame));
+    benchmark::DoNotOptimize(wire::Decode(frame));
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }

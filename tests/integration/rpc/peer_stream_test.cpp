@@ -7,8 +7,8 @@
 
 #include "integration/rpc/daemon.h"
 #include "podmirror/v1/peer.grpc.pb.h"
-#include "rpc/codec.h"
 #include "sanitized.h"
+#include "wire/codec.h"
 
 namespace podmirror::rpc {
 namespace {
@@ -197,7 +197,7 @@ class RawPeer {
   bool Write(const v1::Frame& frame) { return stream_->Write(frame); }
   bool Write(const sync::Message& message) {
     v1::Frame frame;
-    Encode(message, &frame);
+    wire::Encode(message, &frame);
     return Write(frame);
   }
   bool Read(v1::Frame* frame) { return stream_->Read(frame); }

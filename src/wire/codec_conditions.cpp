@@ -1,10 +1,10 @@
-#include "rpc/codec_conditions.h"
+#include "wire/codec_conditions.h"
 
 #include <string>
 
 #include "sync/run.h"
 
-namespace podmirror::rpc {
+namespace podmirror::wire {
 namespace {
 
 static_assert(v1::FEATURE_CONDITIONS == sync::kConditionsFeature);
@@ -72,4 +72,4 @@ Status TakeVerdicts(const google::protobuf::RepeatedPtrField<v1::Verdict>& from,
   return {};
 }
 
-}  // namespace podmirror::rpc
+}  // namespace podmirror::wire

@@ -1,8 +1,8 @@
-#include "rpc/codec_parts.h"
+#include "wire/codec_parts.h"
 
 #include <utility>
 
-namespace podmirror::rpc {
+namespace podmirror::wire {
 
 std::string Cut(const std::string& text, std::size_t limit) {
   if (text.size() <= limit) return text;
@@ -14,6 +14,24 @@ std::string Cut(const std::string& text, std::size_t limit) {
 Status CheckText(const std::string& text, std::size_t limit, std::string_view what) {
   if (text.size() <= limit) return {};
   return Invalid(std::string(what) + " of " + std::to_string(text.size()) + " bytes");
+}
+
+std::string Pack(const std::vector<EntryRef>& entries) {
+  std::size_t size = 0;
+  for (const EntryRef& entry : entries) size += entry->packed_size();
+  std::string packed(size, '\0');
+  char* to = packed.data();
+  for (const EntryRef& entry : entries) to = entry->PackTo(to);
+  return packed;
+}
+
+Status Unpack(std::string_view packed, std::vector<EntryRef>* entries) {
+  while (!packed.empty()) {
+    EntryRef entry = Entry::Unpack(packed);
+    if (!entry) return Invalid("entry " + std::to_string(entries->size()) + " is malformed");
+    entries->push_back(std::move(entry));
+  }
+  return {};
 }
 
 // Both enums have the same numbers. A reason that a later version added is still a refusal.
@@ -72,4 +90,4 @@ Status TakeIntroduction(const v1::Introduction& from, sync::Introduction* to) {
   return {};
 }
 
-}  // namespace podmirror::rpc
+}  // namespace podmirror::wire

@@ -7,10 +7,10 @@
 #include <utility>
 #include <vector>
 
-#include "rpc/codec.h"
 #include "sync/repair_testing.h"
+#include "wire/codec.h"
 
-namespace podmirror::rpc {
+namespace podmirror::wire {
 namespace {
 
 using sync::kNow;
@@ -136,4 +136,4 @@ TEST_CASE("the cost of a pass over 1,000,000 entries", "[.bench]") {
 }
 
 }  // namespace
-}  // namespace podmirror::rpc
+}  // namespace podmirror::wire

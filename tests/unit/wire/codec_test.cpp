@@ -1,4 +1,4 @@
-#include "rpc/codec.h"
+#include "wire/codec.h"
 
 #include <google/protobuf/stubs/logging.h>
 
@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace podmirror::rpc {
+namespace podmirror::wire {
 namespace {
 
 using sync::Message;
@@ -536,4 +536,4 @@ TEST_CASE("random bytes and broken frames never do harm") {
 }
 
 }  // namespace
-}  // namespace podmirror::rpc
+}  // namespace podmirror::wire

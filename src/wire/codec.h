@@ -11,7 +11,7 @@
 #include "podmirror/v1/peer.pb.h"
 #include "sync/message.h"
 
-namespace podmirror::rpc {
+namespace podmirror::wire {
 
 // Bounds of texts in bytes; those of a message and of a listing are in sync/message.h.
 inline constexpr std::size_t kMaxNameBytes = 1024;  // names and UIDs of pods
@@ -25,4 +25,4 @@ void Encode(const sync::Message& message, v1::Frame* frame);
 // holds a message that this version does not know.
 Result<std::optional<sync::Message>> Decode(const v1::Frame& frame);
 
-}  // namespace podmirror::rpc
+}  // namespace podmirror::wire

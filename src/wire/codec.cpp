@@ -1,4 +1,4 @@
-#include "rpc/codec.h"
+#include "wire/codec.h"
 
 #include <algorithm>
 #include <string>
@@ -9,35 +9,15 @@
 
 #include "cache/digest.h"
 #include "cache/entry.h"
-#include "rpc/codec_conditions.h"
-#include "rpc/codec_fragments.h"
-#include "rpc/codec_parts.h"
+#include "wire/codec_conditions.h"
+#include "wire/codec_fragments.h"
+#include "wire/codec_parts.h"
 
-namespace podmirror::rpc {
+namespace podmirror::wire {
 namespace {
 
-using rpc::Put;  // NOLINT(misc-unused-using-decls): templates below name it
-using rpc::Take;
-
-// --- entries ---
-
-std::string Pack(const std::vector<EntryRef>& entries) {
-  std::size_t size = 0;
-  for (const EntryRef& entry : entries) size += entry->packed_size();
-  std::string packed(size, '\0');
-  char* to = packed.data();
-  for (const EntryRef& entry : entries) to = entry->PackTo(to);
-  return packed;
-}
-
-Status Unpack(std::string_view packed, std::vector<EntryRef>* entries) {
-  while (!packed.empty()) {
-    EntryRef entry = Entry::Unpack(packed);
-    if (!entry) return Invalid("entry " + std::to_string(entries->size()) + " is malformed");
-    entries->push_back(std::move(entry));
-  }
-  return {};
-}
+using wire::Put;  // NOLINT(misc-unused-using-decls): templates below name it
+using wire::Take;
 
 // --- numbers ---
 
@@ -365,4 +345,4 @@ Result<std::optional<sync::Message>> Decode(const v1::Frame& frame) {
   return std::optional<sync::Message>();
 }
 
-}  // namespace podmirror::rpc
+}  // namespace podmirror::wire

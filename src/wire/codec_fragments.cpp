@@ -1,10 +1,10 @@
-#include "rpc/codec_fragments.h"
+#include "wire/codec_fragments.h"
 
 #include <string>
 
-#include "rpc/codec_conditions.h"
+#include "wire/codec_conditions.h"
 
-namespace podmirror::rpc {
+namespace podmirror::wire {
 namespace {
 
 static_assert(v1::FEATURE_FRAGMENTS == sync::kFragmentsFeature);
@@ -89,4 +89,4 @@ Status TakeLarge(const google::protobuf::RepeatedPtrField<v1::EntryId>& from,
   return {};
 }
 
-}  // namespace podmirror::rpc
+}  // namespace podmirror::wire

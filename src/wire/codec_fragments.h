@@ -10,7 +10,7 @@
 #include "podmirror/v1/peer.pb.h"
 #include "sync/message.h"
 
-namespace podmirror::rpc {
+namespace podmirror::wire {
 
 void Put(const sync::FragmentRequest& from, v1::Frame* frame);
 void Put(const sync::Fragment& from, v1::Frame* frame);
@@ -27,4 +27,4 @@ void PutLarge(const std::vector<sync::EntryId>& from,
 Status TakeLarge(const google::protobuf::RepeatedPtrField<v1::EntryId>& from,
                  std::vector<sync::EntryId>* to);
 
-}  // namespace podmirror::rpc
+}  // namespace podmirror::wire

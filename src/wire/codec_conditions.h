@@ -11,7 +11,7 @@
 #include "podmirror/v1/peer.pb.h"
 #include "sync/message.h"
 
-namespace podmirror::rpc {
+namespace podmirror::wire {
 
 void PutBase(const sync::Base& from, v1::Base* to);
 sync::Base TakeBase(const v1::Base& from);
@@ -30,4 +30,4 @@ void PutVerdicts(const Verdicts& from, google::protobuf::RepeatedPtrField<v1::Ve
 // kInvalid where a place does not rise, or is beyond the largest batch.
 Status TakeVerdicts(const google::protobuf::RepeatedPtrField<v1::Verdict>& from, Verdicts* to);
 
-}  // namespace podmirror::rpc
+}  // namespace podmirror::wire
