@@ -6,32 +6,16 @@
 
 #include "base/env.h"
 #include "client/calls.h"
-#include "client/credentials.h"
 #include "client/entry_stream.h"
-#include "client/pool.h"
-#include "client/source.h"
+#include "client/fleet.h"
 #include "client/verdict.h"
 #include "client/wire.h"
-#include "discovery/peer_source.h"
 #include "net/grpc_channel.h"
-#include "telemetry/metrics.h"
 
 namespace podmirror::client {
 namespace {
 
 using std::chrono::milliseconds;
-
-constexpr milliseconds kLongest{3'600'000};
-
-Status Check(const Options& options) {
-  const auto in_range = [](milliseconds time) { return time.count() > 0 && time <= kLongest; };
-  if (!in_range(options.deadline)) return {Code::kInvalid, "deadline: 1 ms to 1 h"};
-  if (!in_range(options.resolve_interval)) return {Code::kInvalid, "resolve_interval: 1 ms to 1 h"};
-  if (options.max_attempts < 1) return {Code::kInvalid, "max_attempts: at least 1"};
-  if (options.max_calls < 1) return {Code::kInvalid, "max_calls: at least 1"};
-  if (options.max_daemons < 1) return {Code::kInvalid, "max_daemons: at least 1"};
-  return {};
-}
 
 // The status with the daemon that it came from.
 Status At(const Pool::Choice& choice, const Status& status) {
@@ -42,31 +26,20 @@ Status At(const Pool::Choice& choice, const Status& status) {
 
 class Client::Impl {
  public:
-  Impl(const Options& options, Env& env, std::shared_ptr<Credentials> credentials)
+  Impl(const Options& options, std::unique_ptr<Fleet> fleet)
       : options_(options),
-        env_(env),
-        calls_(options.max_calls),
-        credentials_(std::move(credentials)),
-        pool_(env_, options.max_daemons, credentials_) {}
+        fleet_(std::move(fleet)),
+        env_(fleet_->env()),
+        pool_(fleet_->pool()),
+        credentials_(fleet_->credentials()),
+        calls_(options.max_calls) {
+    fleet_->Start();
+  }
 
   // The pool first: calls that wait for a daemon end only with it.
   ~Impl() {
     pool_.Stop();
     calls_.Stop();
-    if (source_) source_->Stop();
-  }
-
-  telemetry::Metrics& metrics() { return metrics_; }
-  Env& env() { return env_; }
-
-  void Start(std::unique_ptr<discovery::PeerSource> source) {
-    source_ = std::move(source);
-    source_->Start({.peers = [this](const PeerSet& set, std::int64_t) { SetDaemons(set); },
-                    .failed = [this](const std::string& error) { pool_.SetDiscoveryError(error); },
-                    .unreadable =
-                        [this](const std::string& where, const std::string& reason) {
-                          pool_.SetDiscoveryError(where + ": " + reason);
-                        }});
   }
 
   template <typename Request, typename Response>
@@ -105,13 +78,6 @@ class Client::Impl {
     milliseconds slice;
   };
 
-  void SetDaemons(PeerSet set) {
-    if (options_.tls && options_.tls->port != 0) {
-      for (PodRecord& peer : set.peers) peer.port = options_.tls->port;
-    }
-    pool_.SetDaemons(set);
-  }
-
   // Calls attempt(target) with one daemon after the other, as client.h says.
   template <typename Attempt>
   Status Try(bool read, milliseconds deadline, const Attempt& attempt) {
@@ -127,10 +93,10 @@ class Client::Impl {
       wish.count_others = read ? left - 1 : 0;
       Result<Pool::Choice> choice = pool_.Choose(wish);
       if (!choice.ok()) return last.ok() ? choice.status() : last;
-      auto with = credentials_->Get(Credentials::kForCallMs);
+      auto with = credentials_.Get(Credentials::kForCallMs);
       Verdict verdict = attempt(Target{*choice, *with, Slice(wish, *choice)});
       if (verdict.outcome == Outcome::kStranger && !std::exchange(renewed, true)) {
-        const auto before = std::exchange(with, credentials_->Get(Credentials::kNowMs));
+        const auto before = std::exchange(with, credentials_.Get(Credentials::kNowMs));
         if (with->token != before->token || with->tls != choice->connection->tls) {
           choice = pool_.Renew(*choice, with->tls);
           verdict = attempt(Target{*choice, *with, Slice(wish, *choice)});
@@ -195,41 +161,26 @@ class Client::Impl {
   }
 
   const Options options_;
+  const std::unique_ptr<Fleet> fleet_;
   Env& env_;
-  telemetry::Metrics metrics_;  // of the source; nobody reads them
+  Pool& pool_;
+  Credentials& credentials_;
   Calls calls_;
-  const std::shared_ptr<Credentials> credentials_;
-  Pool pool_;
-  std::unique_ptr<discovery::PeerSource> source_;
 };
 
 Client::Client(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Client::~Client() = default;
 
-Result<std::unique_ptr<Client::Impl>> Client::NewImpl(const Options& options) {
-  if (Status status = Check(options); !status.ok()) return status;
-  Env& env = Env::Real();
-  auto credentials = Credentials::New(options, env);
-  if (!credentials.ok()) return credentials.status();
-  return std::make_unique<Impl>(options, env, std::move(*credentials));
-}
-
 Result<std::unique_ptr<Client>> Client::New(const Options& options) {
-  auto impl = NewImpl(options);
-  if (!impl.ok()) return impl.status();
-  auto source = NewSource(options, (*impl)->metrics(), (*impl)->env());
-  if (!source.ok()) return source.status();
-  (*impl)->Start(std::move(*source));
-  return std::unique_ptr<Client>(new Client(std::move(*impl)));
+  return New(options, nullptr);
 }
 
 Result<std::unique_ptr<Client>> Client::New(const Options& options,
                                             std::unique_ptr<discovery::PeerSource> source) {
-  auto impl = NewImpl(options);
-  if (!impl.ok()) return impl.status();
-  (*impl)->Start(std::move(source));
-  return std::unique_ptr<Client>(new Client(std::move(*impl)));
+  auto fleet = Fleet::New(options, std::move(source), Env::Real());
+  if (!fleet.ok()) return fleet.status();
+  return std::unique_ptr<Client>(new Client(std::make_unique<Impl>(options, std::move(*fleet))));
 }
 
 Result<Entry> Client::Get(std::int32_t type, const std::string& key) {

@@ -65,6 +65,7 @@ class Client {
   // kInvalid names the option that is wrong.
   static Result<std::unique_ptr<Client>> New(const Options& options);
   // The same with a given source of daemons, not started yet, in place of that of the options.
+  // Null: that of the options.
   static Result<std::unique_ptr<Client>> New(const Options& options,
                                              std::unique_ptr<discovery::PeerSource> source);
 
@@ -95,7 +96,6 @@ class Client {
  private:
   class Impl;
   explicit Client(std::unique_ptr<Impl> impl);
-  static Result<std::unique_ptr<Impl>> NewImpl(const Options& options);
 
   const std::unique_ptr<Impl> impl_;
 };
