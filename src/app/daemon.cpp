@@ -138,6 +138,7 @@ Daemon::Daemon(const settings::Settings& settings, Parts parts, Log& log, Env& e
       sync_service_(rpc::NewSyncService(RequestOptionsOf(settings), driver_, cache_, env, *metrics_,
                                         bulk_, access_)),
       watch_service_(driver_, changes_, feeds_, env, access_, callers_),
+      follow_service_(driver_, cache_, bulk_, access_),
       rest_(RestOptionsOf(settings),
             {cache_, changes_, feeds_, driver_, *metrics_, env, [this] { return ViewDiscovery(); },
              [this] { return watchdog_.stalled() ? std::string(kStalled) : std::string(); },
@@ -160,7 +161,7 @@ Status Daemon::StartRpc() {
   }
   auto rpc = rpc::RpcServer::Start(
       ports, *queue_, bulk_, access_, callers_, [this] { metrics_->TurnedAway(); },
-      {&transport_, cache_service_.get(), sync_service_.get(), &watch_service_});
+      {&transport_, cache_service_.get(), sync_service_.get(), &watch_service_, &follow_service_});
   if (!rpc.ok()) return rpc.status();
   rpc_ = std::move(*rpc);
   return {};

@@ -28,6 +28,7 @@
 #include "net/grpc_queue.h"
 #include "rest/rest_server.h"
 #include "rpc/callers.h"
+#include "rpc/follow_service.h"
 #include "rpc/peer_transport.h"
 #include "rpc/rpc_server.h"
 #include "rpc/server_call.h"
@@ -104,6 +105,7 @@ class Daemon {
   const std::unique_ptr<rpc::Service> cache_service_;
   const std::unique_ptr<rpc::Service> sync_service_;
   rpc::WatchService watch_service_;
+  rpc::FollowService follow_service_;
   rest::RestServer rest_;
   std::unique_ptr<rpc::RpcServer> rpc_;  // null before Start
   Watchdog watchdog_;                    // of the ticker

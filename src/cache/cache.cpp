@@ -250,6 +250,7 @@ std::uint64_t Cache::Purge(std::uint64_t limit) {
     purged +=
         Apply(shards_[purge_at_], [&](Group& group) { return group.Purge(purging_to_, dropped); });
   }
+  if (purge_at_ == kGroups) purged_to_.store(purging_to_);
   return purged;
 }
 

@@ -157,6 +157,8 @@ class Cache {
   // how many of them were neither tombstones nor expired at `now`.
   std::uint64_t Drop(std::span<const std::uint64_t> key_hashes, std::uint64_t floor, WallMs now);
   std::uint64_t purge_floor() const { return purge_floor_.load(std::memory_order_relaxed); }
+  // Purge has removed all tombstones at or below the floor.
+  bool purged() const { return purged_to_.load() == purge_floor_.load(); }
 
   CacheStats Stats() const;
   std::uint64_t memory_bytes() const { return memory_.load(std::memory_order_relaxed); }
@@ -186,6 +188,7 @@ class Cache {
   std::atomic<std::uint64_t> digest_{0};
   std::atomic<std::uint64_t> memory_{0};
   std::atomic<std::uint64_t> purge_floor_{0};
+  std::atomic<std::uint64_t> purged_to_{0};
   // Used by Purge only: the floor up to which it purges, and the next shard.
   std::uint64_t purging_to_ = 0;
   std::uint32_t purge_at_ = kGroups;

@@ -15,7 +15,8 @@ using Request = grpc::health::v1::HealthCheckRequest;
 using Response = grpc::health::v1::HealthCheckResponse;
 
 bool IsKnown(std::string_view service) {
-  constexpr std::array<std::string_view, 3> kKnown = {"", "podmirror.v1.Cache", "hellorpc.Sync"};
+  constexpr std::array<std::string_view, 4> kKnown = {"", "podmirror.v1.Cache",
+                                                      "podmirror.v1.Follow", "hellorpc.Sync"};
   return std::find(kKnown.begin(), kKnown.end(), service) != kKnown.end();
 }
 

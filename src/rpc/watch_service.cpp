@@ -2,13 +2,18 @@
 
 #include <grpcpp/support/slice.h>
 
+#include <algorithm>
 #include <span>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "podmirror/v1/cache.pb.h"
+#include "podmirror/v1/follow.pb.h"
+#include "rpc/follow_service.h"
 #include "rpc/requests.h"
+#include "sync/transfer.h"
+#include "wire/follow_codec.h"
 
 namespace podmirror::rpc {
 namespace {
@@ -18,6 +23,8 @@ namespace {
 constexpr SteadyMs kReadMs = 10'000;
 constexpr SteadyMs kLastReadMs = 250;
 constexpr SteadyMs kLookMs = 1'000;
+// A follower is told so often what the daemon holds.
+constexpr SteadyMs kStateMs = 900;
 
 v1::WatchEvent::Kind KindOf(watch::EventKind kind) {
   switch (kind) {
@@ -54,6 +61,25 @@ std::string Encode(std::uint64_t incarnation, std::span<const watch::Event> even
   return response.SerializeAsString();
 }
 
+// The same events as a follower reads them. (Those without an entry are parts of their own.)
+std::string EncodeChanges(follow::Scope scope, std::span<const watch::Event> events) {
+  follow::Changes changes;
+  for (const watch::Event& event : events) {
+    if (event.kind == watch::EventKind::kReset) {
+      changes.missed = true;
+    } else if (event.kind == watch::EventKind::kSynced) {
+      changes.synced = true;
+    } else if (event.entry && scope == follow::Scope::kWhole && sync::IsLarge(*event.entry)) {
+      changes.large.push_back({event.entry->key_hash(), event.entry->version()});
+    } else if (event.entry) {
+      changes.entries.push_back(event.entry);
+    }
+  }
+  v1::ChangesResponse response;
+  wire::Encode(changes, &response);
+  return response.SerializeAsString();
+}
+
 // The part as a message, without a copy of it.
 grpc::ByteBuffer MessageOf(watch::PartRef part) {
   auto* const held = new watch::PartRef(std::move(part));
@@ -70,11 +96,12 @@ grpc::ByteBuffer MessageOf(watch::PartRef part) {
 class WatchService::WatchCall final : public std::enable_shared_from_this<WatchCall> {
  public:
   WatchCall(WatchService& service, std::shared_ptr<ServerCall> call,
-            std::unique_ptr<watch::Watcher> watcher, trust::Standing standing)
+            std::unique_ptr<watch::Watcher> watcher, trust::Standing standing, Follows follows)
       : service_(service),
         call_(std::move(call)),
         watcher_(std::move(watcher)),
-        standing_(std::move(standing)) {}
+        standing_(std::move(standing)),
+        follows_(follows) {}
 
   // Writes what is to be read next, unless it is still writing.
   void Look(Now now) {
@@ -88,12 +115,10 @@ class WatchService::WatchCall final : public std::enable_shared_from_this<WatchC
       End({Code::kUnavailable, "draining"});
     } else if (!standing_.Holds(now.steady)) {
       End({Code::kUnauthenticated, "what this watch may see has changed"});
+    } else if (const auto state = StateToTell(now)) {
+      Write(net::ToBytes(*state), now.steady);
     } else if (watch::PartRef part = watcher_->Next(now)) {
-      message_ = MessageOf(std::move(part));
-      writing_since_ = now.steady;
-      call_->Write(message_, [self = shared_from_this()](bool ok) {
-        self->service_.thread_.Post([self, ok] { self->Written(ok); });
-      });
+      Write(MessageOf(std::move(part)), now.steady);
     } else if (watcher_->more() && !std::exchange(looks_again_, true)) {
       service_.thread_.Post([self = shared_from_this()] {
         self->looks_again_ = false;
@@ -105,6 +130,32 @@ class WatchService::WatchCall final : public std::enable_shared_from_this<WatchC
   void Drop() { End({Code::kUnavailable, "cancelled"}); }
 
  private:
+  // Of a follower, when it is time. What the daemon held is noted, and told when the changes up to
+  // then are: under writes that never pause, too. The digest can be told only when these are all.
+  std::optional<v1::ChangesResponse> StateToTell(Now now) {
+    if (!follows_ || now.steady < state_due_at_) return std::nullopt;
+    Held held = service_.HeldNow(now);
+    if (*follows_ == follow::Scope::kPart || watcher_->at() != held.last) held.state.digest = 0;
+    if (watcher_->at() < held.last && !watcher_->in_state()) {
+      if (!due_) due_ = held;
+      if (watcher_->at() < due_->last) return std::nullopt;
+      held = *due_;
+    }
+    due_.reset();
+    state_due_at_ = now.steady + kStateMs;
+    v1::ChangesResponse response;
+    wire::Encode({.state = held.state}, &response);
+    return response;
+  }
+
+  void Write(const grpc::ByteBuffer& message, SteadyMs now) {
+    message_ = message;
+    writing_since_ = now;
+    call_->Write(message_, [self = shared_from_this()](bool ok) {
+      self->service_.thread_.Post([self, ok] { self->Written(ok); });
+    });
+  }
+
   void Written(bool ok) {
     message_.Clear();
     if (ok) {
@@ -132,6 +183,9 @@ class WatchService::WatchCall final : public std::enable_shared_from_this<WatchC
   trust::Standing standing_;
   grpc::ByteBuffer message_;  // of the write in flight
   SteadyMs writing_since_ = 0;
+  const Follows follows_;
+  SteadyMs state_due_at_ = 0;
+  std::optional<Held> due_;   // since the changes up to then are told
   bool looks_again_ = false;  // soon, without being told
   bool over_ = false;
 };
@@ -145,14 +199,17 @@ WatchService::WatchService(const sync::Driver& driver, ChangeLog& changes, watch
 WatchService::~WatchService() = default;
 
 void WatchService::AddTo(Methods& methods) {
-  methods.emplace(
-      "/podmirror.v1.Cache/Watch",
-      RequestHandler(thread_, [this](const std::shared_ptr<ServerCall>& call,
-                                     grpc::ByteBuffer& request) { Watch(call, request); }));
+  methods.emplace("/podmirror.v1.Cache/Watch",
+                  RequestHandler(thread_, [this](const auto& call, grpc::ByteBuffer& request) {
+                    Begin(call, Open(*call, request), std::nullopt);
+                  }));
+  methods.emplace("/podmirror.v1.Follow/Changes",
+                  RequestHandler(thread_, [this](const auto& call, grpc::ByteBuffer& request) {
+                    BeginChanges(call, request);
+                  }));
 }
 
-Result<std::unique_ptr<watch::Watcher>> WatchService::Open(const ServerCall& call,
-                                                           grpc::ByteBuffer& bytes) {
+WatchService::Opened WatchService::Open(const ServerCall& call, grpc::ByteBuffer& bytes) {
   v1::WatchRequest request;
   if (Status status = FromBytes(bytes, &request); !status.ok()) return status;
   auto filter = watch::Filter::For({request.types().begin(), request.types().end()},
@@ -164,30 +221,75 @@ Result<std::unique_ptr<watch::Watcher>> WatchService::Open(const ServerCall& cal
       [incarnation = feeds_.incarnation()](std::span<const watch::Event> events, WallMs now) {
         return Encode(incarnation, events, now);
       });
-  auto watcher = watch::Watcher::Open(std::move(feed),
-                                      {.initial = request.initial(),
-                                       .resume = !request.since().empty(),
-                                       .since = watch::Token::Parse(request.since())},
-                                      env_.now());
+  return Open(std::move(feed), {.initial = request.initial(),
+                                .resume = !request.since().empty(),
+                                .since = watch::Token::Parse(request.since())});
+}
+
+void WatchService::BeginChanges(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes) {
+  v1::ChangesRequest request;
+  Status status = FromBytes(bytes, &request);
+  const auto scope = request.types().empty() && request.prefix().empty() ? follow::Scope::kWhole
+                                                                         : follow::Scope::kPart;
+  if (status.ok()) status = CheckReadable(driver_);
+  Begin(call, status.ok() ? OpenChanges(*call, request, scope) : status, scope);
+}
+
+WatchService::Opened WatchService::OpenChanges(const ServerCall& call,
+                                               const v1::ChangesRequest& request,
+                                               follow::Scope scope) {
+  const bool whole = scope == follow::Scope::kWhole;
+  Result<watch::Filter> filter = watch::Filter{};
+  if (whole) {
+    if (Status status = PermitFollower(access_, call.asker()); !status.ok()) return status;
+  } else {
+    filter = watch::Filter::For({request.types().begin(), request.types().end()}, request.prefix(),
+                                call.asker(), access_);
+    if (!filter.ok()) return filter.status();
+  }
+  auto feed = feeds_.Get(*std::move(filter), whole ? "changes" : "changes of a part",
+                         [scope](std::span<const watch::Event> events, WallMs) {
+                           return EncodeChanges(scope, events);
+                         });
+  return Open(std::move(feed), {.initial = !whole, .state = !whole});
+}
+
+WatchService::Opened WatchService::Open(std::shared_ptr<watch::Feed> feed,
+                                        const watch::Start& start) {
+  auto watcher = watch::Watcher::Open(std::move(feed), start, env_.now());
   if (!watcher) return Status(Code::kExhausted, "too many watchers");
   return watcher;
 }
 
-void WatchService::Watch(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes) {
-  auto watcher = Open(*call, bytes);
+void WatchService::Begin(const std::shared_ptr<ServerCall>& call, Opened watcher, Follows follows) {
   if (!watcher.ok()) {
     call->Finish(watcher.status());
     return;
   }
   auto standing = callers_.StandingOf(call->context(), call->asker(), access_);
   const auto watch =
-      std::make_shared<WatchCall>(*this, call, std::move(*watcher), std::move(standing));
+      std::make_shared<WatchCall>(*this, call, std::move(*watcher), std::move(standing), follows);
   calls_open_.fetch_add(1);
   thread_.Post([this, watch] {
     calls_.insert(watch);
     watch->Look(env_.now());
   });
   call->OnEnd([this, watch](bool) { thread_.Post([watch] { watch->Drop(); }); });
+}
+
+// The number is read last: so it counts all that the digest does. (The digest may lack a change
+// that is just being merged: then it differs, and the follower looks again.)
+WatchService::Held WatchService::HeldNow(Now now) const {
+  const Cache& cache = feeds_.cache();
+  Held held;
+  held.state = {.incarnation = feeds_.incarnation(),
+                .purge_floor = cache.purge_floor(),
+                .expired_by = std::min(now.wall, driver_.expired_by()),
+                .wall = now.wall,
+                .steady = now.steady};
+  if (cache.purged()) held.state.digest = cache.digest();
+  held.last = feeds_.changes().last();
+  return held;
 }
 
 void WatchService::Wake() {

@@ -1,16 +1,20 @@
-// podmirror.v1.Cache/Watch. One thread of its own serves all watchers: it takes from each what it
-// is to read next, when the cache has changed or the last of it has been written.
+// podmirror.v1.Cache/Watch and podmirror.v1.Follow/Changes. One thread of its own serves all who
+// watch and follow: it takes from each what it is to read next, when the cache has changed or the
+// last of it has been written.
 // Thread safety: all calls from any thread, but for Stop.
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/container/flat_hash_set.h"
 #include "base/env.h"
 #include "cache/change_log.h"
+#include "follow/follower.h"
 #include "net/bulk_thread.h"
+#include "podmirror/v1/follow.pb.h"
 #include "rpc/callers.h"
 #include "rpc/server_call.h"
 #include "sync/driver.h"
@@ -40,14 +44,26 @@ class WatchService final : public Service {
  private:
   class WatchCall;
   using CallRef = std::shared_ptr<WatchCall>;
+  using Follows = std::optional<follow::Scope>;  // none: it watches
 
   // On the queue.
-  void Watch(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes);
-  Result<std::unique_ptr<watch::Watcher>> Open(const ServerCall& call, grpc::ByteBuffer& bytes);
+  using Opened = Result<std::unique_ptr<watch::Watcher>>;
+  Opened Open(const ServerCall& call, grpc::ByteBuffer& bytes);
+  void BeginChanges(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes);
+  Opened OpenChanges(const ServerCall& call, const v1::ChangesRequest& request,
+                     follow::Scope scope);
+  Opened Open(std::shared_ptr<watch::Feed> feed, const watch::Start& start);
+  void Begin(const std::shared_ptr<ServerCall>& call, Opened watcher, Follows follows);
   void Wake();
 
   // On the thread.
   void LookAtAll();
+  // What the daemon holds, once the changes up to `last` are told.
+  struct Held {
+    std::uint64_t last = 0;
+    follow::DaemonState state{};
+  };
+  Held HeldNow(Now now) const;
 
   const sync::Driver& driver_;
   watch::Feeds& feeds_;

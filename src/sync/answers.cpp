@@ -87,6 +87,7 @@ OfferReply AnswerOffer(const Cache& cache, const Offer& offer, const Asker& aske
   });
   std::size_t bytes = 0;
   for (const std::uint32_t bucket : offer.buckets) {
+    if (LastHashOf(bucket) < offer.first || FirstHashOf(bucket) > offer.last) continue;
     const std::vector<Keyed> keyed = KeyedBucket(cache, bucket);
     auto ours = Within(keyed, offer.first, offer.last);
     auto theirs = Within(listed, std::max(offer.first, FirstHashOf(bucket)),

@@ -93,6 +93,8 @@ class Driver {
 
   // Of this run of the daemon.
   Incarnation incarnation() const { return incarnation_; }
+  // What expires then or before has expired for all pods (clocks.h).
+  WallMs expired_by() const { return expired_by_.load(std::memory_order_relaxed); }
 
   // It has the data, and is not about to end. What it takes meanwhile, Write and Status tell.
   bool ready() const { return ready_.load(std::memory_order_relaxed); }

@@ -38,6 +38,9 @@ inline constexpr std::size_t kChunkBytes = 128 * 1024;
 // But an OfferReply that leaves something over is filled up to this for a peer without
 // kFragmentsFeature, which would take a smaller one for a broken one.
 inline constexpr std::size_t kOldChunkBytes = 1024 * 1024;
+
+// Buckets that one Offer of a pass compares.
+inline constexpr std::size_t kBucketsPerOffer = 2048;
 // What the listing of a large entry counts for in a message that is filled up.
 inline constexpr std::size_t kLargeListedBytes = 32;
 // Key listings in one Offer, wants, dead and large in one reply.

@@ -9,7 +9,6 @@ namespace {
 
 // Requests are kept small: they are made under the driver's lock.
 constexpr std::size_t kGroupsPerRequest = 16;
-constexpr std::size_t kBucketsPerOffer = 2048;
 constexpr std::size_t kListedPerOffer = 2048;
 constexpr std::size_t kWantsPerPush = 512;
 // What a single bucket of a huge cache takes: half of what a message may list, for it has to fit

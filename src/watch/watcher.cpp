@@ -25,7 +25,7 @@ std::unique_ptr<Watcher> Watcher::Open(std::shared_ptr<Feed> feed, const Start& 
 }
 
 Watcher::Watcher(std::shared_ptr<Feed> feed, const Start& start, Now now)
-    : feed_(std::move(feed)), feeds_(feed_->feeds()), told_at_(now.steady) {
+    : feed_(std::move(feed)), feeds_(feed_->feeds()), state_(start.state), told_at_(now.steady) {
   const std::uint64_t last = feeds_.changes().last();
   if (start.resume) {
     const bool ours = start.since && start.since->incarnation == feeds_.incarnation();
@@ -54,7 +54,12 @@ PartRef Watcher::Next(Now now) {
     switch (phase_) {
       case Phase::kReset:
         Tell(EventKind::kReset, 0);
-        BeginState();
+        if (state_) {
+          BeginState();
+        } else {
+          at_ = feeds_.changes().last();
+          phase_ = Phase::kLive;
+        }
         break;
       case Phase::kState:
         if (!StepState(now.wall)) phase_ = Phase::kReset;

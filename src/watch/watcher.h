@@ -31,6 +31,7 @@ struct Start {
   bool initial = false;  // tell what is there first
   bool resume = false;   // go on behind `since`; where that is not known, from a reset
   std::optional<Token> since = std::nullopt;  // nothing: it was no token
+  bool state = true;  // follows a reset; false: who asks learns it otherwise
 };
 
 class Watcher {
@@ -46,6 +47,11 @@ class Watcher {
   // second or so: bookmarks and a lack of room are a matter of time.
   PartRef Next(Now now);
   bool more() const { return more_; }
+  // All changes up to this number are told, or on their way in what Next returned; 0 when it has to
+  // tell something else first: a reset, or the state.
+  std::uint64_t at() const { return phase_ == Phase::kLive && untold_.empty() ? at_ : 0; }
+  // It is telling the state, and that there was a reset is told.
+  bool in_state() const { return phase_ == Phase::kState && untold_.empty(); }
 
  private:
   enum class Phase : std::uint8_t {
@@ -71,6 +77,7 @@ class Watcher {
 
   const std::shared_ptr<Feed> feed_;
   Feeds& feeds_;
+  const bool state_;  // Start::state
   Phase phase_;
   std::uint64_t at_ = 0;         // all changes up to this number are told, or not to be told
   std::uint64_t synced_at_ = 0;  // kMissed

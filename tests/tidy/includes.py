@@ -18,9 +18,10 @@ FOLDERS = sorted(path.name for path in (ROOT / "src").iterdir() if path.is_dir()
 HEADERS = {
     "base/status.h": {*FOLDERS},
     "telemetry/metrics.h": {"telemetry", "discovery", "client", "rpc", "rest", "app"},
-    "cache/cache.h": {"cache", "watch", "sync", "wire", "rpc", "rest", "app"},
+    "cache/cache.h": {"cache", "watch", "sync", "follow", "wire", "rpc", "rest", "app"},
     "watch/watcher.h": {"watch", "rpc", "rest", "app"},
-    "sync/driver.h": {"sync", "wire", "rpc", "rest", "app"},
+    "sync/driver.h": {"sync", "follow", "wire", "rpc", "rest", "app"},
+    "follow/follower.h": {"follow", "wire", "rpc", "app"},
     "wire/codec.h": {"wire", "rpc", "app"},
     "net/address.h": {"net", "discovery", "client", "rpc", "rest", "app"},
     "trust/guard.h": {"trust", "watch", "discovery", "client", "rpc", "rest", "app"},

@@ -19,6 +19,7 @@
 #include "net/bulk_thread.h"
 #include "net/grpc_queue.h"
 #include "rpc/cache_service.h"
+#include "rpc/follow_service.h"
 #include "rpc/peer_transport.h"
 #include "rpc/rpc_server.h"
 #include "rpc/sync_service.h"
@@ -57,13 +58,15 @@ class Daemon {
         NewCacheService(options.requests, driver_, cache_, Env::Real(), bulk_, access_);
     watch_service_ =
         std::make_unique<WatchService>(driver_, changes_, feeds_, Env::Real(), access_, callers_);
+    follow_service_ = std::make_unique<FollowService>(driver_, cache_, bulk_, access_);
     sync_service_ =
         NewSyncService(options.requests, driver_, cache_, Env::Real(), metrics_, bulk_, access_);
     RpcPort port{.listen = Address(options)};
     if (options.keyring != nullptr) port.credentials = NewServerCredentials(*options.keyring);
-    auto server = RpcServer::Start(
-        {port}, queue_, bulk_, access_, callers_, [this] { ++turned_away_; },
-        {&transport_, cache_service_.get(), sync_service_.get(), watch_service_.get()});
+    auto server =
+        RpcServer::Start({port}, queue_, bulk_, access_, callers_, [this] { ++turned_away_; },
+                         {&transport_, cache_service_.get(), sync_service_.get(),
+                          watch_service_.get(), follow_service_.get()});
     if (!server.ok()) throw std::runtime_error(server.status().ToString());
     server_ = std::move(*server);
     ticker_ = std::thread([this] {
@@ -200,6 +203,7 @@ class Daemon {
   sync::Driver driver_;
   watch::Feeds feeds_;
   std::unique_ptr<Service> cache_service_;
+  std::unique_ptr<Service> follow_service_;
   std::unique_ptr<Service> sync_service_;
   std::unique_ptr<WatchService> watch_service_;
   std::unique_ptr<RpcServer> server_;

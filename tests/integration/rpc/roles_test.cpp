@@ -15,6 +15,7 @@
 #include "integration/held.h"
 #include "integration/rpc/daemon.h"
 #include "podmirror/v1/cache.grpc.pb.h"
+#include "podmirror/v1/follow.grpc.pb.h"
 
 namespace podmirror::rpc {
 namespace {
@@ -33,6 +34,7 @@ struct Client {
     channel = grpc::CreateCustomChannel(daemon.address(), grpc::InsecureChannelCredentials(), args);
     cache = v1::Cache::NewStub(channel);
     sync = hellorpc::Sync::NewStub(channel);
+    follow = v1::Follow::NewStub(channel);
   }
 
   std::unique_ptr<grpc::ClientContext> Context() const {
@@ -90,6 +92,17 @@ struct Client {
     }
     return reader->Finish();
   }
+  // Reads until its first State, then hangs up: OK when it came so far.
+  grpc::Status Changes(const v1::ChangesRequest& request, std::string* seen) const {
+    const auto context = Context();
+    const auto reader = follow->Changes(context.get(), request);
+    v1::ChangesResponse response;
+    while (reader->Read(&response)) {
+      *seen += response.entries();
+      if (response.has_state()) return grpc::Status::OK;
+    }
+    return reader->Finish();
+  }
   // An empty key stands for none.
   grpc::Status Sync(const std::string& method, std::int32_t type, const std::string& key,
                     std::string* seen) const {
@@ -118,6 +131,7 @@ struct Client {
   std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<v1::Cache::Stub> cache;
   std::unique_ptr<hellorpc::Sync::Stub> sync;
+  std::unique_ptr<v1::Follow::Stub> follow;
 };
 
 struct Row {
@@ -155,6 +169,26 @@ std::vector<Row> Matrix() {
        [](const Client& client) {
          std::string seen;
          return client.Watch({}, &seen);
+       }},
+      {"Follow/Changes", "watch",
+       [](const Client& client) {
+         std::string seen;
+         return client.Changes({}, &seen);
+       }},
+      {"Follow/CompareSums", "watch",
+       [](const Client& client) {
+         v1::Sums sums;
+         return client.follow->CompareSums(client.Context().get(), {}, &sums);
+       }},
+      {"Follow/CompareEntries", "watch",
+       [](const Client& client) {
+         v1::OfferReply reply;
+         return client.follow->CompareEntries(client.Context().get(), {}, &reply);
+       }},
+      {"Follow/Copy", "watch",
+       [](const Client& client) {
+         v1::FetchReply reply;
+         return client.follow->Copy(client.Context().get(), {}, &reply);
        }},
       {"Sync/Get", "read", sync("Get", "k")},
       {"Sync/Set", "write", sync("Set", "k")},
@@ -251,6 +285,18 @@ TEST_CASE("roles: who is limited to some keys never sees or changes others, by a
         [&] { return client.Delete(type, key); },
         [&] { return client.GetAll({}, &seen); },
         [&] { return client.GetAll({type}, &seen); },
+        [&] { return client.Changes({}, &seen); },
+        [&] {
+          v1::ChangesRequest request;
+          request.add_types(type);
+          return client.Changes(request, &seen);
+        },
+        [&] {
+          v1::FetchReply reply;
+          grpc::Status status = client.follow->Copy(client.Context().get(), {}, &reply);
+          seen += reply.DebugString();
+          return status;
+        },
         [&] { return client.Sync("Get", type, key, &seen); },
         [&] { return client.Sync("Set", type, key, &seen); },
         [&] { return client.Sync("GetAll", type, "", &seen); },

@@ -539,7 +539,7 @@ std::string Health(const Client& client, const std::string& service) {
 TEST_CASE("health follows what the daemon says") {
   const auto a = Ready({"a"});
   Client client(*a);
-  for (const char* service : {"", "podmirror.v1.Cache", "hellorpc.Sync"}) {
+  for (const char* service : {"", "podmirror.v1.Cache", "podmirror.v1.Follow", "hellorpc.Sync"}) {
     a->server().SetServing(false);
     CHECK(Health(client, service) == "NOT_SERVING");
     a->server().SetServing(true);
@@ -649,7 +649,8 @@ TEST_CASE("reflection tells the services and their files") {
     CHECK(pool.FindServiceByName(service.name()) != nullptr);
   }
   CHECK(services == std::set<std::string>{"podmirror.v1.Peer", "podmirror.v1.Cache",
-                                          "hellorpc.Sync", "grpc.health.v1.Health",
+                                          "podmirror.v1.Follow", "hellorpc.Sync",
+                                          "grpc.health.v1.Health",
                                           "grpc.reflection.v1alpha.ServerReflection"});
   request.set_file_by_filename("podmirror/v1/cache.proto");
   CHECK(reflection.Ask(request).file_descriptor_response().file_descriptor_proto_size() == 1);
