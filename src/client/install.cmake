@@ -12,7 +12,9 @@ add_library(podmirror_client_package STATIC
   $<FILTER:$<TARGET_OBJECTS:podmirror_discovery>,EXCLUDE,${http}>
   $<FILTER:$<TARGET_OBJECTS:podmirror_net>,EXCLUDE,${http}>
   $<FILTER:$<TARGET_OBJECTS:podmirror_trust>,INCLUDE,${certificates}>
-  $<TARGET_OBJECTS:podmirror_telemetry> $<TARGET_OBJECTS:proto_cache>
+  $<TARGET_OBJECTS:podmirror_telemetry> $<TARGET_OBJECTS:podmirror_cache>
+  $<TARGET_OBJECTS:podmirror_sync> $<TARGET_OBJECTS:podmirror_follow>
+  $<TARGET_OBJECTS:podmirror_wire> $<TARGET_OBJECTS:proto_cache> $<TARGET_OBJECTS:proto_peer>
   $<TARGET_OBJECTS:proto_etcd> $<TARGET_OBJECTS:proto_kubernetes>)
 set_target_properties(podmirror_client_package PROPERTIES
   LINKER_LANGUAGE CXX EXPORT_NAME client OUTPUT_NAME podmirror_client
@@ -21,13 +23,14 @@ target_compile_features(podmirror_client_package PUBLIC cxx_std_20)
 # Private: programs that use the archive link these libraries, but our headers include none of
 # theirs.
 target_link_libraries(podmirror_client_package PRIVATE
-  gRPC::grpc++ protobuf::libprotobuf prometheus-cpp::core OpenSSL::Crypto
+  gRPC::grpc++ protobuf::libprotobuf prometheus-cpp::core OpenSSL::Crypto PkgConfig::XXHASH
   absl::flat_hash_map absl::flat_hash_set absl::node_hash_set absl::random_random
   absl::strings absl::synchronization absl::time Threads::Threads)
 
 # Folders named "base" and "client" must not get into the include path of other projects. So the
 # headers are installed below podmirror/, and include each other as "podmirror/...".
-set(headers base/status.h client/client.h client/daemons.h client/entry.h client/options.h)
+set(headers base/status.h client/client.h client/daemons.h client/entry.h client/mirror.h
+    client/options.h)
 foreach(header ${headers})
   set(source ${PROJECT_SOURCE_DIR}/src/${header})
   set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${source})

@@ -59,6 +59,15 @@ Result<Request> Checked(Request request) {
   return request;
 }
 
+template <typename Request>
+Result<Request> Selecting(const Selection& what) {
+  if (!IsUtf8(what.prefix)) return Status(Code::kInvalid, "prefix must be UTF-8");
+  Request request;
+  request.mutable_types()->Add(what.types.begin(), what.types.end());
+  request.set_prefix(what.prefix);
+  return Checked(std::move(request));
+}
+
 void TakeAck(v1::AckResult& ack, WriteResult& result) {
   result.required = FromWire(ack.required());
   result.met = ack.met();
@@ -107,11 +116,11 @@ Result<v1::DeleteRequest> ToWire(const std::vector<Key>& keys, const WriteOption
 }
 
 Result<v1::GetAllRequest> ToWire(const Selection& what) {
-  if (!IsUtf8(what.prefix)) return Status(Code::kInvalid, "prefix must be UTF-8");
-  v1::GetAllRequest request;
-  request.mutable_types()->Add(what.types.begin(), what.types.end());
-  request.set_prefix(what.prefix);
-  return Checked(std::move(request));
+  return Selecting<v1::GetAllRequest>(what);
+}
+
+Result<v1::ChangesRequest> ToChanges(const Selection& what) {
+  return Selecting<v1::ChangesRequest>(what);
 }
 
 Entry FromWire(v1::Entry& entry) {

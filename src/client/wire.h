@@ -1,4 +1,4 @@
-// The client's types as messages of podmirror.v1.Cache, and back.
+// The client's types as messages of podmirror.v1.Cache and Follow, and back.
 // Thread safety: pure functions.
 #pragma once
 
@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "client/entry.h"
 #include "podmirror/v1/cache.pb.h"
+#include "podmirror/v1/follow.pb.h"
 
 namespace podmirror::client {
 
@@ -17,6 +18,7 @@ Result<v1::GetRequest> ToWire(const std::vector<Key>& keys);
 Result<v1::SetRequest> ToWire(const std::vector<Item>& items, const WriteOptions& options);
 Result<v1::DeleteRequest> ToWire(const std::vector<Key>& keys, const WriteOptions& options);
 Result<v1::GetAllRequest> ToWire(const Selection& what);
+Result<v1::ChangesRequest> ToChanges(const Selection& what);
 
 // They move the texts out of the message.
 Entry FromWire(v1::Entry& entry);

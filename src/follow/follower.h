@@ -1,6 +1,6 @@
 // A Follower keeps a cache equal to what a daemon holds, from outside of the fleet: like a peer
 // that only reads (proto/podmirror/v1/follow.proto). It tells what to ask, and is told what comes;
-// who carries that has the I/O.
+// who carries that is client/mirror.h.
 //
 // Of everything, on each stream of changes: the first State, then a copy where it holds nothing
 // yet, else a pass (sync/pass.h) that brings what differs. From then on the changes keep it

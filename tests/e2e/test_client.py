@@ -136,10 +136,20 @@ def installed_package_is_found_and_its_example_runs(cluster):
 
 
 @test
-def example_is_the_one_of_the_manual(_cluster):
-    example = (ROOT / "tests/client/example.cpp").read_text()
-    assert f"```cpp\n{example}```\n" in (ROOT / "src/client/README.md").read_text(), \
-        "they differ"
+def mirror_of_the_installed_package_has_what_the_daemons_have(cluster):
+    nodes = cluster.start(2)
+    nodes[0].put(1, "greeting", "hello, pods")
+    done = subprocess.run([programs() / "mirror", *map(address, nodes)], capture_output=True,
+                          text=True, timeout=30, check=False)
+    equal((done.returncode, done.stdout, done.stderr), (0, "hello, pods of 1\n", ""))
+
+
+@test
+def examples_are_those_of_the_manual(_cluster):
+    manual = (ROOT / "src/client/README.md").read_text()
+    for name in ("example", "mirror"):
+        example = (ROOT / f"tests/client/{name}.cpp").read_text()
+        assert f"```cpp\n{example}```\n" in manual, f"{name} differs"
 
 
 @test

@@ -22,6 +22,7 @@ REAL_ENVS = {
     "src/base/env.cpp",
     "src/app/run.cpp",
     "src/app/stop_signal.cpp",              # nothing can be handed to a signal handler
+    "src/client/mirror.cpp",
     "src/settings/settings.cpp",            # Surroundings::Real()
     "src/client/client.cpp",                # in programs of others, who know no Env
 }

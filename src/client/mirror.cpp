@@ -1,0 +1,318 @@
+#include "client/mirror.h"
+
+#include <absl/base/thread_annotations.h>
+#include <absl/synchronization/mutex.h>
+#include <absl/time/time.h>
+
+#include <algorithm>
+#include <thread>
+#include <vector>
+
+#include "cache/cache.h"
+#include "cache/change_log.h"
+#include "client/fleet.h"
+#include "client/follow_call.h"
+#include "client/wire.h"
+#include "follow/follower.h"
+
+namespace podmirror::client {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Of changes that the callback has not been told yet; who is slower is told to look at everything.
+constexpr std::uint64_t kChangeLogBytes = 8 * 1024 * 1024;
+constexpr std::size_t kToldBytes = 64 * 1024;
+constexpr SteadyMs kChooseMs = 1000;
+// Between two rounds in which no daemon could be followed: twice as long each time. Longer where
+// there was no room for what it told, since the next one tells the same, and each tells all of it.
+constexpr SteadyMs kFirstPauseMs = 200;
+constexpr SteadyMs kLastPauseMs = 2'000;
+constexpr SteadyMs kFirstNoRoomPauseMs = 10'000;
+constexpr SteadyMs kLastNoRoomPauseMs = 300'000;
+// A daemon that beats, and from which nothing was missed, is followed.
+constexpr SteadyMs kFreshMs = 5000;
+
+follow::Scope ScopeOf(const Selection& what) {
+  return what.types.empty() && what.prefix.empty() ? follow::Scope::kWhole : follow::Scope::kPart;
+}
+
+const podmirror::Entry* EntryOf(const void* entry) {
+  return static_cast<const podmirror::Entry*>(entry);
+}
+
+}  // namespace
+
+MirrorEntry::MirrorEntry(const MirrorEntry& other)
+    : entry_(EntryRef::Share(EntryOf(other.entry_)).Release()) {}
+MirrorEntry::~MirrorEntry() { EntryRef::Adopt(EntryOf(entry_)); }
+std::int32_t MirrorEntry::type() const { return EntryOf(entry_)->type(); }
+std::string_view MirrorEntry::key() const { return EntryOf(entry_)->key(); }
+std::string_view MirrorEntry::value() const { return EntryOf(entry_)->value(); }
+std::string MirrorEntry::version() const { return EntryOf(entry_)->version().ToString(); }
+std::chrono::system_clock::time_point MirrorEntry::expires_at() const {
+  return std::chrono::system_clock::time_point(milliseconds(EntryOf(entry_)->expires_at()));
+}
+
+std::string_view ToString(MirrorState state) {
+  switch (state) {
+    case MirrorState::kStarting:
+      return "starting";
+    case MirrorState::kSynced:
+      return "synced";
+    case MirrorState::kStale:
+      return "stale";
+  }
+  return "";
+}
+
+class Mirror::Impl {
+ public:
+  Impl(const Options& options, MirrorOptions mirror, v1::ChangesRequest what,
+       std::unique_ptr<Fleet> fleet)
+      : deadline_(options.deadline),
+        on_change_(std::move(mirror.on_change)),
+        what_(std::move(what)),
+        fleet_(std::move(fleet)),
+        env_(fleet_->env()),
+        cache_(on_change_ ? &changes_ : nullptr),
+        follower_(cache_, ScopeOf(mirror.what), mirror.max_bytes) {
+    changes_.AddListener([this] {
+      absl::MutexLock lock(&tell_mu_);
+      changed_.Signal();
+    });
+    fleet_->Start();
+    if (on_change_) telling_ = std::thread([this] { Tell(); });
+    following_ = std::thread([this] { Run(); });
+  }
+
+  ~Impl() {
+    {
+      absl::MutexLock lock(&mu_);
+      stopping_ = true;
+      pause_.Signal();
+      if (call_ != nullptr) call_->Cancel();
+    }
+    {
+      absl::MutexLock lock(&tell_mu_);
+      told_enough_ = true;
+      changed_.Signal();
+    }
+    fleet_->Stop();
+    following_.join();
+    if (telling_.joinable()) telling_.join();
+  }
+
+  MirrorEntry Get(std::int32_t type, std::string_view key) const {
+    EntryRef entry = cache_.Peek(type, key);
+    if (!entry || entry->tombstone()) return {};
+    if (entry->expires_at() != 0 && entry->expired(env_.now().wall)) return {};
+    return MirrorEntry(entry.Release());
+  }
+
+  void ForEach(const std::function<bool(const MirrorEntry&)>& each) const {
+    const WallMs now = env_.now().wall;
+    for (std::uint32_t bucket = cache_.NextStored(0); bucket < kBuckets;
+         bucket = cache_.NextStored(bucket + 1)) {
+      for (EntryRef& entry : cache_.Bucket(bucket)) {
+        if (entry->tombstone() || entry->expired(now)) continue;
+        if (!each(MirrorEntry(entry.Release()))) return;
+      }
+    }
+  }
+
+  MirrorStatus Status() const {
+    MirrorStatus status;
+    const CacheStats stats = cache_.Stats();
+    absl::MutexLock lock(&mu_);
+    absl::MutexLock follower_lock(&follower_mu_);
+    const SteadyMs now = env_.now().steady;
+    status.state = StateAt(now);
+    if (follower_.ever_complete()) status.age = milliseconds(now - follower_.as_of());
+    status.equal = follower_.equal();
+    status.daemon = daemon_;
+    if (status.state != MirrorState::kSynced) status.error = error_;
+    status.entries = stats.entries;
+    status.bytes = stats.memory;
+    status.received = follower_.received();
+    status.daemons_followed = followed_;
+    return status;
+  }
+
+  bool WaitSynced(milliseconds timeout) const {
+    const SteadyMs until = env_.now().steady + std::min(timeout, milliseconds(kLongest)).count();
+    absl::MutexLock lock(&follower_mu_);
+    for (;;) {
+      const SteadyMs now = env_.now().steady;
+      if (StateAt(now) == MirrorState::kSynced) return true;
+      if (now >= until) return false;
+      synced_.WaitWithTimeout(&follower_mu_, absl::Milliseconds(until - now));
+    }
+  }
+
+ private:
+  MirrorState StateAt(SteadyMs now) const ABSL_SHARED_LOCKS_REQUIRED(follower_mu_) {
+    if (!follower_.ever_complete()) return MirrorState::kStarting;
+    const bool fresh = follower_.complete() && now - follower_.as_of() < kFreshMs;
+    return fresh ? MirrorState::kSynced : MirrorState::kStale;
+  }
+
+  void Run() {
+    Pool::Wish wish;
+    wish.read = true;
+    SteadyMs pause = kFirstPauseMs;
+    SteadyMs no_room_pause = kFirstNoRoomPauseMs;
+    for (;;) {
+      wish.until = env_.now().steady + kChooseMs;
+      auto choice = fleet_->pool().Choose(wish);
+      if (!choice.ok()) {
+        if (!PauseAfter(choice.status(), wish.tried.empty(), pause)) return;
+        wish.tried.clear();
+        pause = std::min(2 * pause, kLastPauseMs);
+        continue;
+      }
+      const SteadyMs began = env_.now().steady;
+      const Verdict verdict = Follow(*choice);
+      fleet_->pool().Report(*choice, verdict);
+      if (WasOfUse(began)) {  // it may be the next one again, if there is no other
+        wish.tried.clear();
+        pause = kFirstPauseMs;
+        no_room_pause = kFirstNoRoomPauseMs;
+      }
+      wish.tried.push_back(choice->endpoint);
+      if (verdict.status.code() != Code::kExhausted) continue;
+      if (!PauseAfter(verdict.status, false, no_room_pause)) return;
+      no_room_pause = std::min(2 * no_room_pause, kLastNoRoomPauseMs);
+    }
+  }
+
+  // No daemon is left to be asked; none_asked: not even one was. Returns false when the mirror
+  // ends.
+  bool PauseAfter(const podmirror::Status& status, bool none_asked, SteadyMs pause) {
+    absl::MutexLock lock(&mu_);
+    if (none_asked) error_ = status.message();  // else it says why the last one failed
+    if (!stopping_) pause_.WaitWithTimeout(&mu_, absl::Milliseconds(pause));
+    return !stopping_;
+  }
+
+  // It was followed for a while, not only found.
+  bool WasOfUse(SteadyMs began) const {
+    absl::MutexLock lock(&follower_mu_);
+    return follower_.as_of() >= began + kFreshMs;
+  }
+
+  // Where the daemon does not know us although files have changed: once more, on a new connection.
+  Verdict Follow(Pool::Choice& choice) {
+    Credentials& credentials = fleet_->credentials();
+    auto with = credentials.Get(Credentials::kForCallMs);
+    Verdict verdict = Follow(choice, *with);
+    if (verdict.outcome != Outcome::kStranger) return verdict;
+    const auto before = std::exchange(with, credentials.Get(Credentials::kNowMs));
+    if (with->token == before->token && with->tls == choice.connection->tls) return verdict;
+    choice = fleet_->pool().Renew(choice, with->tls);
+    return Follow(choice, *with);
+  }
+
+  Verdict Follow(const Pool::Choice& choice, const Credentials::State& with) {
+    FollowCall call(&follower_, follower_mu_, env_, what_, deadline_, [this] {
+      absl::MutexLock lock(&follower_mu_);
+      synced_.SignalAll();
+    });
+    {
+      absl::MutexLock lock(&mu_);
+      if (stopping_) return {};
+      call_ = &call;
+      daemon_ = Pool::NameOf(choice);
+      ++followed_;
+    }
+    Verdict verdict = call.Run(*choice.connection, with);
+    absl::MutexLock lock(&mu_);
+    call_ = nullptr;
+    error_ = daemon_ + ": " + verdict.status.message();
+    daemon_.clear();
+    return verdict;
+  }
+
+  void Tell() {
+    std::uint64_t at = 1;
+    std::vector<Change> changes;
+    for (;;) {
+      {
+        absl::MutexLock lock(&tell_mu_);
+        while (!told_enough_ && changes_.last() == at) changed_.Wait(&tell_mu_);
+        if (told_enough_) return;
+      }
+      changes.clear();
+      const std::uint64_t last = changes_.last();
+      if (!changes_.Read(at, kToldBytes, changes)) {
+        at = last;
+        on_change_({.kind = MirrorChange::Kind::kReset});
+        continue;
+      }
+      at += changes.size();
+      for (Change& change : changes) on_change_(ChangeOf(change));
+    }
+  }
+
+  static MirrorChange ChangeOf(Change& change) {
+    const auto kind = !change.entry->tombstone() ? MirrorChange::Kind::kPut
+                      : change.expired           ? MirrorChange::Kind::kExpired
+                                                 : MirrorChange::Kind::kDeleted;
+    return {.kind = kind, .entry = MirrorEntry(change.entry.Release())};
+  }
+
+  const milliseconds deadline_;
+  const std::function<void(const MirrorChange&)> on_change_;
+  const v1::ChangesRequest what_;
+  const std::unique_ptr<Fleet> fleet_;
+  Env& env_;
+  ChangeLog changes_{kChangeLogBytes};
+  Cache cache_;
+  mutable absl::Mutex mu_;
+  absl::CondVar pause_;
+  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
+  FollowCall* call_ ABSL_GUARDED_BY(mu_) = nullptr;
+  std::string daemon_ ABSL_GUARDED_BY(mu_);
+  std::string error_ ABSL_GUARDED_BY(mu_);
+  std::uint64_t followed_ ABSL_GUARDED_BY(mu_) = 0;
+  mutable absl::Mutex follower_mu_ ABSL_ACQUIRED_AFTER(mu_);
+  mutable absl::CondVar synced_;
+  follow::Follower follower_ ABSL_GUARDED_BY(follower_mu_);
+  absl::Mutex tell_mu_;
+  absl::CondVar changed_;
+  bool told_enough_ ABSL_GUARDED_BY(tell_mu_) = false;
+  std::thread telling_;
+  std::thread following_;
+};
+
+Mirror::Mirror(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+
+Mirror::~Mirror() = default;
+
+Result<std::unique_ptr<Mirror>> Mirror::New(const Options& options, MirrorOptions mirror) {
+  return New(options, std::move(mirror), nullptr);
+}
+
+Result<std::unique_ptr<Mirror>> Mirror::New(const Options& options, MirrorOptions mirror,
+                                            std::unique_ptr<discovery::PeerSource> source) {
+  auto what = ToChanges(mirror.what);
+  if (!what.ok()) return what.status();
+  auto fleet = Fleet::New(options, std::move(source), Env::Real());
+  if (!fleet.ok()) return fleet.status();
+  return std::unique_ptr<Mirror>(new Mirror(
+      std::make_unique<Impl>(options, std::move(mirror), *std::move(what), std::move(*fleet))));
+}
+
+MirrorEntry Mirror::Get(std::int32_t type, std::string_view key) const {
+  return impl_->Get(type, key);
+}
+
+void Mirror::ForEach(const std::function<bool(const MirrorEntry& entry)>& each) const {
+  impl_->ForEach(each);
+}
+
+MirrorStatus Mirror::Status() const { return impl_->Status(); }
+
+bool Mirror::WaitSynced(milliseconds timeout) const { return impl_->WaitSynced(timeout); }
+
+}  // namespace podmirror::client
