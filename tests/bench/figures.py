@@ -9,8 +9,8 @@ import time
 
 import systems
 from harness import FIXTURES, wait_for
-from systems import (cpu_seconds, rss_bytes, run_loader, run_redis_benchmark, run_until_undisturbed,
-                     run_wrk, settle)
+from systems import (cpu_seconds, rss_bytes, run_loader, run_mirror, run_redis_benchmark,
+                     run_until_undisturbed, run_wrk, settle)
 
 Figure = collections.namedtuple("Figure", "name unit target peer measure_ours measure_peer")
 MILLION = 1_000_000
@@ -366,6 +366,28 @@ def repair_thousand(bench):
     return max(used - (ours.cpu() - before), 0) * 1000
 
 
+# --- a mirror ---
+
+def mirror_million(bench):
+    """From the start of a Mirror until it has all of it."""
+    ours = filled(bench)
+    return run_mirror(ours.grpc, entries=bench.million, reads=10)["followed_ms"] / 1000
+
+
+def mirror_get(bench, *words, **options):
+    ours = filled(bench)
+    return run_mirror(ours.grpc, *words, entries=bench.million, reads=300_000 * bench.seconds,
+                      **options)["p50_ns"]
+
+
+def mirror_busy_get(bench):
+    return mirror_get(bench, readers=2, changes=20_000)
+
+
+def plain_map_get(bench):
+    return mirror_get(bench, "--plain")
+
+
 # --- peers, pods, start, idle ---
 
 def writer_cpu(bench, peers):
@@ -458,6 +480,11 @@ FIGURES = [
     Figure("watch_latency_ratio", "us", 1.5, "the answer to the same PUT, ack=one",
            lambda bench: watched(bench)["p50_us"], lambda bench: watched(bench)["answer_p50_us"]),
     Figure("snapshot_million_s", "s", 0.5, "Redis full sync", snapshot_ours, snapshot_redis),
+    Figure("mirror_million_s", "s", 1.2, "a daemon that starts", mirror_million, snapshot_ours),
+    Figure("mirror_get_ns", "ns", 150, None, mirror_get, None),
+    Figure("mirror_busy_get_ns", "ns", 150, None, mirror_busy_get, None),
+    Figure("mirror_get_ratio", "ns", 0.9, "std::unordered_map, std::shared_mutex", mirror_get,
+           plain_map_get),
     Figure("bytes_per_entry", "bytes", 0.8, "Redis used_memory", bytes_ours, bytes_redis),
     Figure("snapshot_donor_p99", "ms", 2.5, "the same donor idle", donor_copied_from, donor_idle),
     Figure("donor_in_copy_p99", "ms", 2.5, "the same donor idle", donor_in_copy,

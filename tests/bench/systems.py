@@ -14,7 +14,6 @@ from harness import GRPC_PORT, REST_PORT, wait_for
 REST_TLS_PORT, GRPC_TLS_PORT = 8443, 7443
 BUILD = harness.ROOT / "build"
 LOAD = BUILD / "tests/bench/load"     # the programs that load and watch
-LOADER = LOAD / "bench_load"
 HTTP_SCRIPT = pathlib.Path(__file__).with_name("load") / "http.lua"
 # As a user has it who sets nothing; the tests use shorter times.
 DEFAULTS = ("--repair-interval=10s", "--bootstrap-timeout=30s", "--drain-timeout=10s",
@@ -267,13 +266,21 @@ class Etcd3(Processes):
         return None
 
 
+def run_program(name, *words, **options):
+    """Of those in LOAD; its report."""
+    words += tuple(word for option, value in options.items()
+                   for word in (f"--{option}", str(value)))
+    done = subprocess.run([LOAD / name, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{name} {words}: {done.stderr}"
+    return check(json.loads(done.stdout), f"{name} {words}")
+
+
 def run_loader(kind, address, **options):
-    """bench_load; its report."""
-    words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-    done = subprocess.run([LOADER, kind, address, *words], capture_output=True, text=True,
-                          check=False)
-    assert done.returncode == 0, f"bench_load {kind}: {done.stderr}"
-    return check(json.loads(done.stdout), f"bench_load {kind} {address}")
+    return run_program("bench_load", kind, address, **options)
+
+
+def run_mirror(address, *words, **options):
+    return run_program("bench_mirror", address, *words, **options)
 
 
 def run_wrk(url, kind, seconds, connections, *, keys=100_000, value=100, batch=100):
