@@ -5,6 +5,7 @@
 #include "sim/sim_conditions.h"
 #include "sim/sim_faults.h"
 #include "sim/sim_plan.h"
+#include "sim/sim_watchers.h"
 #include "sim/sim_world.h"
 #include "sim/witness.h"
 #include "sim/witness_flow.h"
@@ -12,8 +13,9 @@
 namespace podmirror::sim {
 namespace {
 
-constexpr SteadyMs kJoinMs = 45'000;  // for everybody to be ready, once nothing is in the way
-constexpr int kOthers = 1000;         // numbers of pods that are none of ours, and their addresses
+constexpr SteadyMs kJoinMs = 45'000;       // for everybody to be ready, once nothing is in the way
+constexpr std::uint64_t kTouchEvery = 13;  // of the writes that are no deletes, about
+constexpr int kOthers = 1000;  // numbers of pods that are none of ours, and their addresses
 
 class Run {
  public:
@@ -25,7 +27,8 @@ class Run {
         faults_(world_, plan_, [this](int pod) { Write(pod); }),
         flow_(world_, witness_),
         contention_(world_, witness_,
-                    [this](Process& at, const sync::WriteItem& item) { Taken(at, item); }) {}
+                    [this](Process& at, const sync::WriteItem& item) { Taken(at, item); }),
+        watchers_(world_, witness_, options.seed) {}
 
   RunResult Go() {
     world_.network().Duplicate(plan_.duplicate);
@@ -43,6 +46,7 @@ class Run {
     if (plan_.story == Story::kOld && witness_.failures().empty()) DrainLast();
     if (plan_.story != Story::kOld && witness_.failures().empty()) contention_.CheckQuiet();
     contention_.CheckHistory();
+    watchers_.CheckQuiet();
     return {witness_.failures(), world_.now(), taken_, contention_.answers(), plan_.ToText()};
   }
 
@@ -138,6 +142,7 @@ class Run {
       Write(serving[time_.Below(serving.size())]);
     }
     Look();
+    watchers_.Read();
     time_.In(time_.Between(1, 2 * plan_.write_every_ms), [this] { Work(); });
   }
 
@@ -184,13 +189,17 @@ class Run {
     item.value = value;
     item.remove = time_.OneIn(5);
     if (!item.remove) item.ttl_ms = DrawTtl();
+    item.touch = !item.remove && writes_ % kTouchEvery == 0;
+    const EntryRef before = process.cache->Find(item.type, key, process.env->now().wall);
     const sync::WriteOptions options{static_cast<sync::AckLevel>(time_.Below(4)),
                                      time_.OneIn(4) ? 6000 : 1000};
-    const auto done = [this, &process, item, key, value, options,
+    const std::string told = item.touch && before ? std::string(before->value()) : value;
+    const auto done = [this, &process, item, key, told, options,
                        asked_at = world_.now()](const sync::WriteOutcome& outcome) {
       sync::WriteItem answered = item;
       answered.key = key;
-      answered.value = value;
+      answered.value = told;
+      if (!outcome.absent.empty()) return;
       witness_.Answered(process, answered, options, asked_at, outcome);
     };
     // The write is in the cache before it can be answered; the witness has to look before, too.
@@ -199,7 +208,17 @@ class Run {
       witness_.Refused(process, refusal);
       return;
     }
-    Taken(process, item);
+    if (!item.touch) {
+      Taken(process, item);
+    } else if (before) {
+      item.value = before->value();
+      Taken(process, item);
+      if (process.cache->Peek(item.type, key)->version() == before->version()) {
+        witness_.Fail(NameOf(process) + " touched " + key + ", and that is what it was");
+      }
+    } else if (process.cache->Find(item.type, key, process.env->now().wall)) {
+      witness_.Fail(NameOf(process) + " touched " + key + ", and that is back");
+    }
   }
 
   void Taken(Process& at, const sync::WriteItem& item) {
@@ -297,6 +316,7 @@ class Run {
   Faults faults_;
   Flow flow_;
   Contention contention_;
+  Watchers watchers_;
   const SteadyMs contend_every_ = time_.Between(20, 1000);
   bool working_ = true;
   SteadyMs quiet_until_ = 0;  // no writes before

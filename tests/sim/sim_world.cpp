@@ -168,7 +168,8 @@ void SimWorld::StartPod(int pod) {
   process->started_at = now();
   process->foreign = foreign;
   process->env = std::make_unique<SimEnv>(*this, pod);
-  process->cache = std::make_unique<Cache>();
+  process->changes = std::make_unique<ChangeLog>(options_.change_log_bytes);
+  process->cache = std::make_unique<Cache>(process->changes.get());
   process->transport = std::make_unique<SimTransport>(network_, *process);
   network_.Dark(process->address, false);
   sync::NodeOptions options;

@@ -21,6 +21,7 @@
 #include "base/env.h"
 #include "base/peer.h"
 #include "cache/cache.h"
+#include "cache/change_log.h"
 #include "sim/sim_network.h"
 #include "sim/sim_time.h"
 #include "sync/driver.h"
@@ -33,6 +34,7 @@ struct SimOptions {
   bool plain = false;  // no chance: delays and clocks are the middle of their range, jitter is 0
   SteadyMs tick_ms = sync::Driver::kTickMs;
   std::uint64_t backlog_bytes = 64 * 1024;
+  std::uint64_t change_log_bytes = 16 * 1024;
   std::uint64_t max_memory = 0;
   std::int64_t repair_interval_ms = 10'000;
   std::int64_t tombstone_ttl_ms = 3'600'000;
@@ -59,6 +61,7 @@ struct Process {
   SteadyMs started_at = 0;
   std::optional<SteadyMs> gone_at;  // with its node: nobody is told
   std::unique_ptr<Env> env;
+  std::unique_ptr<ChangeLog> changes;
   std::unique_ptr<Cache> cache;
   std::unique_ptr<sync::Transport> transport;
   std::unique_ptr<sync::Driver> driver;
