@@ -3,20 +3,20 @@
 #include <grpcpp/support/byte_buffer.h>
 #include <grpcpp/support/slice.h>
 
-#include <algorithm>
+#include <atomic>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "podmirror/v1/cache.pb.h"
+#include "rpc/entries_call.h"
+#include "sync/below.h"
 
 namespace podmirror::rpc {
 namespace {
 
-// A streamed answer goes out when it has so many bytes or so many buckets have been read, so that
-// neither memory nor the time on the bulk thread grows with the cache.
-constexpr std::size_t kAnswerBytes = 1024 * 1024;
-constexpr std::uint32_t kAnswerBuckets = 4096;
+// Deletes by prefix that wait for the one that is looking at the cache.
+constexpr std::size_t kMaxDeletesWaiting = 16;
 
 // Begins a write, if it is allowed, that is answered by what `answer` makes of its outcome.
 template <typename Answer>
@@ -42,84 +42,6 @@ void Write(sync::Driver& driver, const trust::Access& access,
   call->Fail(RefusalStatus(refusal));
 }
 
-// Streams the entries bucket by bucket: the next answer is made when the last has been written.
-class GetAllCall final : public std::enable_shared_from_this<GetAllCall> {
- public:
-  GetAllCall(std::shared_ptr<ServerCall> call, const v1::GetAllRequest& request, const Cache& cache,
-             const Env& env, net::BulkThread& bulk)
-      : call_(std::move(call)),
-        types_(request.types().begin(), request.types().end()),
-        prefix_(request.prefix()),
-        reads_all_(call_->asker().may().AllowsAll(trust::Verb::kRead)),
-        cache_(cache),
-        env_(env),
-        bulk_(bulk) {
-    std::sort(types_.begin(), types_.end());
-  }
-
-  // Once, and after each answer that was written.
-  void Continue() {
-    bulk_.Post([self = shared_from_this()] {
-      if (!self->MakeAnswer()) {
-        self->call_->Finish(Status());
-        return;
-      }
-      self->bytes_ = ToBytes(self->answer_);
-      self->call_->Write(self->bytes_, [self](bool ok) {
-        if (ok) {
-          self->Continue();
-        } else {
-          self->call_->Finish({Code::kUnavailable, "cancelled"});
-        }
-      });
-    });
-  }
-
- private:
-  // False when everything has been answered.
-  bool MakeAnswer() {
-    if (bucket_ == kBuckets && bucket_entries_.empty()) return false;
-    answer_.Clear();
-    const WallMs now = env_.now().wall;
-    const std::uint32_t end = std::min(bucket_ + kAnswerBuckets, kBuckets);
-    std::size_t bytes = 0;
-    while (bytes < kAnswerBytes) {
-      if (bucket_entries_.empty()) {
-        if (bucket_ >= end) break;
-        bucket_entries_ = cache_.Bucket(bucket_);
-        bucket_ = cache_.NextStored(bucket_ + 1);
-        continue;
-      }
-      const EntryRef entry = std::move(bucket_entries_.back());
-      bucket_entries_.pop_back();
-      if (!Wanted(*entry, now)) continue;
-      bytes += entry->key().size() + entry->value().size();
-      PutEntry(*entry, now, answer_.add_entries());
-    }
-    return true;
-  }
-
-  bool Wanted(const Entry& entry, WallMs now) const {
-    return !entry.tombstone() && !entry.expired(now) && entry.key().starts_with(prefix_) &&
-           (types_.empty() || std::binary_search(types_.begin(), types_.end(), entry.type())) &&
-           (reads_all_ ||
-            call_->asker().may().Allows(trust::Verb::kRead, entry.type(), entry.key()));
-  }
-
-  const std::shared_ptr<ServerCall> call_;
-  std::vector<std::int32_t> types_;  // sorted; empty = all
-  const std::string prefix_;
-  const bool reads_all_;  // who asks may read everything
-  const Cache& cache_;
-  const Env& env_;
-  net::BulkThread& bulk_;
-  v1::GetAllResponse answer_;
-  grpc::ByteBuffer bytes_;    // of the answer that is written
-  std::uint32_t bucket_ = 0;  // the next one to read
-  // Of the last bucket read, not answered yet.
-  std::vector<EntryRef> bucket_entries_;
-};
-
 class CacheService final : public Service {
  public:
   CacheService(const RequestOptions& options, sync::Driver& driver, const Cache& cache,
@@ -130,6 +52,7 @@ class CacheService final : public Service {
         env_(env),
         bulk_(bulk),
         access_(access) {}
+  ~CacheService() override { stopping_ = true; }
 
   void AddTo(Methods& methods) override {
     methods.emplace(
@@ -141,6 +64,13 @@ class CacheService final : public Service {
     methods.emplace(
         "/podmirror.v1.Cache/Delete",
         UnaryHandler(bulk_, [this](const std::shared_ptr<UnaryCall>& call) { Delete(call); }));
+    methods.emplace(
+        "/podmirror.v1.Cache/Touch",
+        UnaryHandler(bulk_, [this](const std::shared_ptr<UnaryCall>& call) { Touch(call); }));
+    methods.emplace("/podmirror.v1.Cache/DeletePrefix",
+                    UnaryHandler(bulk_, [this](const std::shared_ptr<UnaryCall>& call) {
+                      DeletePrefix(call);
+                    }));
     methods.emplace(
         "/podmirror.v1.Cache/GetAll",
         RequestHandler(bulk_, [this](const std::shared_ptr<ServerCall>& call,
@@ -214,14 +144,31 @@ class CacheService final : public Service {
     Write(driver_, access_, set->items, *options, call, [count](const sync::WriteOutcome& outcome) {
       v1::SetResponse response;
       response.set_set(count);
-      response.set_version(outcome.version.ToString());
+      response.set_version(VersionText(outcome));
       PutOutcome(outcome, response.mutable_ack());
       return response;
     });
   }
 
   void Delete(const std::shared_ptr<UnaryCall>& call) {
-    v1::DeleteRequest request;
+    WriteItems<v1::DeleteRequest>(call, DeleteAnswer);
+  }
+
+  void Touch(const std::shared_ptr<UnaryCall>& call) {
+    WriteItems<v1::TouchRequest>(call, [](std::size_t count, const sync::WriteOutcome& outcome) {
+      v1::TouchResponse response;
+      response.set_touched(static_cast<std::uint32_t>(count - outcome.absent.size()));
+      response.set_missing(static_cast<std::uint32_t>(outcome.absent.size()));
+      response.set_version(VersionText(outcome));
+      PutOutcome(outcome, response.mutable_ack());
+      return response;
+    });
+  }
+
+  // answer(number of items, outcome) makes the response.
+  template <typename Request, typename Answer>
+  void WriteItems(const std::shared_ptr<UnaryCall>& call, Answer answer) {
+    Request request;
     if (const Status status = FromBytes(call->request(), &request); !status.ok()) {
       call->Fail(status);
       return;
@@ -237,14 +184,57 @@ class CacheService final : public Service {
       call->Fail(options.status());
       return;
     }
-    const auto count = static_cast<std::uint32_t>(items->size());
-    Write(driver_, access_, *items, *options, call, [count](const sync::WriteOutcome& outcome) {
-      v1::DeleteResponse response;
-      response.set_deleted(count);
-      response.set_version(outcome.version.ToString());
-      PutOutcome(outcome, response.mutable_ack());
-      return response;
-    });
+    Write(driver_, access_, *items, *options, call,
+          [count = items->size(), answer](const sync::WriteOutcome& outcome) {
+            return answer(count, outcome);
+          });
+  }
+
+  static v1::DeleteResponse DeleteAnswer(std::size_t count, const sync::WriteOutcome& outcome) {
+    v1::DeleteResponse response;
+    response.set_deleted(static_cast<std::uint32_t>(count - outcome.absent.size()));
+    response.set_version(VersionText(outcome));
+    PutOutcome(outcome, response.mutable_ack());
+    return response;
+  }
+
+  void DeletePrefix(const std::shared_ptr<UnaryCall>& call) {
+    v1::DeletePrefixRequest request;
+    Status status = FromBytes(call->request(), &request);
+    if (status.ok()) {
+      status = access_.Permit(call->asker(), {.verb = trust::Verb::kDelete,
+                                              .type = request.type(),
+                                              .key = request.prefix(),
+                                              .below = true});
+    }
+    const auto options = WriteOptionsOf(request.options(), options_.write);
+    if (status.ok()) status = options.status();
+    if (status.ok()) status = CheckReadable(driver_);
+    if (!status.ok()) {
+      call->Fail(status);
+      return;
+    }
+    const bool taken =
+        scan_.TryPost(kMaxDeletesWaiting, [this, call, request = std::move(request),
+                                           options = *options] { Delete(call, request, options); });
+    if (!taken) call->Fail({Code::kUnavailable, "overloaded"});
+  }
+
+  void Delete(const std::shared_ptr<UnaryCall>& call, const v1::DeletePrefixRequest& request,
+              const sync::WriteOptions& options) {
+    const auto found =
+        sync::FindBelow(cache_, request.type(), request.prefix(), sync::kMaxDeletedBelow,
+                        env_.now().wall, [this] { return stopping_.load(); });
+    if (!found) {
+      call->Fail(stopping_ ? Status(Code::kUnavailable, "draining")
+                           : Status(Code::kInvalid, "batch-too-large"));
+      return;
+    }
+    const std::vector<sync::WriteItem> items = sync::DeletesOf(*found);
+    Write(driver_, access_, items, options, call,
+          [count = items.size()](const sync::WriteOutcome& outcome) {
+            return DeleteAnswer(count, outcome);
+          });
   }
 
   void GetAll(const std::shared_ptr<ServerCall>& call, grpc::ByteBuffer& bytes) {
@@ -261,7 +251,7 @@ class CacheService final : public Service {
       call->Finish(status);
       return;
     }
-    std::make_shared<GetAllCall>(call, request, cache_, env_, bulk_)->Continue();
+    StreamEntries(call, request, cache_, env_, bulk_);
   }
 
   const RequestOptions options_;
@@ -271,6 +261,8 @@ class CacheService final : public Service {
   net::BulkThread& bulk_;
   const trust::Access& access_;
   ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
+  std::atomic<bool> stopping_ = false;
+  net::BulkThread scan_{"scan"};  // the last: what it does needs the rest
 };
 
 }  // namespace

@@ -39,7 +39,7 @@ class Checker {
     std::string fault = sync::KeyFault(item.key, options_.items);
     if (fault.empty()) fault = sync::ValueFault(item.value, options_.items);
     if (!fault.empty()) return Fail(where, fault);
-    if (item.ttl_ms < 0 || item.ttl_ms > sync::kMaxTtlMs) {
+    if (item.ttl_ms < (item.touch ? 1 : 0) || item.ttl_ms > sync::kMaxTtlMs) {
       return Fail(where, "ttl_ms out of range: " + std::to_string(item.ttl_ms));
     }
     items_.push_back(item);
@@ -214,6 +214,25 @@ Result<std::vector<sync::WriteItem>> ItemsOf(const v1::DeleteRequest& request,
   return checker.TakeDistinct("items");
 }
 
+Result<std::vector<sync::WriteItem>> ItemsOf(const v1::TouchRequest& request,
+                                             const RequestOptions& options) {
+  const auto count = static_cast<std::size_t>(request.items_size());
+  if (Status status = CheckSize(request.ByteSizeLong(), count, options); !status.ok()) {
+    return status;
+  }
+  Checker checker(options, count);
+  for (int i = 0; i < request.items_size(); ++i) {
+    const v1::TouchItem& item = request.items(i);
+    const sync::WriteItem write{.type = item.type(),
+                                .key = item.key(),
+                                .value = {},
+                                .ttl_ms = item.ttl_ms(),
+                                .touch = true};
+    if (!checker.Add(write, {"items", static_cast<std::size_t>(i)})) break;
+  }
+  return checker.TakeDistinct("items");
+}
+
 Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& request,
                                              const RequestOptions& options) {
   std::size_t count = 0;
@@ -301,9 +320,13 @@ Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
 }
 
 void PutEntry(const Entry& entry, WallMs now, v1::Entry* to) {
+  PutEntryWithoutValue(entry, now, to);
+  to->set_value(std::string(entry.value()));
+}
+
+void PutEntryWithoutValue(const Entry& entry, WallMs now, v1::Entry* to) {
   to->set_type(entry.type());
   to->set_key(std::string(entry.key()));
-  to->set_value(std::string(entry.value()));
   to->set_version(entry.version().ToString());
   if (entry.expires_at() != 0) {
     to->set_ttl_ms(std::max<std::int64_t>(1, entry.expires_at() - now));
@@ -341,6 +364,10 @@ Status OutcomeStatus(const sync::WriteOutcome& outcome) {
   }
   if (outcome.winner) return {Code::kConflict, "conflict: " + outcome.winner->ToString()};
   return {};
+}
+
+std::string VersionText(const sync::WriteOutcome& outcome) {
+  return outcome.version == Version{} ? std::string() : outcome.version.ToString();
 }
 
 Status CheckReadable(const sync::Driver& driver) {

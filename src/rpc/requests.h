@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct RequestOptions {
 // The items of a request, with views into the request. kInvalid names the first bad item. A key may
 // come only once, except in a SyncRequest, where its last item counts.
 Result<std::vector<sync::WriteItem>> ItemsOf(const v1::DeleteRequest& request,
+                                             const RequestOptions& options);
+Result<std::vector<sync::WriteItem>> ItemsOf(const v1::TouchRequest& request,
                                              const RequestOptions& options);
 Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& request,
                                              const RequestOptions& options);
@@ -52,6 +55,7 @@ Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options)
 
 // The condition of a DeleteRequest: the last that was given.
 ItemCondition ConditionOf(const v1::DeleteRequest& request);
+inline ItemCondition ConditionOf(const v1::TouchRequest& /*request*/) { return {}; }
 // condition: of a request of so many items.
 Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
                                           const sync::WriteOptions& otherwise,
@@ -59,6 +63,7 @@ Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
                                           std::size_t items = 1);
 void PutOutcome(const sync::WriteOutcome& outcome, v1::AckResult* result);
 void PutEntry(const Entry& entry, WallMs now, v1::Entry* to);
+void PutEntryWithoutValue(const Entry& entry, WallMs now, v1::Entry* to);
 
 // kInvalid when a request of that size and number of items is over the limits.
 Status CheckSize(std::size_t bytes, std::size_t items, const RequestOptions& options);
@@ -68,6 +73,8 @@ Status CheckSize(std::size_t bytes, std::size_t items, const RequestOptions& opt
 Status RefusalStatus(sync::WriteRefusal refusal);
 // kPrecondition or kConflict, with the version that is there; kOk for any other outcome.
 Status OutcomeStatus(const sync::WriteOutcome& outcome);
+// Of the last item that was applied; empty: none was.
+std::string VersionText(const sync::WriteOutcome& outcome);
 // kUnavailable "not-ready" while the data are not there yet; reads go on while draining.
 Status CheckReadable(const sync::Driver& driver);
 

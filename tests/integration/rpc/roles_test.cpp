@@ -67,6 +67,22 @@ struct Client {
     v1::DeleteResponse response;
     return cache->Delete(Context().get(), request, &response);
   }
+  grpc::Status Touch(std::int32_t type, const std::string& key) const {
+    v1::TouchRequest request;
+    auto* item = request.add_items();
+    item->set_type(type);
+    item->set_key(key);
+    item->set_ttl_ms(1000);
+    v1::TouchResponse response;
+    return cache->Touch(Context().get(), request, &response);
+  }
+  grpc::Status DeletePrefix(std::int32_t type, const std::string& prefix) const {
+    v1::DeletePrefixRequest request;
+    request.set_type(type);
+    request.set_prefix(prefix);
+    v1::DeleteResponse response;
+    return cache->DeletePrefix(Context().get(), request, &response);
+  }
   grpc::Status GetAll(const std::vector<std::int32_t>& types, std::string* seen) const {
     v1::GetAllRequest request;
     for (const std::int32_t type : types) request.add_types(type);
@@ -160,6 +176,9 @@ std::vector<Row> Matrix() {
        }},
       {"Cache/Set", "write", [](const Client& client) { return client.Set(1, "k"); }},
       {"Cache/Delete", "delete", [](const Client& client) { return client.Delete(1, "x"); }},
+      {"Cache/Touch", "write", [](const Client& client) { return client.Touch(1, "k"); }},
+      {"Cache/DeletePrefix", "delete",
+       [](const Client& client) { return client.DeletePrefix(1, "x"); }},
       {"Cache/GetAll", "read",
        [](const Client& client) {
          std::string seen;
@@ -283,6 +302,9 @@ TEST_CASE("roles: who is limited to some keys never sees or changes others, by a
         [&] { return client.Get(type, key, &seen); },
         [&] { return client.Set(type, key); },
         [&] { return client.Delete(type, key); },
+        [&] { return client.Touch(type, key); },
+        [&] { return client.DeletePrefix(type, key); },
+        [&] { return client.DeletePrefix(type, ""); },
         [&] { return client.GetAll({}, &seen); },
         [&] { return client.GetAll({type}, &seen); },
         [&] { return client.Changes({}, &seen); },

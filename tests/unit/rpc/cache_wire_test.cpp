@@ -62,6 +62,19 @@ const Golden kCache[] = {
      R"(deleted: 1 version: "018bcfe568000000-00000000000000ff"
         ack { required: ACK_LEVEL_LOCAL met: true })",
      "08011221303138626366653536383030303030302d303030303030303030303030303066661a0408011001"},
+    {"TouchItem", R"(type: 7 key: "k" ttl_ms: 30000)", "080712016b18b0ea01"},
+    {"TouchRequest",
+     R"(items { type: 7 key: "k" ttl_ms: 30000 } options { ack: ACK_LEVEL_ONE timeout_ms: 250 })",
+     "0a09080712016b18b0ea011205080210fa01"},
+    {"TouchResponse",
+     R"(touched: 1 missing: 2 version: "018bcfe568000000-00000000000000ff"
+        ack { required: ACK_LEVEL_LOCAL met: true })",
+     "080110021a21303138626366653536383030303030302d3030303030303030303030303030666622040801"
+     "1001"},
+    {"DeletePrefixRequest",
+     R"(type: 7 prefix: "a/" options { ack: ACK_LEVEL_ONE timeout_ms: 250 })",
+     "08071202612f1a05080210fa01"},
+    {"GetAllRequest", R"(keys_only: true)", "1801"},
     {"GetAllRequest", R"(types: 1 types: -2 prefix: "p/")", "0a0b01feffffffffffffffff011202702f"},
     {"GetAllResponse",
      R"(entries { type: 1 key: "a" value: "1" version: "018bcfe568000000-0000000000000001" })",
