@@ -220,9 +220,36 @@ Result<WriteResult> Client::Delete(const std::vector<Key>& keys, const WriteOpti
   return FromWire(response);
 }
 
+Result<WriteResult> Client::DeletePrefix(std::int32_t type, const std::string& prefix,
+                                         const WriteOptions& options) {
+  const auto request = ToWire(type, prefix, options);
+  if (!request.ok()) return request.status();
+  v1::DeleteResponse response;
+  Status status = impl_->Write(&v1::Cache::Stub::DeletePrefix, *request, response, options);
+  if (!status.ok()) return status;
+  return FromWire(response);
+}
+
+Result<WriteResult> Client::Touch(const std::vector<Key>& keys, milliseconds ttl,
+                                  const WriteOptions& options) {
+  const auto request = ToWire(keys, ttl, options);
+  if (!request.ok()) return request.status();
+  v1::TouchResponse response;
+  Status status = impl_->Write(&v1::Cache::Stub::Touch, *request, response, options);
+  if (!status.ok()) return status;
+  return FromWire(response);
+}
+
 Status Client::GetAll(const Selection& what, const std::function<bool(Entry)>& each) {
   const auto request = ToWire(what);
   if (!request.ok()) return request.status();
+  return impl_->GetAll(*request, each);
+}
+
+Status Client::GetAllKeys(const Selection& what, const std::function<bool(Entry)>& each) {
+  auto request = ToWire(what);
+  if (!request.ok()) return request.status();
+  request->set_keys_only(true);
   return impl_->GetAll(*request, each);
 }
 

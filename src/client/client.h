@@ -26,6 +26,10 @@
 // Codes of what failed:
 //   kNotFound   no entry of this key (Get of one key)
 //   kInvalid    the request is wrong; nothing was applied
+//   kPrecondition   the condition of a write does not hold; nothing was applied. The message says
+//               which version is there, or "none"
+//   kConflict   a write on a condition was applied, and a greater one stands, which may not have
+//               seen it. The message says its version
 //   kUnavailable, kDeadline   no daemon could do it in time; of a write: nothing was applied
 //   kUncertain  the write may have been applied or not
 //   kExhausted  a limit: the daemons' memory ("out-of-memory"), an answer over 64 MiB, max_calls;
@@ -42,6 +46,7 @@
 //             (3) no exception leaves a call, and a callback must not throw.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -82,6 +87,14 @@ class Client {
   Result<WriteResult> Set(const std::vector<Item>& items, const WriteOptions& options = {});
   // Deletes all keys; deleting what is not there is fine.
   Result<WriteResult> Delete(const std::vector<Key>& keys, const WriteOptions& options = {});
+  // Deletes, as one write, what the daemon holds of a type under a prefix; kInvalid
+  // "batch-too-large" when that is over 100,000 entries.
+  Result<WriteResult> DeletePrefix(std::int32_t type, const std::string& prefix,
+                                   const WriteOptions& options = {});
+  // Gives all keys another time to live, from now on; their values stay. What is not there is not
+  // counted. At least a millisecond.
+  Result<WriteResult> Touch(const std::vector<Key>& keys, std::chrono::milliseconds ttl,
+                            const WriteOptions& options = {});
 
   // Gives every entry selected to `each`, one after the other in no order, on the calling thread.
   // The daemon's next message is read only when `each` has returned: a slow `each` slows the daemon
@@ -89,6 +102,8 @@ class Client {
   // Another daemon is tried only while no entry has been given, since some would come twice. When
   // the call fails later, the error's message says how many entries were given.
   Status GetAll(const Selection& what, const std::function<bool(Entry entry)>& each);
+  // The same without the values.
+  Status GetAllKeys(const Selection& what, const std::function<bool(Entry entry)>& each);
 
   // All daemons known now.
   Daemons GetDaemons() const;

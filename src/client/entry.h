@@ -32,7 +32,7 @@ struct Item {
   std::chrono::milliseconds ttl{};  // 0 = never expires
 };
 
-// Which entries GetAll is to give.
+// Which entries are meant.
 struct Selection {
   std::vector<std::int32_t> types{};  // none = every type
   std::string prefix{};               // only keys that begin with it
@@ -51,13 +51,17 @@ struct WriteOptions {
   Ack ack = Ack::kDefault;
   // How long to wait for `ack`; 0 = not at all; absent = the daemon's setting `ack-timeout`.
   std::optional<std::chrono::milliseconds> ack_timeout{};
+  // A condition on what is stored now, of a write of one item: this version is there, or nothing is
+  // (not of a delete). At most one of the two, and `ack` is kDefault or kAll.
+  std::string if_version{};
+  bool if_absent = false;
 };
 
 // How far a write had come when it was answered. Also when `met` is false, the write stands and
 // goes on spreading.
 struct WriteResult {
-  std::uint32_t count = 0;             // items set or deleted
-  std::string version{};               // of the last one
+  std::uint32_t count = 0;             // items set, deleted or touched
+  std::string version{};               // of the last one; empty: there was none
   Ack required = Ack::kDefault;        // never kDefault in an answer
   bool met = false;                    // `required` is met
   std::uint32_t peers = 0;             // peers counted for this write

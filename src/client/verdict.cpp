@@ -48,6 +48,11 @@ Verdict OfUnavailable(const grpc::Status& status) {
 
 Verdict Judge(const grpc::Status& status, bool given_up) {
   const std::string& message = status.error_message();
+  // What a daemon says of a write on a condition; others mean something else by these codes.
+  if (message.starts_with("precondition-failed: ")) {
+    return {Outcome::kAnswered, {Code::kPrecondition, message}};
+  }
+  if (message.starts_with("conflict: ")) return {Outcome::kAnswered, {Code::kConflict, message}};
   Status told = net::FromGrpc(status);
   switch (told.code()) {
     case Code::kRefused:

@@ -50,6 +50,15 @@ Status CheckKey(const std::string& key, const char* field, std::size_t index) {
           field + ("[" + std::to_string(index)) + "]: key must be UTF-8, not empty, without NUL"};
 }
 
+Status CheckPrefix(const std::string& prefix) {
+  return IsUtf8(prefix) ? Status() : Invalid("prefix must be UTF-8");
+}
+
+Status CheckNoCondition(const WriteOptions& options) {
+  if (options.if_version.empty() && !options.if_absent) return {};
+  return Invalid("a condition is for a set or a delete of one entry");
+}
+
 template <typename Request>
 Result<Request> Checked(Request request) {
   if (request.ByteSizeLong() > net::kMaxGrpcMessageBytes) {
@@ -61,7 +70,7 @@ Result<Request> Checked(Request request) {
 
 template <typename Request>
 Result<Request> Selecting(const Selection& what) {
-  if (!IsUtf8(what.prefix)) return Status(Code::kInvalid, "prefix must be UTF-8");
+  if (Status status = CheckPrefix(what.prefix); !status.ok()) return status;
   Request request;
   request.mutable_types()->Add(what.types.begin(), what.types.end());
   request.set_prefix(what.prefix);
@@ -98,19 +107,49 @@ Result<v1::SetRequest> ToWire(const std::vector<Item>& items, const WriteOptions
     item->set_key(items[i].key);
     item->set_value(items[i].value);
     item->set_ttl_ms(items[i].ttl.count());
+    item->set_if_version(options.if_version);
+    item->set_if_absent(options.if_absent);
   }
   PutOptions(options, request.mutable_options());
   return Checked(std::move(request));
 }
 
 Result<v1::DeleteRequest> ToWire(const std::vector<Key>& keys, const WriteOptions& options) {
+  if (options.if_absent) return Invalid("if_absent is for what is to be set");
   v1::DeleteRequest request;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (Status status = CheckKey(keys[i].key, "keys", i); !status.ok()) return status;
     v1::DeleteItem* item = request.add_items();
     item->set_type(keys[i].type);
     item->set_key(keys[i].key);
+    item->set_if_version(options.if_version);
   }
+  PutOptions(options, request.mutable_options());
+  return Checked(std::move(request));
+}
+
+Result<v1::TouchRequest> ToWire(const std::vector<Key>& keys, std::chrono::milliseconds ttl,
+                                const WriteOptions& options) {
+  if (Status status = CheckNoCondition(options); !status.ok()) return status;
+  v1::TouchRequest request;
+  for (std::size_t i = 0; i < keys.size(); ++i) {
+    if (Status status = CheckKey(keys[i].key, "keys", i); !status.ok()) return status;
+    v1::TouchItem* item = request.add_items();
+    item->set_type(keys[i].type);
+    item->set_key(keys[i].key);
+    item->set_ttl_ms(ttl.count());
+  }
+  PutOptions(options, request.mutable_options());
+  return Checked(std::move(request));
+}
+
+Result<v1::DeletePrefixRequest> ToWire(std::int32_t type, const std::string& prefix,
+                                       const WriteOptions& options) {
+  if (Status status = CheckNoCondition(options); !status.ok()) return status;
+  if (Status status = CheckPrefix(prefix); !status.ok()) return status;
+  v1::DeletePrefixRequest request;
+  request.set_type(type);
+  request.set_prefix(prefix);
   PutOptions(options, request.mutable_options());
   return Checked(std::move(request));
 }
@@ -139,6 +178,14 @@ WriteResult FromWire(v1::SetResponse& response) {
 WriteResult FromWire(v1::DeleteResponse& response) {
   WriteResult result;
   result.count = response.deleted();
+  result.version = std::move(*response.mutable_version());
+  TakeAck(*response.mutable_ack(), result);
+  return result;
+}
+
+WriteResult FromWire(v1::TouchResponse& response) {
+  WriteResult result;
+  result.count = response.touched();
   result.version = std::move(*response.mutable_version());
   TakeAck(*response.mutable_ack(), result);
   return result;

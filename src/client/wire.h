@@ -17,6 +17,10 @@ namespace podmirror::client {
 Result<v1::GetRequest> ToWire(const std::vector<Key>& keys);
 Result<v1::SetRequest> ToWire(const std::vector<Item>& items, const WriteOptions& options);
 Result<v1::DeleteRequest> ToWire(const std::vector<Key>& keys, const WriteOptions& options);
+Result<v1::TouchRequest> ToWire(const std::vector<Key>& keys, std::chrono::milliseconds ttl,
+                                const WriteOptions& options);
+Result<v1::DeletePrefixRequest> ToWire(std::int32_t type, const std::string& prefix,
+                                       const WriteOptions& options);
 Result<v1::GetAllRequest> ToWire(const Selection& what);
 Result<v1::ChangesRequest> ToChanges(const Selection& what);
 
@@ -24,5 +28,6 @@ Result<v1::ChangesRequest> ToChanges(const Selection& what);
 Entry FromWire(v1::Entry& entry);
 WriteResult FromWire(v1::SetResponse& response);
 WriteResult FromWire(v1::DeleteResponse& response);
+WriteResult FromWire(v1::TouchResponse& response);
 
 }  // namespace podmirror::client
