@@ -1,5 +1,7 @@
 #include "client/calls.h"
 
+#include <absl/time/time.h>
+
 #include <string>
 
 namespace podmirror::client {
@@ -9,9 +11,17 @@ bool Calls::stopping() const {
   return stopping_;
 }
 
+bool Calls::Pause(std::chrono::milliseconds time) const {
+  absl::MutexLock lock(&mu_);
+  bool late = false;
+  while (!stopping_ && !late) late = stopped_.WaitWithTimeout(&mu_, absl::FromChrono(time));
+  return !stopping_;
+}
+
 void Calls::Stop() {
   absl::MutexLock lock(&mu_);
   stopping_ = true;
+  stopped_.SignalAll();
   // Under the lock, because without it a context could be destroyed meanwhile. TryCancel calls
   // nothing of ours that takes this lock.
   for (grpc::ClientContext* context : attempts_) context->TryCancel();

@@ -9,6 +9,8 @@
 #include <absl/synchronization/mutex.h>
 #include <grpcpp/client_context.h>
 
+#include <chrono>
+
 #include "base/status.h"
 
 namespace podmirror::client {
@@ -52,6 +54,8 @@ class Calls {
   };
 
   bool stopping() const;
+  // Waits for so long, or until Stop. Returns whether it goes on.
+  bool Pause(std::chrono::milliseconds time) const;
   // Cancels all attempts and waits until no call runs.
   void Stop();
 
@@ -63,7 +67,8 @@ class Calls {
 
   const int limit_;
   mutable absl::Mutex mu_;
-  absl::CondVar ended_;  // signalled when a call has ended
+  absl::CondVar ended_;            // signalled when a call has ended
+  mutable absl::CondVar stopped_;  // signalled by Stop
   int running_ ABSL_GUARDED_BY(mu_) = 0;
   bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   absl::flat_hash_set<grpc::ClientContext*> attempts_ ABSL_GUARDED_BY(mu_);

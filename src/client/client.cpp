@@ -6,9 +6,10 @@
 
 #include "base/env.h"
 #include "client/calls.h"
-#include "client/entry_stream.h"
 #include "client/fleet.h"
+#include "client/message_stream.h"
 #include "client/verdict.h"
+#include "client/watch_call.h"
 #include "client/wire.h"
 #include "net/grpc_channel.h"
 
@@ -31,7 +32,6 @@ class Client::Impl {
         fleet_(std::move(fleet)),
         env_(fleet_->env()),
         pool_(fleet_->pool()),
-        credentials_(fleet_->credentials()),
         calls_(options.max_calls) {
     fleet_->Start();
   }
@@ -68,6 +68,13 @@ class Client::Impl {
                [&](const Target& target) { return Stream(target, request, each, given); });
   }
 
+  Status Watch(v1::WatchRequest request, milliseconds give_up,
+               const std::function<bool(WatchEvent)>& each) {
+    const Calls::Running running(calls_);
+    if (!running.status().ok()) return running.status();
+    return WatchCall(*fleet_, calls_, std::move(request), give_up, each).Run();
+  }
+
   Daemons View() { return pool_.View(); }
 
  private:
@@ -87,21 +94,14 @@ class Client::Impl {
     wish.read = read;
     wish.until = env_.now().steady + deadline.count();
     Status last;
-    bool renewed = false;
     for (int left = options_.max_attempts; left > 0; --left) {
       // A write that is sent is not given up for another daemon.
       wish.count_others = read ? left - 1 : 0;
       Result<Pool::Choice> choice = pool_.Choose(wish);
       if (!choice.ok()) return last.ok() ? choice.status() : last;
-      auto with = credentials_.Get(Credentials::kForCallMs);
-      Verdict verdict = attempt(Target{*choice, *with, Slice(wish, *choice)});
-      if (verdict.outcome == Outcome::kStranger && !std::exchange(renewed, true)) {
-        const auto before = std::exchange(with, credentials_.Get(Credentials::kNowMs));
-        if (with->token != before->token || with->tls != choice->connection->tls) {
-          choice = pool_.Renew(*choice, with->tls);
-          verdict = attempt(Target{*choice, *with, Slice(wish, *choice)});
-        }
-      }
+      const Verdict verdict = fleet_->At(*choice, [&](const auto& at, const auto& with) {
+        return attempt(Target{at, with, Slice(wish, at)});
+      });
       pool_.Report(*choice, verdict);
       const Status status = read ? verdict.status : OfWrite(verdict);
       if (status.ok()) return {};
@@ -142,7 +142,9 @@ class Client::Impl {
     grpc::ClientContext context;
     target.with.AddTo(context);
     const Calls::Attempt tracked(calls_, context);
-    EntryStream stream(*target.choice.connection->stub, context, request);
+    MessageStream<v1::GetAllResponse> stream(context, [&](auto* reactor) {
+      target.choice.connection->stub->async()->GetAll(&context, &request, reactor);
+    });
     milliseconds step = target.slice;
     while (v1::GetAllResponse* message = stream.Next(step)) {
       step = options_.deadline;
@@ -164,7 +166,6 @@ class Client::Impl {
   const std::unique_ptr<Fleet> fleet_;
   Env& env_;
   Pool& pool_;
-  Credentials& credentials_;
   Calls calls_;
 };
 
@@ -251,6 +252,12 @@ Status Client::GetAllKeys(const Selection& what, const std::function<bool(Entry)
   if (!request.ok()) return request.status();
   request->set_keys_only(true);
   return impl_->GetAll(*request, each);
+}
+
+Status Client::Watch(const WatchOptions& options, const std::function<bool(WatchEvent)>& each) {
+  auto request = ToWire(options);
+  if (!request.ok()) return request.status();
+  return impl_->Watch(*std::move(request), options.give_up, each);
 }
 
 Daemons Client::GetDaemons() const { return impl_->View(); }

@@ -105,6 +105,14 @@ class Client {
   // The same without the values.
   Status GetAllKeys(const Selection& what, const std::function<bool(Entry entry)>& each);
 
+  // Gives each change of what is selected to `each`, on the calling thread, one after the other.
+  // It goes on at another daemon when one fails. Only the daemon that gave an id knows what came
+  // behind it, another one begins with kReset and the whole state: so of each key versions do not
+  // go back between two resets, and nothing is missed. It ends with kOk when `each` returns false,
+  // with kUnavailable when no daemon can be watched for give_up, and with what a daemon says when
+  // asking another would be of no use (kRefused, kInvalid, kUnimplemented).
+  Status Watch(const WatchOptions& options, const std::function<bool(WatchEvent event)>& each);
+
   // All daemons known now.
   Daemons GetDaemons() const;
 

@@ -1,6 +1,6 @@
-// What is stored: entries, the keys that name them, and what a write is made of.
-// Keys are UTF-8 without NUL and not empty, values any bytes; the daemons' limits of size hold.
-// Thread safety: plain values.
+// What is stored: entries, the keys that name them, what a write is made of, and what a watch
+// tells. Keys are UTF-8 without NUL and not empty, values any bytes; the daemons' limits of size
+// hold. Thread safety: plain values.
 #pragma once
 
 #include <chrono>
@@ -36,6 +36,28 @@ struct Item {
 struct Selection {
   std::vector<std::int32_t> types{};  // none = every type
   std::string prefix{};               // only keys that begin with it
+};
+
+struct WatchOptions {
+  Selection what{};      // default: everything
+  bool initial = false;  // what is there now comes first
+  std::string since{};   // the id of an event: what came behind it. It counts before `initial`
+  // How long to look for a daemon that can be watched, each time; 0: for ever.
+  std::chrono::milliseconds give_up{60'000};
+};
+
+struct WatchEvent {
+  enum class Kind {
+    kPut,
+    kDeleted,
+    kExpired,
+    kSynced,    // the initial state, or what was missed, is complete
+    kBookmark,  // nothing has happened for ten seconds; the id is newer
+    kReset,     // forget all: the state follows, up to kSynced
+  };
+  Kind kind = Kind::kPut;
+  std::string id{};  // where to go on behind this event
+  Entry entry{};     // kDeleted, kExpired: its type, key and version; others but kPut: none
 };
 
 // Who must have applied a write before it is answered.

@@ -4,12 +4,14 @@
 
 #include <chrono>
 #include <memory>
+#include <utility>
 
 #include "base/env.h"
 #include "base/status.h"
 #include "client/credentials.h"
 #include "client/options.h"
 #include "client/pool.h"
+#include "client/verdict.h"
 #include "discovery/peer_source.h"
 #include "telemetry/metrics.h"
 
@@ -31,9 +33,22 @@ class Fleet {
   // No call gets a daemon any more.
   void Stop() { pool_.Stop(); }
 
+  // Makes an attempt at this daemon: attempt(choice, credentials) says how it ended. Once more, on
+  // a new connection, where the daemon does not know us and files have changed since they were
+  // read.
+  template <typename Attempt>
+  Verdict At(Pool::Choice& choice, const Attempt& attempt) {
+    auto with = credentials_->Get(Credentials::kForCallMs);
+    Verdict verdict = attempt(choice, *with);
+    if (verdict.outcome != Outcome::kStranger) return verdict;
+    const auto before = std::exchange(with, credentials_->Get(Credentials::kNowMs));
+    if (with->token == before->token && with->tls == choice.connection->tls) return verdict;
+    choice = pool_.Renew(choice, with->tls);
+    return attempt(choice, *with);
+  }
+
   Env& env() { return env_; }
   Pool& pool() { return pool_; }
-  Credentials& credentials() { return *credentials_; }
 
  private:
   Fleet(const Options& options, Env& env, std::shared_ptr<Credentials> credentials);

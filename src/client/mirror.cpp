@@ -12,6 +12,7 @@
 #include "cache/change_log.h"
 #include "client/fleet.h"
 #include "client/follow_call.h"
+#include "client/rounds.h"
 #include "client/wire.h"
 #include "follow/follower.h"
 
@@ -23,11 +24,8 @@ using std::chrono::milliseconds;
 // Of changes that the callback has not been told yet; who is slower is told to look at everything.
 constexpr std::uint64_t kChangeLogBytes = 8 * 1024 * 1024;
 constexpr std::size_t kToldBytes = 64 * 1024;
-constexpr SteadyMs kChooseMs = 1000;
-// Between two rounds in which no daemon could be followed: twice as long each time. Longer where
-// there was no room for what it told, since the next one tells the same, and each tells all of it.
-constexpr SteadyMs kFirstPauseMs = 200;
-constexpr SteadyMs kLastPauseMs = 2'000;
+// Where there was no room for what a daemon told: the next one tells the same, and each tells all
+// of it. Twice as long each time.
 constexpr SteadyMs kFirstNoRoomPauseMs = 10'000;
 constexpr SteadyMs kLastNoRoomPauseMs = 300'000;
 // A daemon that beats, and from which nothing was missed, is followed.
@@ -158,28 +156,22 @@ class Mirror::Impl {
   }
 
   void Run() {
-    Pool::Wish wish;
-    wish.read = true;
-    SteadyMs pause = kFirstPauseMs;
+    Rounds rounds(fleet_->pool(), env_);
     SteadyMs no_room_pause = kFirstNoRoomPauseMs;
     for (;;) {
-      wish.until = env_.now().steady + kChooseMs;
-      auto choice = fleet_->pool().Choose(wish);
+      auto choice = rounds.Next();
       if (!choice.ok()) {
-        if (!PauseAfter(choice.status(), wish.tried.empty(), pause)) return;
-        wish.tried.clear();
-        pause = std::min(2 * pause, kLastPauseMs);
+        const bool none_asked = !rounds.tried();
+        if (!PauseAfter(choice.status(), none_asked, rounds.EndRound())) return;
         continue;
       }
       const SteadyMs began = env_.now().steady;
-      const Verdict verdict = Follow(*choice);
+      const Verdict verdict = fleet_->At(
+          *choice, [this](const auto& at, const auto& with) { return Follow(at, with); });
       fleet_->pool().Report(*choice, verdict);
-      if (WasOfUse(began)) {  // it may be the next one again, if there is no other
-        wish.tried.clear();
-        pause = kFirstPauseMs;
-        no_room_pause = kFirstNoRoomPauseMs;
-      }
-      wish.tried.push_back(choice->endpoint);
+      const bool of_use = WasOfUse(began);
+      rounds.Ended(*choice, of_use);
+      if (of_use) no_room_pause = kFirstNoRoomPauseMs;
       if (verdict.status.code() != Code::kExhausted) continue;
       if (!PauseAfter(verdict.status, false, no_room_pause)) return;
       no_room_pause = std::min(2 * no_room_pause, kLastNoRoomPauseMs);
@@ -198,19 +190,7 @@ class Mirror::Impl {
   // It was followed for a while, not only found.
   bool WasOfUse(SteadyMs began) const {
     absl::MutexLock lock(&follower_mu_);
-    return follower_.as_of() >= began + kFreshMs;
-  }
-
-  // Where the daemon does not know us although files have changed: once more, on a new connection.
-  Verdict Follow(Pool::Choice& choice) {
-    Credentials& credentials = fleet_->credentials();
-    auto with = credentials.Get(Credentials::kForCallMs);
-    Verdict verdict = Follow(choice, *with);
-    if (verdict.outcome != Outcome::kStranger) return verdict;
-    const auto before = std::exchange(with, credentials.Get(Credentials::kNowMs));
-    if (with->token == before->token && with->tls == choice.connection->tls) return verdict;
-    choice = fleet_->pool().Renew(choice, with->tls);
-    return Follow(choice, *with);
+    return follower_.as_of() >= began + kOfUseMs;
   }
 
   Verdict Follow(const Pool::Choice& choice, const Credentials::State& with) {

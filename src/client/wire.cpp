@@ -158,6 +158,15 @@ Result<v1::GetAllRequest> ToWire(const Selection& what) {
   return Selecting<v1::GetAllRequest>(what);
 }
 
+Result<v1::WatchRequest> ToWire(const WatchOptions& options) {
+  auto request = Selecting<v1::WatchRequest>(options.what);
+  if (!request.ok()) return request;
+  if (!IsUtf8(options.since)) return Invalid("since must be an event's id");
+  request->set_initial(options.initial);
+  request->set_since(options.since);
+  return request;
+}
+
 Result<v1::ChangesRequest> ToChanges(const Selection& what) {
   return Selecting<v1::ChangesRequest>(what);
 }
@@ -165,6 +174,33 @@ Result<v1::ChangesRequest> ToChanges(const Selection& what) {
 Entry FromWire(v1::Entry& entry) {
   return {entry.type(), std::move(*entry.mutable_key()), std::move(*entry.mutable_value()),
           std::move(*entry.mutable_version()), std::chrono::milliseconds(entry.ttl_ms())};
+}
+
+std::optional<WatchEvent> FromWire(v1::WatchEvent& event) {
+  WatchEvent::Kind kind;
+  switch (event.kind()) {
+    case v1::WatchEvent::KIND_PUT:
+      kind = WatchEvent::Kind::kPut;
+      break;
+    case v1::WatchEvent::KIND_DELETE:
+      kind = event.reason() == v1::WatchEvent::REASON_EXPIRED ? WatchEvent::Kind::kExpired
+                                                              : WatchEvent::Kind::kDeleted;
+      break;
+    case v1::WatchEvent::KIND_SYNCED:
+      kind = WatchEvent::Kind::kSynced;
+      break;
+    case v1::WatchEvent::KIND_BOOKMARK:
+      kind = WatchEvent::Kind::kBookmark;
+      break;
+    case v1::WatchEvent::KIND_RESET:
+      kind = WatchEvent::Kind::kReset;
+      break;
+    default:
+      return std::nullopt;
+  }
+  return WatchEvent{.kind = kind,
+                    .id = std::move(*event.mutable_id()),
+                    .entry = FromWire(*event.mutable_entry())};
 }
 
 WriteResult FromWire(v1::SetResponse& response) {

@@ -2,6 +2,8 @@
 // Thread safety: pure functions.
 #pragma once
 
+#include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,10 +24,13 @@ Result<v1::TouchRequest> ToWire(const std::vector<Key>& keys, std::chrono::milli
 Result<v1::DeletePrefixRequest> ToWire(std::int32_t type, const std::string& prefix,
                                        const WriteOptions& options);
 Result<v1::GetAllRequest> ToWire(const Selection& what);
+Result<v1::WatchRequest> ToWire(const WatchOptions& options);
 Result<v1::ChangesRequest> ToChanges(const Selection& what);
 
 // They move the texts out of the message.
 Entry FromWire(v1::Entry& entry);
+// Nothing for what a later daemon tells that is not known here.
+std::optional<WatchEvent> FromWire(v1::WatchEvent& event);
 WriteResult FromWire(v1::SetResponse& response);
 WriteResult FromWire(v1::DeleteResponse& response);
 WriteResult FromWire(v1::TouchResponse& response);
