@@ -227,6 +227,7 @@ bool Daemon::Stop(std::int64_t limit_ms) {
   if (ticker_.joinable()) feed_.Stop();
   driver_.EndWaits();
   watch_service_.End();
+  cache_service_->End();
   rest_.Stop(limit_ms / 2);
   bool ended = transport_.Stop(grace);
   const bool answered = !rpc_ || rpc_->Stop(grace);

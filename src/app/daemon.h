@@ -4,8 +4,9 @@
 // copy; REST, so that /healthz answers; the ticker; discovery, whose first peers set everything in
 // motion. Stop order: discovery, so that a source that can tell the other pods makes them drop us
 // before our ports close; REST; the peers' streams; gRPC, the bulk thread, the queue; the ticker.
-// After Stop no member calls another one. Members are destroyed in reverse order of declaration: a
-// member that another one takes in its constructor is declared before that one.
+// After Stop no member calls another one, but for a delete by prefix that is given up. Members are
+// destroyed in reverse order of declaration: a member that another one takes in its constructor is
+// declared before that one.
 //
 // Thread safety: all calls from one thread.
 #pragma once

@@ -267,9 +267,11 @@ std::optional<Response> Routes::DeleteBelow(const Call& call) {
 
 void Routes::DeleteFound(PendingWrite pending, const trust::Asker& asker, std::int32_t type,
                          const DeleteQuery& query) {
+  // Who has hung up may have written anew since, and does not count on this any more.
+  const auto given_up = [this, &pending] { return stopping_.load() || pending.responder->left(); };
   const auto found = sync::FindBelow(context_.cache, type, query.prefix, sync::kMaxDeletedBelow,
-                                     context_.env.now().wall, [this] { return stopping_.load(); });
-  if (!found) {
+                                     context_.env.now().wall, given_up);
+  if (!found || given_up()) {
     pending.Answer(stopping_ ? ProblemResponse(Problem::kDraining, "this pod is going away")
                              : ProblemResponse(Problem::kBatchTooLarge,
                                                absl::StrCat("over ", sync::kMaxDeletedBelow,

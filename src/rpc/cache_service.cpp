@@ -54,6 +54,8 @@ class CacheService final : public Service {
         access_(access) {}
   ~CacheService() override { stopping_ = true; }
 
+  void End() override { stopping_ = true; }
+
   void AddTo(Methods& methods) override {
     methods.emplace(
         "/podmirror.v1.Cache/Get",
@@ -154,7 +156,12 @@ class CacheService final : public Service {
     WriteItems<v1::DeleteRequest>(call, DeleteAnswer);
   }
 
+  // A small request may copy many large values.
   void Touch(const std::shared_ptr<UnaryCall>& call) {
+    bulk_.Post([this, call] { TouchNow(call); });
+  }
+
+  void TouchNow(const std::shared_ptr<UnaryCall>& call) {
     WriteItems<v1::TouchRequest>(call, [](std::size_t count, const sync::WriteOutcome& outcome) {
       v1::TouchResponse response;
       response.set_touched(static_cast<std::uint32_t>(count - outcome.absent.size()));
@@ -169,7 +176,9 @@ class CacheService final : public Service {
   template <typename Request, typename Answer>
   void WriteItems(const std::shared_ptr<UnaryCall>& call, Answer answer) {
     Request request;
-    if (const Status status = FromBytes(call->request(), &request); !status.ok()) {
+    Status status = CheckSize(call->request().Length(), 0, options_);
+    if (status.ok()) status = FromBytes(call->request(), &request);
+    if (!status.ok()) {
       call->Fail(status);
       return;
     }
@@ -200,7 +209,11 @@ class CacheService final : public Service {
 
   void DeletePrefix(const std::shared_ptr<UnaryCall>& call) {
     v1::DeletePrefixRequest request;
-    Status status = FromBytes(call->request(), &request);
+    Status status = CheckSize(call->request().Length(), 0, options_);
+    if (status.ok()) status = FromBytes(call->request(), &request);
+    if (status.ok() && request.prefix().size() > options_.items.max_key_bytes) {
+      status = Invalid("prefix is longer than any key");
+    }
     if (status.ok()) {
       status = access_.Permit(call->asker(), {.verb = trust::Verb::kDelete,
                                               .type = request.type(),
@@ -217,17 +230,17 @@ class CacheService final : public Service {
     const bool taken =
         scan_.TryPost(kMaxDeletesWaiting, [this, call, request = std::move(request),
                                            options = *options] { Delete(call, request, options); });
-    if (!taken) call->Fail({Code::kUnavailable, "overloaded"});
+    if (!taken) call->Fail({Code::kUnavailable, "too-many-deletes"});
   }
 
   void Delete(const std::shared_ptr<UnaryCall>& call, const v1::DeletePrefixRequest& request,
               const sync::WriteOptions& options) {
-    const auto found =
-        sync::FindBelow(cache_, request.type(), request.prefix(), sync::kMaxDeletedBelow,
-                        env_.now().wall, [this] { return stopping_.load(); });
-    if (!found) {
-      call->Fail(stopping_ ? Status(Code::kUnavailable, "draining")
-                           : Status(Code::kInvalid, "batch-too-large"));
+    // Who has hung up may have written anew since, and does not count on this any more.
+    const auto given_up = [this, &call] { return stopping_.load() || call->over(); };
+    const auto found = sync::FindBelow(cache_, request.type(), request.prefix(),
+                                       sync::kMaxDeletedBelow, env_.now().wall, given_up);
+    if (!found || given_up()) {
+      call->Fail(stopping_ ? Status(Code::kUnavailable, "draining") : Invalid("batch-too-large"));
       return;
     }
     const std::vector<sync::WriteItem> items = sync::DeletesOf(*found);

@@ -1,7 +1,8 @@
 // podmirror.v1.Cache, for applications: proto/podmirror/v1/cache.proto tells what each call does.
 // A write that waits for peers holds no thread: it is answered from the driver's WriteDone, or at
 // once when the client goes away; the write stands either way.
-// Thread safety: calls come by the queue, listings are made by the bulk thread.
+// Thread safety: calls come by the queue; listings and touches are made by the bulk thread, deletes
+// by prefix by a thread of the service's own.
 #pragma once
 
 #include <memory>

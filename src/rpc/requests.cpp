@@ -292,6 +292,11 @@ Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
     case v1::ACK_LEVEL_ALL:
       options.ack = sync::AckLevel::kAll;
       break;
+    case v1::ACK_LEVEL_CONDITION:
+      if (!condition.given()) {
+        return Status(Code::kInvalid, "options: this ack is for a write on a condition");
+      }
+      break;
     default:
       return Status(Code::kInvalid, "options: unknown ack " + std::to_string(wanted.ack()));
   }
@@ -311,7 +316,8 @@ Result<sync::WriteOptions> WriteOptionsOf(const v1::WriteOptions& wanted,
   if (!condition.absent && !version) {
     return Status(Code::kInvalid, "items[0]: if_version is no version");
   }
-  if (wanted.ack() != v1::ACK_LEVEL_DEFAULT && wanted.ack() != v1::ACK_LEVEL_ALL) {
+  if (wanted.ack() != v1::ACK_LEVEL_DEFAULT && wanted.ack() != v1::ACK_LEVEL_ALL &&
+      wanted.ack() != v1::ACK_LEVEL_CONDITION) {
     return Status(Code::kInvalid, "options: with a condition ack is always all");
   }
   options.ack = sync::AckLevel::kAll;

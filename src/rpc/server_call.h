@@ -123,6 +123,8 @@ class Service {
  public:
   virtual ~Service() = default;
   virtual void AddTo(Methods& methods) = 0;
+  // The daemon ends: what would take long is given up. Any thread, once.
+  virtual void End() {}
 };
 
 // Thread safety: any thread, but for request.

@@ -37,7 +37,7 @@ class WatchService final : public Service {
   // Time goes on: several times a second.
   void Tick();
   // Ends all watches, and from now on each at once.
-  void End();
+  void End() override;
   // Ends the thread. Requires: the server has been stopped.
   void Stop() { thread_.Stop(); }
 

@@ -144,6 +144,11 @@ TEST_CASE("a condition that cannot be is refused, and nothing is applied") {
     item->set_if_version("000000000000000A-0000000000000001");
     why = "items[0]: if_version is no version";
   }
+  SECTION("its ack without one") {
+    item->set_if_absent(false);
+    request.mutable_options()->set_ack(v1::ACK_LEVEL_CONDITION);
+    why = "options: this ack is for a write on a condition";
+  }
   SECTION("another ack") {
     request.mutable_options()->set_ack(v1::ACK_LEVEL_LOCAL);
     why = "options: with a condition ack is always all";
