@@ -251,7 +251,10 @@ Status Client::GetAllKeys(const Selection& what, const std::function<bool(Entry)
   auto request = ToWire(what);
   if (!request.ok()) return request.status();
   request->set_keys_only(true);
-  return impl_->GetAll(*request, each);
+  return impl_->GetAll(*request, [&each](Entry entry) {
+    entry.value.clear();  // a daemon of a version before gives it all the same
+    return each(std::move(entry));
+  });
 }
 
 Status Client::Watch(const WatchOptions& options, const std::function<bool(WatchEvent)>& each) {

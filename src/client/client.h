@@ -10,13 +10,13 @@
 // What is tried again, within the deadline, at another daemon:
 // - Reads, whatever went wrong: they change nothing.
 // - Writes, only when it is certain that they were not applied: no daemon was reached, or the one
-//   reached refused the write because it is not ready, draining or overloaded, or closed its port
-//   before it took the write. When the connection broke or time ran out after the write was sent,
-//   nobody knows whether it was applied. Sent again to another daemon, the write would get a new,
-//   greater version, and so win over what others wrote in between: an older value would silently
-//   replace a newer one. So the caller is told kUncertain, and decides.
-//   A daemon that drains refuses writes for 250 ms or longer before it closes its ports, and
-//   answers those that it has taken: stopping one costs no write.
+//   reached refused the write because it is not ready, draining or overloaded or does not know it,
+//   or closed its port before it took the write. When the connection broke or time ran out after
+//   the write was sent, nobody knows whether it was applied. Sent again to another daemon, the
+//   write would get a new, greater version, and so win over what others wrote in between: an older
+//   value would silently replace a newer one. So the caller is told kUncertain, and decides. A
+//   daemon that drains refuses writes for 250 ms or longer before it closes its ports, and answers
+//   those that it has taken: stopping one costs no write.
 // - Both, once more at the same daemon, when it does not accept the token or certificate although a
 //   file has changed since that was read: on a new connection, with what the files hold then.
 //
@@ -36,7 +36,7 @@
 //               nothing was applied
 //   kRefused    the daemon does not know the caller or does not allow it this, in the daemon's
 //               words; nothing was applied
-//   kUnimplemented   the daemon said so; nothing was applied
+//   kUnimplemented   no daemon knows this call, or conditions; nothing was applied
 //   kInternal   a daemon broke in a read
 //
 // Thread safety: all calls from any thread, at the same time; the destructor from one, not from
@@ -92,7 +92,7 @@ class Client {
   Result<WriteResult> DeletePrefix(std::int32_t type, const std::string& prefix,
                                    const WriteOptions& options = {});
   // Gives all keys another time to live, from now on; their values stay. What is not there is not
-  // counted. At least a millisecond.
+  // counted. At least a millisecond; kInvalid "batch-too-large": the values take over 64 MiB.
   Result<WriteResult> Touch(const std::vector<Key>& keys, std::chrono::milliseconds ttl,
                             const WriteOptions& options = {});
 
@@ -110,7 +110,7 @@ class Client {
   // behind it, another one begins with kReset and the whole state: so of each key versions do not
   // go back between two resets, and nothing is missed. It ends with kOk when `each` returns false,
   // with kUnavailable when no daemon can be watched for give_up, and with what a daemon says when
-  // asking another would be of no use (kRefused, kInvalid, kUnimplemented).
+  // asking another would be of no use (kRefused, kInvalid).
   Status Watch(const WatchOptions& options, const std::function<bool(WatchEvent event)>& each);
 
   // All daemons known now.

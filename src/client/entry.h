@@ -75,7 +75,7 @@ struct WriteOptions {
   std::optional<std::chrono::milliseconds> ack_timeout{};
   // A condition on what is stored now, of a write of one item: this version is there, or nothing is
   // (not of a delete). At most one of the two, and `ack` is kDefault or kAll.
-  std::string if_version{};
+  std::optional<std::string> if_version{};
   bool if_absent = false;
 };
 

@@ -211,6 +211,7 @@ void Pool::Report(const Choice& choice, const Verdict& verdict) {
   if (endpoint.connection != choice.connection) return;
   switch (verdict.outcome) {
     case Outcome::kAnswered:
+    case Outcome::kElsewhere:
     case Outcome::kStranger:
       if (endpoint.state == DaemonState::kReady) endpoint.failures = 0;
       return;

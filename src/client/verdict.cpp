@@ -20,6 +20,9 @@ constexpr std::string_view kNoConnection = "failed to connect to all addresses";
 // ends like this.
 constexpr std::string_view kNotTaken = "CANCELLED";
 
+// What daemons of a version before conditions say of ACK_LEVEL_CONDITION.
+constexpr std::string_view kUnknownAck = "options: unknown ack ";
+
 // gRPC names the cause of a handshake that failed, but not so that people know what to do.
 grpc::Status Plain(const grpc::Status& status) {
   const std::string& message = status.error_message();
@@ -36,6 +39,7 @@ grpc::Status Plain(const grpc::Status& status) {
 Verdict OfUnavailable(const grpc::Status& status) {
   const std::string& message = status.error_message();
   // The daemon's own words; each refusal comes before anything is applied.
+  if (message == "too-many-deletes") return {Outcome::kElsewhere, {Code::kUnavailable, message}};
   if (message == "draining") return {Outcome::kDraining, {Code::kUnavailable, message}};
   if (message == "not-ready" || message == "overloaded") {
     return {Outcome::kNotNow, {Code::kUnavailable, message}};
@@ -53,6 +57,9 @@ Verdict Judge(const grpc::Status& status, bool given_up) {
     return {Outcome::kAnswered, {Code::kPrecondition, message}};
   }
   if (message.starts_with("conflict: ")) return {Outcome::kAnswered, {Code::kConflict, message}};
+  if (message.starts_with(kUnknownAck)) {
+    return {Outcome::kElsewhere, {Code::kUnimplemented, "it knows no conditions"}};
+  }
   Status told = net::FromGrpc(status);
   switch (told.code()) {
     case Code::kRefused:
@@ -67,6 +74,8 @@ Verdict Judge(const grpc::Status& status, bool given_up) {
         return {Outcome::kNotSent, {Code::kUnavailable, "its port closes"}};
       }
       return OfUnavailable(status);
+    case Code::kUnimplemented:
+      return {Outcome::kElsewhere, std::move(told)};
     case Code::kDeadline:
       return {Outcome::kLate, {Code::kDeadline, "no answer in time"}};
     case Code::kInternal:
@@ -81,8 +90,8 @@ bool MayReadElsewhere(Outcome outcome) {
 }
 
 bool MayWriteElsewhere(Outcome outcome) {
-  return outcome == Outcome::kNotNow || outcome == Outcome::kDraining ||
-         outcome == Outcome::kNotSent;
+  return outcome == Outcome::kElsewhere || outcome == Outcome::kNotNow ||
+         outcome == Outcome::kDraining || outcome == Outcome::kNotSent;
 }
 
 Status OfWrite(const Verdict& verdict) {

@@ -10,13 +10,14 @@
 namespace podmirror::client {
 
 enum class Outcome {
-  kAnswered,  // an answer, good or bad: another daemon would say the same
-  kStranger,  // refused, not applied: the daemon does not accept the token or certificate
-  kNotNow,    // refused, not applied: the daemon is not ready or overloaded
-  kDraining,  // refused, not applied: the daemon is about to end and takes no more writes
-  kNotSent,   // the daemon was not reached, or closed its port before it took the call
-  kLost,      // no answer, or none to rely on: a write may have been applied
-  kLate,      // as kLost, because time ran out
+  kAnswered,   // an answer, good or bad: another daemon would say the same
+  kElsewhere,  // refused, not applied: this daemon cannot do it, another one may
+  kStranger,   // refused, not applied: the daemon does not accept the token or certificate
+  kNotNow,     // refused, not applied: the daemon is not ready or overloaded
+  kDraining,   // refused, not applied: the daemon is about to end and takes no more writes
+  kNotSent,    // the daemon was not reached, or closed its port before it took the call
+  kLost,       // no answer, or none to rely on: a write may have been applied
+  kLate,       // as kLost, because time ran out
 };
 
 struct Verdict {

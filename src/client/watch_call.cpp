@@ -16,9 +16,7 @@ namespace {
 // A daemon tells something every ten seconds, if only that nothing has happened.
 constexpr std::chrono::milliseconds kSilence{15'000};
 
-bool MayWatchElsewhere(Code code) {
-  return code != Code::kRefused && code != Code::kInvalid && code != Code::kUnimplemented;
-}
+bool MayWatchElsewhere(Code code) { return code != Code::kRefused && code != Code::kInvalid; }
 
 }  // namespace
 

@@ -39,11 +39,6 @@ Ack FromWire(v1::AckLevel level) {
   }
 }
 
-void PutOptions(const WriteOptions& options, v1::WriteOptions* to) {
-  to->set_ack(ToWire(options.ack));
-  if (options.ack_timeout) to->set_timeout_ms(options.ack_timeout->count());
-}
-
 Status CheckKey(const std::string& key, const char* field, std::size_t index) {
   if (!key.empty() && key.find('\0') == key.npos && IsUtf8(key)) return {};
   return {Code::kInvalid,
@@ -54,9 +49,24 @@ Status CheckPrefix(const std::string& prefix) {
   return IsUtf8(prefix) ? Status() : Invalid("prefix must be UTF-8");
 }
 
-Status CheckNoCondition(const WriteOptions& options) {
-  if (options.if_version.empty() && !options.if_absent) return {};
-  return Invalid("a condition is for a set or a delete of one entry");
+bool OnCondition(const WriteOptions& options) {
+  return options.if_version.has_value() || options.if_absent;
+}
+
+void PutOptions(const WriteOptions& options, v1::WriteOptions* to) {
+  to->set_ack(OnCondition(options) ? v1::ACK_LEVEL_CONDITION : ToWire(options.ack));
+  if (options.ack_timeout) to->set_timeout_ms(options.ack_timeout->count());
+}
+
+// Of a write of so many entries; 0 of one that can have none.
+Status CheckCondition(const WriteOptions& options, std::size_t entries) {
+  if (!OnCondition(options)) return {};
+  if (entries != 1) return Invalid("a condition is for a set or a delete of one entry");
+  if (options.if_version && options.if_version->empty()) return Invalid("if_version is empty");
+  if (options.ack != Ack::kDefault && options.ack != Ack::kAll) {
+    return Invalid("with a condition ack is always kAll");
+  }
+  return {};
 }
 
 template <typename Request>
@@ -99,6 +109,7 @@ Result<v1::GetRequest> ToWire(const std::vector<Key>& keys) {
 }
 
 Result<v1::SetRequest> ToWire(const std::vector<Item>& items, const WriteOptions& options) {
+  if (Status status = CheckCondition(options, items.size()); !status.ok()) return status;
   v1::SetRequest request;
   for (std::size_t i = 0; i < items.size(); ++i) {
     if (Status status = CheckKey(items[i].key, "items", i); !status.ok()) return status;
@@ -107,7 +118,7 @@ Result<v1::SetRequest> ToWire(const std::vector<Item>& items, const WriteOptions
     item->set_key(items[i].key);
     item->set_value(items[i].value);
     item->set_ttl_ms(items[i].ttl.count());
-    item->set_if_version(options.if_version);
+    item->set_if_version(options.if_version.value_or(""));
     item->set_if_absent(options.if_absent);
   }
   PutOptions(options, request.mutable_options());
@@ -116,13 +127,14 @@ Result<v1::SetRequest> ToWire(const std::vector<Item>& items, const WriteOptions
 
 Result<v1::DeleteRequest> ToWire(const std::vector<Key>& keys, const WriteOptions& options) {
   if (options.if_absent) return Invalid("if_absent is for what is to be set");
+  if (Status status = CheckCondition(options, keys.size()); !status.ok()) return status;
   v1::DeleteRequest request;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (Status status = CheckKey(keys[i].key, "keys", i); !status.ok()) return status;
     v1::DeleteItem* item = request.add_items();
     item->set_type(keys[i].type);
     item->set_key(keys[i].key);
-    item->set_if_version(options.if_version);
+    item->set_if_version(options.if_version.value_or(""));
   }
   PutOptions(options, request.mutable_options());
   return Checked(std::move(request));
@@ -130,7 +142,7 @@ Result<v1::DeleteRequest> ToWire(const std::vector<Key>& keys, const WriteOption
 
 Result<v1::TouchRequest> ToWire(const std::vector<Key>& keys, std::chrono::milliseconds ttl,
                                 const WriteOptions& options) {
-  if (Status status = CheckNoCondition(options); !status.ok()) return status;
+  if (Status status = CheckCondition(options, 0); !status.ok()) return status;
   v1::TouchRequest request;
   for (std::size_t i = 0; i < keys.size(); ++i) {
     if (Status status = CheckKey(keys[i].key, "keys", i); !status.ok()) return status;
@@ -145,7 +157,7 @@ Result<v1::TouchRequest> ToWire(const std::vector<Key>& keys, std::chrono::milli
 
 Result<v1::DeletePrefixRequest> ToWire(std::int32_t type, const std::string& prefix,
                                        const WriteOptions& options) {
-  if (Status status = CheckNoCondition(options); !status.ok()) return status;
+  if (Status status = CheckCondition(options, 0); !status.ok()) return status;
   if (Status status = CheckPrefix(prefix); !status.ok()) return status;
   v1::DeletePrefixRequest request;
   request.set_type(type);

@@ -86,6 +86,10 @@ TEST_CASE_METHOD(Two, "client: conditions that cannot be are refused") {
   refused(client->Delete({{1, "k"}}, {.if_absent = true}));
   refused(client->Touch({{1, "k"}}, seconds(1), {.if_absent = true}));
   refused(client->DeletePrefix(1, "", {.if_version = Version{1, 2}.ToString()}));
+  // What stands for "none" is no condition that holds always.
+  refused(client->Set({items[0]}, {.if_version = ""}));
+  refused(client->Set({}, {.if_absent = true}));
+  refused(client->Delete({}, {.if_version = Version{1, 2}.ToString()}));
   CHECK(a.cache().Stats().entries == 0);
 }
 
@@ -131,6 +135,7 @@ TEST_CASE_METHOD(Two, "client: what begins with a prefix is deleted, and nothing
   CHECK(nothing->count == 0);
   CHECK(nothing->version.empty());
   CHECK(client->DeletePrefix(1, "\xff").status().code() == Code::kInvalid);
+  CHECK(client->DeletePrefix(1, std::string(10'000, 'a')).status().code() == Code::kInvalid);
   CHECK(client->DeletePrefix(1, "")->count == 2);
 }
 
