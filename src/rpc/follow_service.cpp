@@ -39,9 +39,7 @@ const google::protobuf::Message& MessageIn(const v1::Frame& frame) {
 }  // namespace
 
 Status PermitFollower(const trust::Access& access, const trust::Asker& asker) {
-  if (Status status = access.Permit(asker, {trust::Verb::kWatch}); !status.ok()) return status;
-  if (asker.may().AllowsAll(trust::Verb::kWatch)) return {};
-  return {Code::kRefused, "forbidden: watch of all entries is needed to follow all of them"};
+  return access.Permit(asker, {.verb = trust::Verb::kWatch, .below = true});
 }
 
 void FollowService::AddTo(Methods& methods) {

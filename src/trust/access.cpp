@@ -31,9 +31,11 @@ bool Standing::Holds(SteadyMs now) {
 Status Access::Permit(const Asker& asker, const Matter& matter) const {
   const Permissions& may = asker.may();
   const bool some = matter.key.empty() && !matter.below;
-  const bool allowed = !matter.type ? may.AllowsSome(matter.verb)
-                       : some       ? may.AllowsSomeOf(matter.verb, *matter.type)
-                                    : may.Allows(matter.verb, *matter.type, matter.key);
+  const bool all = !matter.type && matter.below;
+  const bool allowed = all            ? may.AllowsAll(matter.verb)
+                       : !matter.type ? may.AllowsSome(matter.verb)
+                       : some         ? may.AllowsSomeOf(matter.verb, *matter.type)
+                                      : may.Allows(matter.verb, *matter.type, matter.key);
   if (allowed && !audit_.all()) return {};
   const AuditRecord record = {.subject = asker.subject->name,
                               .method = asker.method,
@@ -50,8 +52,9 @@ Status Access::Permit(const Asker& asker, const Matter& matter) const {
   audit_.Denied(record);
   std::string lacking =
       absl::StrCat(asker.subject->name, " lacks the verb ", std::string(ToString(matter.verb)));
+  if (all) absl::StrAppend(&lacking, " on all types and keys");
   if (matter.type) absl::StrAppend(&lacking, " on type ", *matter.type);
-  if (!some) {
+  if (!some && !all) {
     absl::StrAppend(&lacking, ", key prefix \"", std::string(matter.key), "\"");
   }
   return {Code::kRefused, std::move(lacking)};

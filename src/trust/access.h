@@ -25,9 +25,9 @@ struct Asker {
   const Permissions& may() const { return subject->permissions; }
 };
 
-// What is asked for. Without a type: something of some type; without a key: of some key of the
-// type. `below`: all keys that begin with `key`, which may be empty; whatever is stored, so that a
-// refusal tells nothing of it.
+// What is asked for. Without a type: something of some type, or everything with `below`; without a
+// key: of some key of the type. `below`: all keys that begin with `key`, which may be empty;
+// whatever is stored, so that a refusal tells nothing of it.
 struct Matter {
   Verb verb;
   std::optional<std::int32_t> type = std::nullopt;

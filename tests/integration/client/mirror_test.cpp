@@ -282,8 +282,9 @@ TEST_CASE("mirror: who may watch a part follows that, and is told so of the rest
   REQUIRE(part->WaitSynced(seconds(15)));
   CHECK(CountOf(*part) == 1);
   const auto whole = NewMirror({server.get()}, {}, options);
-  const bool told = Eventually(
-      [&] { return whole->Status().error.find("watch of all entries") != std::string::npos; });
+  const bool told = Eventually([&] {
+    return whole->Status().error.find("watch on all types and keys") != std::string::npos;
+  });
   INFO(whole->Status().error);
   CHECK(told);
   CHECK(CountOf(*whole) == 0);
