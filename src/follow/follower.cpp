@@ -17,7 +17,7 @@ Follower::Follower(Cache& cache, Scope scope, std::uint64_t max_bytes)
 
 void Follower::Opened(Now now) {
   Lost();
-  began_at_ = compared_at_ = now.steady;
+  opened_at_ = began_at_ = compared_at_ = now.steady;
   lag_ = INT64_MAX;
   if (scope_ == Scope::kPart) BeginPart();
 }
@@ -33,15 +33,22 @@ void Follower::Lost() {
   if (std::exchange(copied_, false)) copying_ = false;  // a pass brings what was not merged
   copy_broken_ = true;
   retry_ms_ = kFirstRetryMs;
+  retry_at_ = 0;
+  told_ = kept_ahead_ = false;
+  due_.reset();
 }
 
 // --- what comes by the stream ---
 
 Status Follower::OnChanges(const Changes& changes, Now now) {
   received_ += changes.entries.size();
+  if (!std::exchange(told_, true)) ++streams_;
   if (scope_ == Scope::kPart) return OnPart(changes, now);
   if (!MergeFitting(changes.entries)) return NoRoom();
-  for (const sync::EntryId& id : changes.large) large_.push_back(id.key_hash);
+  for (const sync::EntryId& id : changes.large) {
+    const auto found = std::find(large_.begin(), large_.end(), id.key_hash);
+    if (found == large_.end()) large_.push_back(id.key_hash);
+  }
   const bool many = large_.size() > kMaxLarge;  // a pass finds them as well
   if (many) large_.clear();
   if (many || changes.missed) Missed();
@@ -51,12 +58,18 @@ Status Follower::OnChanges(const Changes& changes, Now now) {
 void Follower::Missed() {
   complete_ = equal_ = false;
   copy_broken_ = pass_broken_ = pass_wanted_ = true;
+  due_.reset();
+}
+
+void Follower::NoteState(const DaemonState& state, SteadyMs now) {
+  if (lag_ != INT64_MAX) lag_ += kLagRiseMs;
+  lag_ = std::min(lag_, now - state.steady);
+  daemon_ = state;
 }
 
 Status Follower::OnState(const DaemonState& state, Now now) {
   if (!sync::Hlc::Acceptable(state.purge_floor, now.wall)) return Invalid("its clock is far ahead");
-  daemon_ = state;
-  lag_ = std::min(lag_, now.steady - state.steady);
+  NoteState(state, now.steady);
   cache_.RaiseFloor(state.purge_floor);
   cache_.Purge();
   cache_.Sweep(state.expired_by);
@@ -73,21 +86,36 @@ Status Follower::OnState(const DaemonState& state, Now now) {
     return {};
   }
   if (left_out_ && !pass_) return NoRoom();
-  if (!complete()) {
-    equal_ = false;
-    return {};
+  if (kept_ahead_ && now.steady - opened_at_ >= kAheadMs) {
+    kept_ahead_ = false;
+    pass_wanted_ = true;
   }
-  as_of_ = std::max(as_of_, state.steady + lag_);
-  CompareDigests(now.steady);
+  if (!complete_) {
+    equal_ = false;
+  } else if (large_left() != 0) {
+    equal_ = false;
+    if (!due_) due_ = Due{told_at(), large_left()};
+  } else {
+    as_of_ = std::max(as_of_, told_at());
+    CompareDigests(now.steady);
+  }
   return {};
+}
+
+// They are taken in the order in which they were told.
+void Follower::OnLargeTaken() {
+  asked_large_.reset();
+  if (!due_ || --due_->large != 0) return;
+  as_of_ = std::max(as_of_, due_->as_of);
+  due_.reset();
 }
 
 // What differs may be a matter of time; so each look is later than the last. Under writes that
 // never pause no digest is told: then a pass looks, which costs next to nothing when all is equal.
 void Follower::CompareDigests(SteadyMs now) {
-  if (daemon_.digest == 0 && now - compared_at_ < kLastRetryMs) return;
+  if (!daemon_.digest && now - compared_at_ < kLastRetryMs) return;
   compared_at_ = now;
-  if (daemon_.digest == 0) {
+  if (!daemon_.digest) {
     pass_wanted_ = true;
     return;
   }
@@ -106,29 +134,27 @@ void Follower::CompareDigests(SteadyMs now) {
 
 Status Follower::OnPart(const Changes& changes, Now now) {
   if (changes.missed) BeginPart();
+  if (!MergeFitting(changes.entries)) return NoRoom();
   if (part_) {
-    if (Status status = CheckRoom(changes.entries); !status.ok()) return status;
     for (const EntryRef& entry : changes.entries) {
       const EntryRef here = cache_.Peek(entry->type(), entry->key());
       const bool same = here && here->version() == entry->version();
-      if (same) shared_bytes_ += here->memory_bytes();
+      if (here && !same) older_bytes_ += entry->memory_bytes();
       part_->Merge(same ? here : entry, daemon_.expired_by);
     }
-  } else if (!MergeFitting(changes.entries)) {
-    return NoRoom();
+    if (memory_bytes() > max_bytes_) return NoRoom();
   }
   if (changes.synced && part_) ReplacePart(now);
   if (!changes.state) return {};
-  daemon_ = *changes.state;
-  lag_ = std::min(lag_, now.steady - daemon_.steady);
+  NoteState(*changes.state, now.steady);
   cache_.Sweep(daemon_.expired_by);
-  if (complete_) as_of_ = std::max(as_of_, daemon_.steady + lag_);
+  if (complete_) as_of_ = std::max(as_of_, told_at());
   return {};
 }
 
 void Follower::BeginPart() {
   complete_ = false;
-  shared_bytes_ = 0;
+  older_bytes_ = 0;
   part_ = std::make_unique<Cache>();
   part_->RaiseFloor(UINT64_MAX);
 }
@@ -208,22 +234,25 @@ std::optional<sync::Message> Follower::NextOfPass(Now now) {
       }
       return message;
     }
-    OnAhead(push->entries, now.wall);
+    OnAhead(push->entries, now);
     pass_->OnPushReply({push->pass});
   }
 }
 
 // The daemon has not got the versions that were offered. (One that came by the stream since then,
 // it has.)
-void Follower::OnAhead(const std::vector<EntryRef>& entries, WallMs now) {
+void Follower::OnAhead(const std::vector<EntryRef>& entries, Now now) {
   bool lost = false;
   for (const EntryRef& entry : entries) {
     const Version version = entry->version();
     const auto offered = offered_.find(entry->key_hash());
     if (offered == offered_.end() || offered->second != version) continue;
-    if (WallOf(version.hlc) + kAheadMs >= daemon_.wall) continue;
+    if (now.steady - opened_at_ < kAheadMs) {
+      kept_ahead_ = true;
+      continue;
+    }
     const std::uint64_t key_hash = entry->key_hash();
-    cache_.Drop({&key_hash, 1}, version.hlc, now);
+    cache_.Drop({&key_hash, 1}, version.hlc, now.wall);
     lost = true;
   }
   if (lost) Missed();  // the next pass brings what the daemon has in their place
@@ -290,7 +319,7 @@ Status Follower::OnOffered(const sync::OfferReply& reply, Asked asked, Now now) 
   const bool fits = MergeFitting(reply.entries);
   received_ += reply.entries.size();
   if (asked == Asked::kLarge) {
-    asked_large_.reset();
+    OnLargeTaken();
     return fits ? Status() : NoRoom();
   }
   if (!fits) left_out_ = true;
@@ -301,7 +330,7 @@ Status Follower::OnOffered(const sync::OfferReply& reply, Asked asked, Now now) 
 // --- room ---
 
 std::uint64_t Follower::memory_bytes() const {
-  return cache_.memory_bytes() + (part_ ? part_->memory_bytes() - shared_bytes_ : 0);
+  return cache_.memory_bytes() + (part_ ? older_bytes_ : 0);
 }
 
 Status Follower::CheckRoom(const std::vector<EntryRef>& entries) const {
@@ -311,8 +340,8 @@ Status Follower::CheckRoom(const std::vector<EntryRef>& entries) const {
 }
 
 Status Follower::NoRoom() const {
-  return {Code::kExhausted,
-          "the daemon's entries take more than " + std::to_string(max_bytes_) + " bytes of memory"};
+  return {Code::kExhausted, "the daemon's entries, and those that are to go, take more than " +
+                                std::to_string(max_bytes_) + " bytes of memory"};
 }
 
 bool Follower::MergeFitting(const std::vector<EntryRef>& entries) {

@@ -7,12 +7,13 @@
 // complete. It goes on at any daemon, because the digests decide what has to come.
 //
 // What it holds newer than the daemon, or what the daemon does not hold at all, came from another
-// daemon: it may be on its way to this one, or it is lost with that one. It is kept until it is
-// kAheadMs old by its version, so that nothing goes back while daemons catch up. Then it is
-// dropped: the daemon decides.
+// daemon: it may be on its way to this one, or it is lost with that one. It is kept until kAheadMs
+// after the stream began, so that nothing goes back while daemons catch up. Then it is dropped: the
+// daemon decides.
 //
-// Of a part, each stream begins with the state of that part. It is kept beside the copy until it is
-// complete, and then takes its place.
+// Of a part, each stream begins with the state of that part. What is newer in it is taken at once;
+// when it is complete, what it did not tell goes, and what it told in an older version takes the
+// place of the newer one.
 // Thread safety: none, but the cache may be read at any time.
 // Invariants: (1) complete() after a copy, a pass or a state that began on the present stream, when
 //                 no change was left out since.
@@ -38,7 +39,7 @@ namespace podmirror::follow {
 // What a daemon says of what it holds.
 struct DaemonState {
   std::uint64_t incarnation = 0;
-  std::uint64_t digest = 0;  // 0: not known
+  std::optional<std::uint64_t> digest{};  // nothing: not known
   std::uint64_t purge_floor = 0;
   WallMs expired_by = 0;
   WallMs wall = 0;
@@ -78,25 +79,40 @@ class Follower {
   // Merges what OnReply has put aside: so the next request is on its way meanwhile.
   void Merge();
 
-  // All that the daemon held at as_of() is here, or newer.
-  bool complete() const { return complete_ && large_.empty() && !asked_large_; }
+  // All that the daemon held at as_of() is here, or newer, and the changes since are told.
+  bool complete() const { return complete_; }
   bool ever_complete() const { return as_of_ >= 0; }
+  bool copying() const { return copying_; }
   SteadyMs as_of() const { return as_of_; }
   // The last digest told was the same as ours. False for a part.
   bool equal() const { return equal_; }
   const DaemonState& daemon() const { return daemon_; }
   std::uint64_t received() const { return received_; }  // entries, over all streams
+  std::uint64_t streams() const { return streams_; }    // that told something
 
  private:
   enum class Asked : std::uint8_t { kNothing, kCopy, kLarge, kPass };
 
-  // An entry that is no older, by its version, may be on its way to the daemon.
+  // An entry may be on its way to the daemon for so long.
   static constexpr std::int64_t kAheadMs = 10'000;
+  // By so much the least lag rises with each State: clocks do not run alike, and some are stopped
+  // with their machine.
+  static constexpr SteadyMs kLagRiseMs = 5;
   static constexpr std::int64_t kFirstRetryMs = 1'000;
   static constexpr std::int64_t kLastRetryMs = 60'000;
   static constexpr std::size_t kMaxLarge = 4096;
 
+  // What a State was told as of, when all that came before it has been taken.
+  struct Due {
+    SteadyMs as_of = 0;
+    std::size_t large = 0;  // so many large entries are to be taken yet
+  };
+
   Status OnState(const DaemonState& state, Now now);
+  void NoteState(const DaemonState& state, SteadyMs now);
+  SteadyMs told_at() const { return daemon_.steady + lag_; }
+  std::size_t large_left() const { return large_.size() + (asked_large_ ? 1 : 0); }
+  void OnLargeTaken();
   void CompareDigests(SteadyMs now);
   void Missed();
 
@@ -106,7 +122,7 @@ class Follower {
 
   sync::Offer OfferLarge();
   std::optional<sync::Message> NextOfPass(Now now);
-  void OnAhead(const std::vector<EntryRef>& entries, WallMs now);
+  void OnAhead(const std::vector<EntryRef>& entries, Now now);
   void Completed(SteadyMs began);
 
   Status OnCopied(sync::FetchReply& reply);
@@ -127,8 +143,12 @@ class Follower {
   DaemonState daemon_;
   bool complete_ = false;
   SteadyMs as_of_ = -1;
-  SteadyMs began_at_ = 0;  // the stream; then the copy or the pass
-  SteadyMs lag_ = 0;       // our clock less the daemon's, when a State was on its way least long
+  SteadyMs opened_at_ = 0;   // the stream
+  SteadyMs began_at_ = 0;    // the same; then the copy or the pass
+  bool told_ = false;        // something by this stream
+  bool kept_ahead_ = false;  // something that the daemon may get within kAheadMs
+  SteadyMs lag_ = 0;  // our clock less the daemon's, when a State was on its way least long lately
+  std::optional<Due> due_;
   bool equal_ = false;
   SteadyMs compared_at_ = 0;  // digests
 
@@ -138,8 +158,8 @@ class Follower {
   sync::Position position_;
   std::vector<EntryRef> unmerged_;
 
-  std::unique_ptr<Cache> part_;     // the state of a part that is coming
-  std::uint64_t shared_bytes_ = 0;  // of its entries that the cache has, too
+  std::unique_ptr<Cache> part_;    // the state of a part that is coming
+  std::uint64_t older_bytes_ = 0;  // of its entries that the cache has in a newer version
 
   std::deque<std::uint64_t> large_;  // key hashes
   std::optional<std::uint64_t> asked_large_;
@@ -152,6 +172,7 @@ class Follower {
   SteadyMs retry_at_ = 0;     // not before that for a digest that differs
   std::int64_t retry_ms_ = kFirstRetryMs;
   std::uint64_t received_ = 0;
+  std::uint64_t streams_ = 0;
 };
 
 }  // namespace podmirror::follow

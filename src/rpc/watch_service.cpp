@@ -117,7 +117,7 @@ class WatchService::WatchCall final : public std::enable_shared_from_this<WatchC
       End({Code::kUnauthenticated, "what this watch may see has changed"});
     } else if (const auto state = StateToTell(now)) {
       Write(net::ToBytes(*state), now.steady);
-    } else if (watch::PartRef part = watcher_->Next(now)) {
+    } else if (watch::PartRef part = watcher_->Next(TimeFor(now))) {
       Write(MessageOf(std::move(part)), now.steady);
     } else if (watcher_->more() && !std::exchange(looks_again_, true)) {
       service_.thread_.Post([self = shared_from_this()] {
@@ -130,12 +130,18 @@ class WatchService::WatchCall final : public std::enable_shared_from_this<WatchC
   void Drop() { End({Code::kUnavailable, "cancelled"}); }
 
  private:
+  // For a follower nothing has expired that one clock alone calls expired.
+  Now TimeFor(Now now) const {
+    if (follows_) now.wall = std::min(now.wall, service_.driver_.expired_by());
+    return now;
+  }
+
   // Of a follower, when it is time. What the daemon held is noted, and told when the changes up to
   // then are: under writes that never pause, too. The digest can be told only when these are all.
   std::optional<v1::ChangesResponse> StateToTell(Now now) {
     if (!follows_ || now.steady < state_due_at_) return std::nullopt;
     Held held = service_.HeldNow(now);
-    if (*follows_ == follow::Scope::kPart || watcher_->at() != held.last) held.state.digest = 0;
+    if (*follows_ == follow::Scope::kPart || watcher_->at() != held.last) held.state.digest.reset();
     if (watcher_->at() < held.last && !watcher_->in_state()) {
       if (!due_) due_ = held;
       if (watcher_->at() < due_->last) return std::nullopt;

@@ -17,7 +17,7 @@ void Encode(const follow::Changes& changes, v1::ChangesResponse* to) {
   if (!changes.state) return;
   v1::State* const state = to->mutable_state();
   state->set_incarnation(changes.state->incarnation);
-  state->set_digest(changes.state->digest);
+  if (changes.state->digest) state->set_digest(*changes.state->digest);
   state->set_purge_floor(changes.state->purge_floor);
   state->set_expired_by(changes.state->expired_by);
   state->set_wall_ms(changes.state->wall);
@@ -40,11 +40,12 @@ Result<follow::Changes> Decode(const v1::ChangesResponse& from) {
     return Invalid("what expires later is gone");
   }
   changes.state = {.incarnation = state.incarnation(),
-                   .digest = state.digest(),
+                   .digest = std::nullopt,
                    .purge_floor = state.purge_floor(),
                    .expired_by = state.expired_by(),
                    .wall = state.wall_ms(),
                    .steady = state.steady_ms()};
+  if (state.has_digest()) changes.state->digest = state.digest();
   return changes;
 }
 

@@ -321,9 +321,85 @@ TEST_CASE("follower: its age is that of what the daemon had told") {
   changes.state = daemon.State(copy.wall);
   copy.wall += 3000;  // it was on its way for so long
   REQUIRE(copy.follower.OnChanges(changes, copy.now()).ok());
-  CHECK(copy.now().steady - copy.follower.as_of() == 3000);
+  const SteadyMs age = copy.now().steady - copy.follower.as_of();
+  CHECK(age <= 3000);
+  CHECK(age > 2990);
   copy.Beat(daemon);
   CHECK(copy.follower.as_of() == copy.now().steady);
+}
+
+TEST_CASE("follower: a daemon's clock that falls behind does not make it old for ever") {
+  Daemon daemon(1);
+  daemon.Put("k", "v", HlcAt(kWall));
+  Copy copy;
+  copy.Open(daemon);
+  copy.Talk(daemon);
+  for (int i = 0; i < 1500; ++i) {
+    copy.wall += 1000;
+    Changes changes;
+    changes.state = daemon.State(copy.wall);
+    changes.state->steady -= 6000;  // its machine was stopped
+    REQUIRE(copy.follower.OnChanges(changes, copy.now()).ok());
+  }
+  CHECK(copy.now().steady - copy.follower.as_of() < 100);
+}
+
+TEST_CASE("follower: it is no older for large entries that are written all the time") {
+  Daemon daemon(1);
+  Copy copy;
+  copy.Open(daemon);
+  copy.Talk(daemon);
+  for (std::uint64_t i = 1; i <= 20; ++i) {
+    daemon.cache.Merge(Entry::Make(1, "large", std::string(1 << 20, 'l'), {HlcAt(kWall) + i, 1}),
+                       0);
+    const EntryRef entry = daemon.cache.Peek(1, "large");
+    Changes changes;
+    changes.large = {{entry->key_hash(), entry->version()}};
+    copy.wall += 1000;
+    changes.state = daemon.State(copy.wall);
+    const SteadyMs told_at = copy.now().steady;
+    REQUIRE(copy.follower.OnChanges(changes, copy.now()).ok());
+    // The next one is told before this one has come.
+    const auto request = copy.follower.Next(copy.now());
+    REQUIRE(request);
+    const sync::Message answer = daemon.Answer(*request);
+    changes.state.reset();
+    REQUIRE(copy.follower.OnChanges(changes, copy.now()).ok());
+    REQUIRE(copy.follower.OnReply(answer, copy.now()).ok());
+    CHECK(copy.follower.complete());
+    CHECK(copy.follower.as_of() >= told_at);
+  }
+}
+
+TEST_CASE("follower: a copy of nothing is equal to nothing") {
+  Daemon daemon(1);
+  Copy copy;
+  copy.Open(daemon);
+  copy.Talk(daemon);
+  copy.Beat(daemon);
+  CHECK(copy.follower.equal());
+}
+
+TEST_CASE("follower: what the next daemon lacks stays however old it is") {
+  Daemon one(1);
+  Daemon two(2);
+  one.Put("k", "v", HlcAt(kWall));
+  two.Put("other", "v", HlcAt(kWall) + 1);
+  Copy copy;
+  copy.Open(one);
+  copy.Talk(one);
+  copy.wall += 3'600'000;
+  copy.Open(two);
+  copy.Talk(two);
+  CHECK(copy.Value("k") == "v");
+  copy.wall += 9'000;
+  copy.Beat(two);
+  copy.Talk(two);
+  CHECK(copy.Value("k") == "v");
+  copy.wall += 1'000;
+  copy.Beat(two);
+  copy.Talk(two);
+  CHECK(copy.Value("k").empty());
 }
 
 TEST_CASE("follower: more large entries than it keeps in mind are found by a pass") {
@@ -340,7 +416,7 @@ TEST_CASE("follower: more large entries than it keeps in mind are found by a pas
   const auto request = copy.follower.Next(copy.now());
   REQUIRE(request);
   Changes many;
-  many.large.assign(5000, {entry->key_hash(), entry->version()});
+  for (std::uint64_t i = 0; i < 5000; ++i) many.large.push_back({i, entry->version()});
   REQUIRE(copy.follower.OnChanges(many, copy.now()).ok());
   CHECK_FALSE(copy.follower.complete());
   REQUIRE(copy.follower.OnReply(daemon.Answer(*request), copy.now()).ok());
@@ -453,7 +529,8 @@ TEST_CASE("follower: the next daemon's state of a part takes the place of the la
   CHECK_FALSE(part.copy.follower.complete());
   part.copy.follower.Opened(part.copy.now());
   part.Tell({Part::Put("same", "1", 1), Part::Put("newer", "2", 5)});
-  CHECK(part.copy.Value("newer") == "1");      // until all is there
+  CHECK(part.copy.Value("newer") == "2");      // that is known
+  CHECK(part.copy.Value("lost") == "1");       // until all is told
   part.copy.follower.Opened(part.copy.now());  // and again, at a third one
   part.Tell({Part::Put("same", "1", 1), Part::Put("newer", "2", 5), Part::Put("older", "0", 0)});
   part.Tell({}, true);
@@ -461,6 +538,27 @@ TEST_CASE("follower: the next daemon's state of a part takes the place of the la
   CHECK(part.copy.Value("lost").empty());
   CHECK(part.copy.Value("newer") == "2");
   CHECK(part.copy.Value("older") == "0");
+}
+
+TEST_CASE("follower: a part that was written anew needs no room for both") {
+  constexpr std::size_t kBytes = 100'000;
+  Part part{.copy = Copy{5 * kBytes, Scope::kPart}};
+  const auto all = [&](std::uint64_t first, char value) {
+    std::vector<EntryRef> entries;
+    for (std::uint64_t i = 0; i < 4; ++i) {
+      entries.push_back(Part::Put("k" + std::to_string(i), std::string(kBytes, value), first + i));
+    }
+    return entries;
+  };
+  part.copy.follower.Opened(part.copy.now());
+  part.Tell(all(0, 'a'), true);
+  part.copy.follower.Opened(part.copy.now());
+  part.Tell(all(10, 'b'), true);
+  CHECK(part.copy.Value("k3") == std::string(kBytes, 'b'));
+  // Older ones have to wait beside the newer, and for that there is no room.
+  part.copy.follower.Opened(part.copy.now());
+  CHECK(part.copy.follower.OnChanges({.entries = all(5, 'c')}, part.copy.now()).code() ==
+        Code::kExhausted);
 }
 
 TEST_CASE("follower: a part of which changes were missed is told anew") {
