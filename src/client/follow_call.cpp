@@ -21,10 +21,8 @@ constexpr SteadyMs kPartSilenceMs = 12'000;
 // The same question to the same daemon, each time with four times as long for the answer.
 constexpr int kAttempts = 4;
 constexpr SteadyMs kFirstAgainMs = 100;
-
-bool MayAskAgain(Outcome outcome) {
-  return outcome == Outcome::kNotNow || outcome == Outcome::kLate;
-}
+// Where the daemon answers others now, as often as it takes; not all of them at the same time.
+constexpr SteadyMs kNotNowMs = 500;
 
 }  // namespace
 
@@ -142,11 +140,15 @@ bool FollowCall::Step(v1::Follow::Stub& stub, const Credentials::State& with) {
   }
   const std::unique_ptr<Question> answered = std::move(question_);
   const Verdict verdict = Judge(answered->status);
-  if (MayAskAgain(verdict.outcome) && answered->attempts < kAttempts) {
+  const bool not_now = verdict.outcome == Outcome::kNotNow;
+  if (not_now || (verdict.outcome == Outcome::kLate && answered->attempts < kAttempts)) {
     question_ = std::make_unique<Question>();
     question_->request = std::move(answered->request);
-    question_->attempts = answered->attempts;
-    question_->send_at = env_.now().steady + (kFirstAgainMs << (2 * answered->attempts));
+    question_->attempts = answered->attempts - (not_now ? 1 : 0);
+    const SteadyMs pause = not_now
+                               ? kNotNowMs + static_cast<SteadyMs>(env_.Random() % (2 * kNotNowMs))
+                               : kFirstAgainMs << (2 * answered->attempts);
+    question_->send_at = env_.now().steady + pause;
     return true;
   }
   if (!answered->status.ok()) {

@@ -96,6 +96,11 @@ class Mirror::Impl {
       told_enough_ = true;
       changed_.Signal();
     }
+    {
+      absl::MutexLock lock(&follower_mu_);
+      ended_ = true;
+      synced_.SignalAll();
+    }
     fleet_->Stop();
     following_.join();
     if (telling_.joinable()) telling_.join();
@@ -129,11 +134,11 @@ class Mirror::Impl {
     if (follower_.ever_complete()) status.age = milliseconds(now - follower_.as_of());
     status.equal = follower_.equal();
     status.daemon = daemon_;
-    if (status.state != MirrorState::kSynced) status.error = error_;
+    if (status.state != MirrorState::kSynced) status.error = WhyAt(now);
     status.entries = stats.entries;
     status.bytes = stats.memory;
     status.received = follower_.received();
-    status.daemons_followed = followed_;
+    status.daemons_followed = follower_.streams();
     return status;
   }
 
@@ -143,7 +148,7 @@ class Mirror::Impl {
     for (;;) {
       const SteadyMs now = env_.now().steady;
       if (StateAt(now) == MirrorState::kSynced) return true;
-      if (now >= until) return false;
+      if (now >= until || ended_) return false;
       synced_.WaitWithTimeout(&follower_mu_, absl::Milliseconds(until - now));
     }
   }
@@ -153,6 +158,13 @@ class Mirror::Impl {
     if (!follower_.ever_complete()) return MirrorState::kStarting;
     const bool fresh = follower_.complete() && now - follower_.as_of() < kFreshMs;
     return fresh ? MirrorState::kSynced : MirrorState::kStale;
+  }
+
+  std::string WhyAt(SteadyMs now) const ABSL_SHARED_LOCKS_REQUIRED(mu_, follower_mu_) {
+    if (daemon_.empty()) return error_;
+    if (follower_.copying()) return daemon_ + ": is copied";
+    if (!follower_.complete()) return daemon_ + ": is compared with the copy";
+    return daemon_ + ": told nothing for " + std::to_string(now - follower_.as_of()) + " ms";
   }
 
   void Run() {
@@ -172,7 +184,10 @@ class Mirror::Impl {
       const bool of_use = WasOfUse(began);
       rounds.Ended(*choice, of_use);
       if (of_use) no_room_pause = kFirstNoRoomPauseMs;
-      if (verdict.status.code() != Code::kExhausted) continue;
+      // It was said here, not by the daemon.
+      const bool no_room =
+          verdict.outcome == Outcome::kLost && verdict.status.code() == Code::kExhausted;
+      if (!no_room) continue;
       if (!PauseAfter(verdict.status, false, no_room_pause)) return;
       no_room_pause = std::min(2 * no_room_pause, kLastNoRoomPauseMs);
     }
@@ -203,7 +218,6 @@ class Mirror::Impl {
       if (stopping_) return {};
       call_ = &call;
       daemon_ = Pool::NameOf(choice);
-      ++followed_;
     }
     Verdict verdict = call.Run(*choice.connection, with);
     absl::MutexLock lock(&mu_);
@@ -230,8 +244,16 @@ class Mirror::Impl {
         continue;
       }
       at += changes.size();
-      for (Change& change : changes) on_change_(ChangeOf(change));
+      for (Change& change : changes) {
+        if (told_enough()) return;
+        on_change_(ChangeOf(change));
+      }
     }
+  }
+
+  bool told_enough() const {
+    absl::MutexLock lock(&tell_mu_);
+    return told_enough_;
   }
 
   static MirrorChange ChangeOf(Change& change) {
@@ -254,11 +276,11 @@ class Mirror::Impl {
   FollowCall* call_ ABSL_GUARDED_BY(mu_) = nullptr;
   std::string daemon_ ABSL_GUARDED_BY(mu_);
   std::string error_ ABSL_GUARDED_BY(mu_);
-  std::uint64_t followed_ ABSL_GUARDED_BY(mu_) = 0;
   mutable absl::Mutex follower_mu_ ABSL_ACQUIRED_AFTER(mu_);
   mutable absl::CondVar synced_;
   follow::Follower follower_ ABSL_GUARDED_BY(follower_mu_);
-  absl::Mutex tell_mu_;
+  bool ended_ ABSL_GUARDED_BY(follower_mu_) = false;
+  mutable absl::Mutex tell_mu_;
   absl::CondVar changed_;
   bool told_enough_ ABSL_GUARDED_BY(tell_mu_) = false;
   std::thread telling_;

@@ -5,10 +5,11 @@
 //
 // Of each key versions do not go back while one daemon is followed. After a change of daemons the
 // copy keeps for ten seconds what the new one does not have yet; then the new one decides. So what
-// was lost with a daemon goes from the copy, too.
+// was lost with a daemon goes from the copy, too. (A delete that the new one has not heard of is
+// undone until it has.)
 //
-// A mirror of a part has no digests to go by: at another daemon it is told that part anew, which
-// takes the place of what was here when it is complete.
+// A mirror of a part has no digests to go by: at another daemon it is told that part anew. What is
+// newer is taken at once; when all is told, what was not goes, without the ten seconds.
 //
 // Who follows must be allowed to watch what it follows.
 // Thread safety: all calls from any thread, at the same time; the destructor from one, not from
@@ -16,7 +17,7 @@
 // entries, and makes no system call. Invariants: (1) kSynced: everything that the daemon held `age`
 // ago is here, or something newer.
 //             (2) the memory of the entries keeps within max_bytes: a Mirror that would need more
-//                 stays as it is, kStale, and Status says why.
+//                 takes what fits, is kStale, and Status says why.
 #pragma once
 
 #include <chrono>
@@ -100,9 +101,9 @@ struct MirrorStatus {
   std::string daemon{};  // that is followed; empty: none
   std::string error{};   // why it is not kSynced; empty when it is
   std::uint64_t entries = 0;
-  std::uint64_t bytes = 0;     // of memory
-  std::uint64_t received = 0;  // entries, since the start
-  std::uint64_t daemons_followed = 0;
+  std::uint64_t bytes = 0;             // of memory
+  std::uint64_t received = 0;          // entries, since the start
+  std::uint64_t daemons_followed = 0;  // that told something; one counts again when it is again
 };
 
 class Mirror {

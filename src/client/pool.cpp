@@ -152,7 +152,7 @@ bool Pool::TryChoose(const Wish& wish, Choice& choice) {
   const std::size_t count = endpoints_.size();
   for (const DaemonState wanted : {DaemonState::kReady, DaemonState::kDraining}) {
     if (wanted == DaemonState::kDraining && !wish.read) break;
-    const std::size_t first = next_;
+    const std::size_t first = wish.spread ? env_.Random() % std::max<std::size_t>(count, 1) : next_;
     for (std::size_t i = 0; i < count; ++i) {
       const std::size_t at = (first + i) % count;
       const auto& endpoint = endpoints_[at];
@@ -163,7 +163,7 @@ bool Pool::TryChoose(const Wish& wish, Choice& choice) {
       } else {
         choice.endpoint = endpoint;
         choice.connection = endpoint->connection;
-        next_ = (at + 1) % count;
+        if (!wish.spread) next_ = (at + 1) % count;
       }
       if (choice.others >= wish.count_others) return true;
     }

@@ -65,7 +65,8 @@ class Pool {
   // What one call has tried and still may.
   struct Wish {
     std::vector<std::shared_ptr<Endpoint>> tried;  // not to be chosen again
-    bool read = false;  // a daemon that drains will do, if no other is ready
+    bool read = false;    // a daemon that drains will do, if no other is ready
+    bool spread = false;  // begins anywhere, and not where the last call ended: this one stays
     int count_others = 0;
     SteadyMs until = 0;  // how long to wait for a daemon
   };

@@ -1,5 +1,6 @@
 // Rounds is the order in which the daemons are tried by who follows one of them for long: one after
-// the other, each once, then a pause, which is longer each time until one was of use.
+// the other, each once, then a pause, which is longer each time until one was of use. It is another
+// order each time: else all who lose a daemon would meet at the next one.
 // Thread safety: none.
 #pragma once
 
@@ -15,7 +16,7 @@ inline constexpr SteadyMs kOfUseMs = 5000;
 class Rounds {
  public:
   // Both must outlive this.
-  Rounds(Pool& pool, Env& env) : pool_(pool), env_(env) { wish_.read = true; }
+  Rounds(Pool& pool, Env& env) : pool_(pool), env_(env) { wish_.read = wish_.spread = true; }
 
   // The next daemon of this round; waits for one, a second at most. When there is none, wait for
   // EndRound(), then ask again.
