@@ -133,8 +133,8 @@ Daemon::Daemon(const settings::Settings& settings, Parts parts, Log& log, Env& e
       driver_(NodeOptionsOf(settings, env), cache_, env, transport_, NewObserver(log, *metrics_)),
       feeds_(cache_, changes_, FeedsOptionsOf(settings, driver_.incarnation())),
       feed_(std::move(parts.source), driver_, log, env),
-      cache_service_(
-          rpc::NewCacheService(RequestOptionsOf(settings), driver_, cache_, env, bulk_, access_)),
+      cache_service_(rpc::NewCacheService(RequestOptionsOf(settings), driver_, cache_, env, bulk_,
+                                          scan_, access_)),
       sync_service_(rpc::NewSyncService(RequestOptionsOf(settings), driver_, cache_, env, *metrics_,
                                         bulk_, access_)),
       watch_service_(driver_, changes_, feeds_, env, access_, callers_),
@@ -142,7 +142,7 @@ Daemon::Daemon(const settings::Settings& settings, Parts parts, Log& log, Env& e
       rest_(RestOptionsOf(settings),
             {cache_, changes_, feeds_, driver_, *metrics_, env, [this] { return ViewDiscovery(); },
              [this] { return watchdog_.stalled() ? std::string(kStalled) : std::string(); },
-             trust_->keyring(), access_}),
+             trust_->keyring(), access_, scan_}),
       watchdog_([&log] { log.Event(LogLevel::kError, "stalled", kStalled); }) {
   transport_.Bind(driver_);
   driver_.set_on_unknown_peer([this] { feed_.Refresh(); });
@@ -234,6 +234,7 @@ bool Daemon::Stop(std::int64_t limit_ms) {
   // The server has cut off the calls that still ran, and their streams ended with them: look again.
   ended = (ended || transport_.Stop(grace)) && answered;
   if (ended) {
+    scan_.Stop();
     bulk_.Stop();
     watch_service_.Stop();
     queue_->Stop();

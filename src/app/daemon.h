@@ -3,10 +3,9 @@
 // Start order: the reloader of files; gRPC, so that the writes of other pods reach us while we
 // copy; REST, so that /healthz answers; the ticker; discovery, whose first peers set everything in
 // motion. Stop order: discovery, so that a source that can tell the other pods makes them drop us
-// before our ports close; REST; the peers' streams; gRPC, the bulk thread, the queue; the ticker.
-// After Stop no member calls another one, but for a delete by prefix that is given up. Members are
-// destroyed in reverse order of declaration: a member that another one takes in its constructor is
-// declared before that one.
+// before our ports close; REST; the peers' streams; gRPC, the bulk threads, the queue; the ticker.
+// After Stop no member calls another one. Members are destroyed in reverse order of declaration: a
+// member that another one takes in its constructor is declared before that one.
 //
 // Thread safety: all calls from one thread.
 #pragma once
@@ -97,6 +96,7 @@ class Daemon {
   Cache cache_;
   const std::unique_ptr<net::GrpcQueue> queue_;
   net::BulkThread bulk_{"bulk"};
+  net::BulkThread scan_{"scan"};
   const trust::Access access_;
   rpc::Callers callers_;
   rpc::PeerTransport transport_;

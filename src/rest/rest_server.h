@@ -13,6 +13,7 @@
 #include "base/status.h"
 #include "cache/cache.h"
 #include "cache/change_log.h"
+#include "net/bulk_thread.h"
 #include "rest/http_server.h"
 #include "sync/driver.h"
 #include "sync/limits.h"
@@ -66,6 +67,8 @@ struct RestContext {
   // What the daemon proves itself with; null without TLS.
   const trust::Keyring* keyring = nullptr;
   const trust::Access& access;
+  // Looks at the whole cache for deletes by prefix. To be stopped between Stop and the end.
+  net::BulkThread& scan;
 };
 
 class RestServer {

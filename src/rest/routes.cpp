@@ -103,10 +103,7 @@ Routes::Routes(RestOptions options, RestContext context)
       started_at_(context_.env.now().steady),
       polls_(context_.feeds, context_.env) {}
 
-void Routes::Stop() {
-  stopping_ = true;
-  bulk_.Stop();
-}
+void Routes::Stop() { stopping_ = true; }
 
 void Routes::Round(absl::FunctionRef<void()> work) {
   const sync::Driver::Round round(context_.driver);

@@ -12,7 +12,6 @@
 #include <string>
 #include <string_view>
 
-#include "net/bulk_thread.h"
 #include "rest/entry_read.h"
 #include "rest/http_server.h"
 #include "rest/polls.h"
@@ -134,7 +133,6 @@ class Routes final : public Handler {
   const SteadyMs started_at_;
   Polls polls_;
   std::atomic<bool> stopping_{false};
-  net::BulkThread bulk_{"scan"};
 };
 
 }  // namespace podmirror::rest

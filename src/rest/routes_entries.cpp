@@ -38,9 +38,6 @@ Response WriteResponse(std::string document, const sync::WriteOutcome& outcome) 
   return Json(std::move(document), StatusOf(outcome));
 }
 
-// Deletes by prefix that wait for the one that is looking at the cache.
-constexpr std::size_t kMaxDeletesWaiting = 16;
-
 }  // namespace
 
 // What is needed to answer a write once its acknowledgements are in. It holds nothing of the
@@ -258,9 +255,10 @@ std::optional<Response> Routes::DeleteBelow(const Call& call) {
   if (auto refusal = RefuseRead()) return ProblemResponse(*refusal);
   PendingWrite pending{call.responder, &context_.metrics, &context_.env, call.method,
                        "cache_type",   call.start_ns,     nullptr};
-  const bool taken = bulk_.TryPost(
-      kMaxDeletesWaiting, [this, pending = std::move(pending), asker = call.asker, type = *type,
-                           query = std::move(query)] { DeleteFound(pending, asker, type, query); });
+  const bool taken = context_.scan.TryPost(
+      sync::kMaxDeletesWaiting,
+      [this, pending = std::move(pending), asker = call.asker, type = *type,
+       query = std::move(query)] { DeleteFound(pending, asker, type, query); });
   if (taken) return std::nullopt;
   return ProblemResponse(Problem::kOverloaded, "too many deletes by prefix at once; try again");
 }

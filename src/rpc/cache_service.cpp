@@ -15,9 +15,6 @@
 namespace podmirror::rpc {
 namespace {
 
-// Deletes by prefix that wait for the one that is looking at the cache.
-constexpr std::size_t kMaxDeletesWaiting = 16;
-
 // Begins a write, if it is allowed, that is answered by what `answer` makes of its outcome.
 template <typename Answer>
 void Write(sync::Driver& driver, const trust::Access& access,
@@ -45,15 +42,15 @@ void Write(sync::Driver& driver, const trust::Access& access,
 class CacheService final : public Service {
  public:
   CacheService(const RequestOptions& options, sync::Driver& driver, const Cache& cache,
-               const Env& env, net::BulkThread& bulk, const trust::Access& access)
+               const Env& env, net::BulkThread& bulk, net::BulkThread& scan,
+               const trust::Access& access)
       : options_(options),
         driver_(driver),
         cache_(cache),
         env_(env),
         bulk_(bulk),
+        scan_(scan),
         access_(access) {}
-  ~CacheService() override { stopping_ = true; }
-
   void End() override { stopping_ = true; }
 
   void AddTo(Methods& methods) override {
@@ -227,9 +224,10 @@ class CacheService final : public Service {
       call->Fail(status);
       return;
     }
-    const bool taken =
-        scan_.TryPost(kMaxDeletesWaiting, [this, call, request = std::move(request),
-                                           options = *options] { Delete(call, request, options); });
+    const bool taken = scan_.TryPost(
+        sync::kMaxDeletesWaiting, [this, call, request = std::move(request), options = *options] {
+          Delete(call, request, options);
+        });
     if (!taken) call->Fail({Code::kUnavailable, "too-many-deletes"});
   }
 
@@ -272,18 +270,18 @@ class CacheService final : public Service {
   const podmirror::Cache& cache_;
   const Env& env_;
   net::BulkThread& bulk_;
+  net::BulkThread& scan_;
   const trust::Access& access_;
   ByteBudget answers_{sync::kMaxMessageBytes};  // answers of Get that are made and not sent yet
   std::atomic<bool> stopping_ = false;
-  net::BulkThread scan_{"scan"};  // the last: what it does needs the rest
 };
 
 }  // namespace
 
 std::unique_ptr<Service> NewCacheService(const RequestOptions& options, sync::Driver& driver,
                                          const Cache& cache, const Env& env, net::BulkThread& bulk,
-                                         const trust::Access& access) {
-  return std::make_unique<CacheService>(options, driver, cache, env, bulk, access);
+                                         net::BulkThread& scan, const trust::Access& access) {
+  return std::make_unique<CacheService>(options, driver, cache, env, bulk, scan, access);
 }
 
 }  // namespace podmirror::rpc

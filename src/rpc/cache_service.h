@@ -2,7 +2,7 @@
 // A write that waits for peers holds no thread: it is answered from the driver's WriteDone, or at
 // once when the client goes away; the write stands either way.
 // Thread safety: calls come by the queue; listings and touches are made by the bulk thread, deletes
-// by prefix by a thread of the service's own.
+// by prefix by the one that scans.
 #pragma once
 
 #include <memory>
@@ -16,10 +16,10 @@
 
 namespace podmirror::rpc {
 
-// All that is passed must outlive the service. `driver` must also outlive each write that was
-// begun, until it has dropped the write's WriteDone.
+// All that is passed must outlive the service, and `scan` be stopped before its end. `driver` must
+// also outlive each write that was begun, until it has dropped the write's WriteDone.
 std::unique_ptr<Service> NewCacheService(const RequestOptions& options, sync::Driver& driver,
                                          const Cache& cache, const Env& env, net::BulkThread& bulk,
-                                         const trust::Access& access);
+                                         net::BulkThread& scan, const trust::Access& access);
 
 }  // namespace podmirror::rpc

@@ -15,6 +15,9 @@
 
 namespace podmirror::sync {
 
+// Deletes that wait for the one that is looking at the cache.
+inline constexpr std::size_t kMaxDeletesWaiting = 16;
+
 // The entries of `type` that are live at `now` and whose key begins with `prefix`, in unspecified
 // order. None when there are more than `most`, or when `cancelled` says so. It looks at everything
 // that is stored, whatever the prefix. What is written meanwhile may be seen or not; what stays as

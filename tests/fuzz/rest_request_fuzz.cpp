@@ -100,6 +100,7 @@ struct Shared {
   const trust::Guard guard{env};
   const trust::Audit audit{trust::Audit::Level::kOff, nullptr};
   const trust::Access access{guard, audit};
+  net::BulkThread scan{"scan"};
 };
 
 class Node {
@@ -107,9 +108,10 @@ class Node {
   Node(Shared& shared, bool joining)
       : shared_(shared),
         driver_(Options(), shared.cache, shared.env, transport_, {}),
-        routes_(SmallLimits(), {shared.cache, shared.changes, shared.feeds, driver_, shared.metrics,
-                                shared.env, [] { return DiscoveryView(); },
-                                [] { return std::string(); }, nullptr, shared.access}) {
+        routes_(SmallLimits(),
+                {shared.cache, shared.changes, shared.feeds, driver_, shared.metrics, shared.env,
+                 [] { return DiscoveryView(); }, [] { return std::string(); }, nullptr,
+                 shared.access, shared.scan}) {
     if (!joining) driver_.SetPeers(sync::SetOf({}));
     Require(driver_.ready() == !joining, "a node that is alone is ready");
   }

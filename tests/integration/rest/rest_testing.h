@@ -51,7 +51,7 @@ class TestNode {
         server(ServerOptions(options),
                {cache, changes, feeds, driver, metrics, Env::Real(),
                 [] { return DiscoveryView{"static", true, 0, 7, 1, ""}; },
-                [illness = options.illness] { return illness; }, options.keyring, access}),
+                [illness = options.illness] { return illness; }, options.keyring, access, scan}),
         ticker_([this] {
           while (!stop_) {
             driver.Tick();
@@ -63,6 +63,7 @@ class TestNode {
   }
   ~TestNode() {
     server.Stop();
+    scan.Stop();
     stop_ = true;
     ticker_.join();
   }
@@ -111,6 +112,7 @@ class TestNode {
   const trust::Guard open{Env::Real()};
   const trust::Audit quiet{trust::Audit::Level::kOff, nullptr};
   const trust::Access access;
+  net::BulkThread scan{"scan"};
   RestServer server;
 
  private:

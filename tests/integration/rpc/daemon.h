@@ -55,7 +55,7 @@ class Daemon {
                {.incarnation = driver_.incarnation(), .max_watchers = options.max_watchers}) {
     transport_.Bind(driver_);
     cache_service_ =
-        NewCacheService(options.requests, driver_, cache_, Env::Real(), bulk_, access_);
+        NewCacheService(options.requests, driver_, cache_, Env::Real(), bulk_, scan_, access_);
     watch_service_ =
         std::make_unique<WatchService>(driver_, changes_, feeds_, Env::Real(), access_, callers_);
     follow_service_ = std::make_unique<FollowService>(driver_, cache_, bulk_, access_);
@@ -84,9 +84,11 @@ class Daemon {
   bool Stop() {
     if (!ticker_.joinable()) return true;
     watch_service_->End();
+    cache_service_->End();
     bool ended = transport_.Stop(absl::Seconds(10));
     ended = server_->Stop(absl::Milliseconds(100)) && ended;
     if (ended) {
+      scan_.Stop();
       bulk_.Stop();
       watch_service_->Stop();
       queue_.Stop();
@@ -189,6 +191,7 @@ class Daemon {
   Cache cache_{&changes_};
   net::GrpcQueue queue_;
   net::BulkThread bulk_{"bulk"};
+  net::BulkThread scan_{"scan"};
   const trust::Guard open_{Env::Real()};
   const trust::Audit audit_{trust::Audit::Level::kOff, nullptr};
   const trust::Access access_{options_.guard != nullptr ? *options_.guard : open_, audit_};
