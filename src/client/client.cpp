@@ -51,15 +51,21 @@ class Client::Impl {
                [&](const Target& target) { return Unary(target, method, request, response); });
   }
 
+  // request: why there is none, otherwise.
   template <typename Request, typename Response>
-  Status Write(Method<Request, Response> method, const Request& request, Response& response,
-               const WriteOptions& options) {
+  Result<WriteResult> Write(Method<Request, Response> method, const Result<Request>& request,
+                            const WriteOptions& options) {
+    if (!request.ok()) return request.status();
     const milliseconds ack_timeout = options.ack_timeout.value_or(milliseconds(0));
     if (ack_timeout.count() < 0 || ack_timeout > kLongest) {
-      return {Code::kInvalid, "ack_timeout: 0 to 1 h"};
+      return Invalid("ack_timeout: 0 to 1 h");
     }
-    return Try(false, options_.deadline + ack_timeout,
-               [&](const Target& target) { return Unary(target, method, request, response); });
+    Response response;
+    Status status = Try(false, options_.deadline + ack_timeout, [&](const Target& target) {
+      return Unary(target, method, *request, response);
+    });
+    if (!status.ok()) return status;
+    return FromWire(response);
   }
 
   Status GetAll(const v1::GetAllRequest& request, const std::function<bool(Entry)>& each) {
@@ -204,41 +210,21 @@ Result<std::vector<Entry>> Client::Get(const std::vector<Key>& keys) {
 }
 
 Result<WriteResult> Client::Set(const std::vector<Item>& items, const WriteOptions& options) {
-  const auto request = ToWire(items, options);
-  if (!request.ok()) return request.status();
-  v1::SetResponse response;
-  Status status = impl_->Write(&v1::Cache::Stub::Set, *request, response, options);
-  if (!status.ok()) return status;
-  return FromWire(response);
+  return impl_->Write(&v1::Cache::Stub::Set, ToWire(items, options), options);
 }
 
 Result<WriteResult> Client::Delete(const std::vector<Key>& keys, const WriteOptions& options) {
-  const auto request = ToWire(keys, options);
-  if (!request.ok()) return request.status();
-  v1::DeleteResponse response;
-  Status status = impl_->Write(&v1::Cache::Stub::Delete, *request, response, options);
-  if (!status.ok()) return status;
-  return FromWire(response);
+  return impl_->Write(&v1::Cache::Stub::Delete, ToWire(keys, options), options);
 }
 
 Result<WriteResult> Client::DeletePrefix(std::int32_t type, const std::string& prefix,
                                          const WriteOptions& options) {
-  const auto request = ToWire(type, prefix, options);
-  if (!request.ok()) return request.status();
-  v1::DeleteResponse response;
-  Status status = impl_->Write(&v1::Cache::Stub::DeletePrefix, *request, response, options);
-  if (!status.ok()) return status;
-  return FromWire(response);
+  return impl_->Write(&v1::Cache::Stub::DeletePrefix, ToWire(type, prefix, options), options);
 }
 
 Result<WriteResult> Client::Touch(const std::vector<Key>& keys, milliseconds ttl,
                                   const WriteOptions& options) {
-  const auto request = ToWire(keys, ttl, options);
-  if (!request.ok()) return request.status();
-  v1::TouchResponse response;
-  Status status = impl_->Write(&v1::Cache::Stub::Touch, *request, response, options);
-  if (!status.ok()) return status;
-  return FromWire(response);
+  return impl_->Write(&v1::Cache::Stub::Touch, ToWire(keys, ttl, options), options);
 }
 
 Status Client::GetAll(const Selection& what, const std::function<bool(Entry)>& each) {

@@ -87,12 +87,19 @@ Result<Request> Selecting(const Selection& what) {
   return Checked(std::move(request));
 }
 
-void TakeAck(v1::AckResult& ack, WriteResult& result) {
+// count: of the items that it was done to.
+template <typename Response>
+WriteResult ResultOf(std::uint32_t count, Response& response) {
+  v1::AckResult& ack = *response.mutable_ack();
+  WriteResult result;
+  result.count = count;
+  result.version = std::move(*response.mutable_version());
   result.required = FromWire(ack.required());
   result.met = ack.met();
   result.peers = ack.peers();
   result.acked = ack.acked();
   for (std::string& name : *ack.mutable_pending()) result.pending.push_back(std::move(name));
+  return result;
 }
 
 }  // namespace
@@ -215,28 +222,10 @@ std::optional<WatchEvent> FromWire(v1::WatchEvent& event) {
                     .entry = FromWire(*event.mutable_entry())};
 }
 
-WriteResult FromWire(v1::SetResponse& response) {
-  WriteResult result;
-  result.count = response.set();
-  result.version = std::move(*response.mutable_version());
-  TakeAck(*response.mutable_ack(), result);
-  return result;
-}
-
+WriteResult FromWire(v1::SetResponse& response) { return ResultOf(response.set(), response); }
 WriteResult FromWire(v1::DeleteResponse& response) {
-  WriteResult result;
-  result.count = response.deleted();
-  result.version = std::move(*response.mutable_version());
-  TakeAck(*response.mutable_ack(), result);
-  return result;
+  return ResultOf(response.deleted(), response);
 }
-
-WriteResult FromWire(v1::TouchResponse& response) {
-  WriteResult result;
-  result.count = response.touched();
-  result.version = std::move(*response.mutable_version());
-  TakeAck(*response.mutable_ack(), result);
-  return result;
-}
+WriteResult FromWire(v1::TouchResponse& response) { return ResultOf(response.touched(), response); }
 
 }  // namespace podmirror::client

@@ -75,6 +75,22 @@ class Checker {
   Status status_;
 };
 
+// write(item) is what an item of the request asks for.
+template <typename Request, typename Write>
+Result<std::vector<sync::WriteItem>> CheckedItems(const Request& request,
+                                                  const RequestOptions& options,
+                                                  const Write& write) {
+  const auto count = static_cast<std::size_t>(request.items_size());
+  if (Status status = CheckSize(request.ByteSizeLong(), count, options); !status.ok()) {
+    return status;
+  }
+  Checker checker(options, count);
+  for (std::size_t i = 0; i < count; ++i) {
+    if (!checker.Add(write(request.items(static_cast<int>(i))), {"items", i})) break;
+  }
+  return checker.TakeDistinct("items");
+}
+
 // The tag that stands in front of each value: its field number and its wire type in one.
 constexpr std::uint32_t TagOf(int field, WireFormatLite::WireType type) {
   return GOOGLE_PROTOBUF_WIRE_FORMAT_MAKE_TAG(field, type);
@@ -202,35 +218,20 @@ Result<SetCall> ReadSet(std::string_view request, const RequestOptions& options)
 
 Result<std::vector<sync::WriteItem>> ItemsOf(const v1::DeleteRequest& request,
                                              const RequestOptions& options) {
-  const auto count = static_cast<std::size_t>(request.items_size());
-  if (Status status = CheckSize(request.ByteSizeLong(), count, options); !status.ok()) {
-    return status;
-  }
-  Checker checker(options, count);
-  for (int i = 0; i < request.items_size(); ++i) {
-    const sync::WriteItem write{request.items(i).type(), request.items(i).key(), {}, true, 0};
-    if (!checker.Add(write, {"items", static_cast<std::size_t>(i)})) break;
-  }
-  return checker.TakeDistinct("items");
+  return CheckedItems(request, options, [](const v1::DeleteItem& item) {
+    return sync::WriteItem{.type = item.type(), .key = item.key(), .value = {}, .remove = true};
+  });
 }
 
 Result<std::vector<sync::WriteItem>> ItemsOf(const v1::TouchRequest& request,
                                              const RequestOptions& options) {
-  const auto count = static_cast<std::size_t>(request.items_size());
-  if (Status status = CheckSize(request.ByteSizeLong(), count, options); !status.ok()) {
-    return status;
-  }
-  Checker checker(options, count);
-  for (int i = 0; i < request.items_size(); ++i) {
-    const v1::TouchItem& item = request.items(i);
-    const sync::WriteItem write{.type = item.type(),
-                                .key = item.key(),
-                                .value = {},
-                                .ttl_ms = item.ttl_ms(),
-                                .touch = true};
-    if (!checker.Add(write, {"items", static_cast<std::size_t>(i)})) break;
-  }
-  return checker.TakeDistinct("items");
+  return CheckedItems(request, options, [](const v1::TouchItem& item) {
+    return sync::WriteItem{.type = item.type(),
+                           .key = item.key(),
+                           .value = {},
+                           .ttl_ms = item.ttl_ms(),
+                           .touch = true};
+  });
 }
 
 Result<std::vector<sync::WriteItem>> ItemsOf(const hellorpc::SyncRequest& request,
