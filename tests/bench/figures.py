@@ -2,13 +2,15 @@
 takes medians. Targets are ratios ours/peer, or plain values where there is no peer."""
 
 import collections
+import json
 import shutil
 import signal
+import subprocess
 import threading
 import time
 
 import systems
-from harness import FIXTURES, wait_for
+from harness import FIXTURES, GRPC_PORT, wait_for
 from systems import (cpu_seconds, rss_bytes, run_loader, run_mirror, run_redis_benchmark,
                      run_until_undisturbed, run_wrk, settle)
 
@@ -384,6 +386,27 @@ def mirror_busy_get(bench):
     return mirror_get(bench, readers=2, changes=20_000)
 
 
+def mirror_failover(bench):
+    """From kill -9 of the daemon that is followed until the Mirror is synced with another one."""
+    ours = bench.system("failover", lambda number: systems.Ours(number, 2))
+    if ours.nodes[0].status()["entries"] < bench.million:
+        ours.fill(bench.million)
+        ours.cluster.wait_same(ours.nodes, 60)
+    mirror = subprocess.Popen(
+        [systems.LOAD / "bench_mirror", *(f"{node.ip}:{GRPC_PORT}" for node in ours.nodes),
+         f"--entries={bench.million}", "--failover"], stdout=subprocess.PIPE, text=True)
+    follows = json.loads(mirror.stdout.readline())["follows"]
+    node = next(node for node in ours.nodes if f"{node.ip}:" in follows)
+    begin = time.monotonic()
+    node.kill()
+    report = json.loads(mirror.stdout.readline())
+    seconds = time.monotonic() - begin
+    assert mirror.wait(10) == 0 and report["received"] < 1000, report
+    node.start(*systems.DEFAULTS)
+    until(lambda: ready(node))
+    return seconds * 1000
+
+
 def plain_map_get(bench):
     return mirror_get(bench, "--plain")
 
@@ -483,6 +506,7 @@ FIGURES = [
     Figure("mirror_million_s", "s", 1.2, "a daemon that starts", mirror_million, snapshot_ours),
     Figure("mirror_get_ns", "ns", 150, None, mirror_get, None),
     Figure("mirror_busy_get_ns", "ns", 150, None, mirror_busy_get, None),
+    Figure("mirror_failover_ms", "ms", 2000, None, mirror_failover, None),
     Figure("mirror_get_ratio", "ns", 0.9, "std::unordered_map, std::shared_mutex", mirror_get,
            plain_map_get),
     Figure("bytes_per_entry", "bytes", 0.8, "Redis used_memory", bytes_ours, bytes_redis),

@@ -1,14 +1,16 @@
 // A program with a client::Mirror, which follows a daemon and reads from its copy. Ends with a line
 // of JSON.
 //
-//   bench_mirror ADDRESS --entries N [--readers 1] [--reads 1000000] [--among N] [--changes 20000]
-//                [--plain]
+//   bench_mirror ADDRESS... --entries N [--readers 1] [--reads 1000000] [--among N]
+//                [--changes 20000] [--plain] [--failover]
 //
 // followed_ms: from the start of the Mirror until it has all N entries. p50_ns: of a read of a
 // random key, by the time that ten of them take one after another, over all readers; --among: of
 // the first so many keys. Meanwhile so many changes a second are written to the daemon.
 // --plain: the same entries are read from what one would write by hand, a std::unordered_map under
 // a std::shared_mutex.
+// --failover: it says at once which daemon it follows, and ends when it follows another one.
+// received: entries, that of the second one alone.
 #include "client/mirror.h"
 
 #include <absl/synchronization/mutex.h>
@@ -37,6 +39,7 @@ using podmirror::client::Client;
 using podmirror::client::Mirror;
 using Clock = std::chrono::steady_clock;
 using std::chrono_literals::operator""ns;
+using std::chrono_literals::operator""ms;
 using std::chrono_literals::operator""s;
 
 constexpr std::uint64_t kGroup = 10;
@@ -45,13 +48,14 @@ constexpr std::uint64_t kChangesInBatch = 100;
 constexpr std::uint64_t kApart = 1009;  // a prime: so that no batch has a key twice
 
 struct Options {
-  std::string address;
+  std::vector<std::string> addresses;
   std::uint64_t entries = 1'000'000;
   std::uint64_t readers = 1;
   std::uint64_t reads = 1'000'000;
   std::uint64_t among = 0;  // 0: all
   std::uint64_t changes = 0;
   bool plain = false;
+  bool failover = false;
 };
 
 struct Outcome {
@@ -67,7 +71,7 @@ std::string Key(std::uint64_t number) {
 
 podmirror::client::Options ClientOptions(const Options& options) {
   podmirror::client::Options client;
-  client.peers = {options.address};
+  client.peers = options.addresses;
   client.deadline = 20s;
   return client;
 }
@@ -144,12 +148,37 @@ void Change(const Options& options, const std::atomic<bool>& done) {
   }
 }
 
+// At another daemon. Returns how many entries that took.
+std::uint64_t FollowAnother(const Mirror& mirror) {
+  const auto before = mirror.Status();
+  std::printf(R"({"follows":"%s"})"
+              "\n",
+              before.daemon.c_str());
+  std::fflush(stdout);
+  const auto until = Clock::now() + 60s;
+  for (;;) {
+    const auto status = mirror.Status();
+    const bool another = status.daemons_followed > before.daemons_followed;
+    if (another && status.state == podmirror::client::MirrorState::kSynced) {
+      return status.received - before.received;
+    }
+    if (Clock::now() > until) throw std::runtime_error(status.error);
+    std::this_thread::sleep_for(1ms);
+  }
+}
+
 void Run(const Options& options) {
   const auto begin = Clock::now();
   const auto mirror = Follow(options);
   const double followed_ms =
       std::chrono::duration<double, std::milli>(Clock::now() - begin).count();
 
+  if (options.failover) {
+    std::printf(R"({"received":%llu})"
+                "\n",
+                static_cast<unsigned long long>(FollowAnother(*mirror)));
+    return;
+  }
   std::atomic<bool> done = false;
   std::thread changing;
   if (options.changes != 0) changing = std::thread([&] { Change(options, done); });
@@ -194,13 +223,14 @@ int main(int argc, char** argv) {
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   CLI::App app{"Reads of a mirror, for the benchmarks."};
   Options options;
-  app.add_option("address", options.address)->required();
+  app.add_option("address", options.addresses)->required();
   app.add_option("--entries", options.entries)->check(CLI::PositiveNumber);
   app.add_option("--readers", options.readers)->check(CLI::PositiveNumber);
   app.add_option("--reads", options.reads)->check(CLI::Range(std::uint64_t{kGroup}, UINT64_MAX));
   app.add_option("--among", options.among);
   app.add_option("--changes", options.changes);
   app.add_flag("--plain", options.plain);
+  app.add_flag("--failover", options.failover);
   CLI11_PARSE(app, argc, argv);
   try {
     Run(options);
