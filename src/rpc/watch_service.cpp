@@ -140,11 +140,14 @@ class WatchService::WatchCall final : public std::enable_shared_from_this<WatchC
   // then are: under writes that never pause, too. The digest can be told only when these are all.
   std::optional<v1::ChangesResponse> StateToTell(Now now) {
     if (!follows_ || now.steady < state_due_at_) return std::nullopt;
+    if (due_ && watcher_->at() < due_->last && !watcher_->in_state()) return std::nullopt;
     Held held = service_.HeldNow(now);
     if (*follows_ == follow::Scope::kPart || watcher_->at() != held.last) held.state.digest.reset();
     if (watcher_->at() < held.last && !watcher_->in_state()) {
-      if (!due_) due_ = held;
-      if (watcher_->at() < due_->last) return std::nullopt;
+      if (!due_) {
+        due_ = held;
+        return std::nullopt;
+      }
       held = *due_;
     }
     due_.reset();
