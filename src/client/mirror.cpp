@@ -5,6 +5,7 @@
 #include <absl/time/time.h>
 
 #include <algorithm>
+#include <atomic>
 #include <thread>
 #include <vector>
 
@@ -85,20 +86,19 @@ class Mirror::Impl {
   }
 
   ~Impl() {
+    // Before the locks: who looks at it under one of them, and then waits, is woken.
+    ending_ = true;
     {
       absl::MutexLock lock(&mu_);
-      stopping_ = true;
       pause_.Signal();
       if (call_ != nullptr) call_->Cancel();
     }
     {
       absl::MutexLock lock(&tell_mu_);
-      told_enough_ = true;
       changed_.Signal();
     }
     {
       absl::MutexLock lock(&follower_mu_);
-      ended_ = true;
       synced_.SignalAll();
     }
     fleet_->Stop();
@@ -148,7 +148,7 @@ class Mirror::Impl {
     for (;;) {
       const SteadyMs now = env_.now().steady;
       if (StateAt(now) == MirrorState::kSynced) return true;
-      if (now >= until || ended_) return false;
+      if (now >= until || ending_) return false;
       synced_.WaitWithTimeout(&follower_mu_, absl::Milliseconds(until - now));
     }
   }
@@ -198,8 +198,8 @@ class Mirror::Impl {
   bool PauseAfter(const podmirror::Status& status, bool none_asked, SteadyMs pause) {
     absl::MutexLock lock(&mu_);
     if (none_asked) error_ = status.message();  // else it says why the last one failed
-    if (!stopping_) pause_.WaitWithTimeout(&mu_, absl::Milliseconds(pause));
-    return !stopping_;
+    if (!ending_) pause_.WaitWithTimeout(&mu_, absl::Milliseconds(pause));
+    return !ending_;
   }
 
   // It was followed for a while, not only found.
@@ -215,7 +215,7 @@ class Mirror::Impl {
     });
     {
       absl::MutexLock lock(&mu_);
-      if (stopping_) return {};
+      if (ending_) return {};
       call_ = &call;
       daemon_ = Pool::NameOf(choice);
     }
@@ -233,8 +233,8 @@ class Mirror::Impl {
     for (;;) {
       {
         absl::MutexLock lock(&tell_mu_);
-        while (!told_enough_ && changes_.last() == at) changed_.Wait(&tell_mu_);
-        if (told_enough_) return;
+        while (!ending_ && changes_.last() == at) changed_.Wait(&tell_mu_);
+        if (ending_) return;
       }
       changes.clear();
       const std::uint64_t last = changes_.last();
@@ -245,15 +245,10 @@ class Mirror::Impl {
       }
       at += changes.size();
       for (Change& change : changes) {
-        if (told_enough()) return;
+        if (ending_) return;
         on_change_(ChangeOf(change));
       }
     }
-  }
-
-  bool told_enough() const {
-    absl::MutexLock lock(&tell_mu_);
-    return told_enough_;
   }
 
   static MirrorChange ChangeOf(Change& change) {
@@ -270,19 +265,17 @@ class Mirror::Impl {
   Env& env_;
   ChangeLog changes_{kChangeLogBytes};
   Cache cache_;
+  std::atomic<bool> ending_{false};
   mutable absl::Mutex mu_;
   absl::CondVar pause_;
-  bool stopping_ ABSL_GUARDED_BY(mu_) = false;
   FollowCall* call_ ABSL_GUARDED_BY(mu_) = nullptr;
   std::string daemon_ ABSL_GUARDED_BY(mu_);
   std::string error_ ABSL_GUARDED_BY(mu_);
   mutable absl::Mutex follower_mu_ ABSL_ACQUIRED_AFTER(mu_);
   mutable absl::CondVar synced_;
   follow::Follower follower_ ABSL_GUARDED_BY(follower_mu_);
-  bool ended_ ABSL_GUARDED_BY(follower_mu_) = false;
-  mutable absl::Mutex tell_mu_;
+  absl::Mutex tell_mu_;
   absl::CondVar changed_;
-  bool told_enough_ ABSL_GUARDED_BY(tell_mu_) = false;
   std::thread telling_;
   std::thread following_;
 };
