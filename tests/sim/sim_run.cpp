@@ -119,7 +119,7 @@ class Run {
     const int late = faults_.NewPod();
     time_.At(time_.Between(30'000, 60'000), [this, late] { world_.StartPod(late); });
     contention_.SmallOnly();  // it is known what the ways can carry
-    flow_.Expect(plan_.way_bytes_per_ms, plan_.world.backlog_bytes);
+    flow_.Expect(plan_.way_delay, plan_.way_bytes_per_ms, plan_.world.backlog_bytes);
   }
 
   void BeforeHealing() {

@@ -158,6 +158,7 @@ void SimWorld::StartPod(int pod) {
       Publish();
     });
   }
+  NoteClocks();
   auto owned = std::make_unique<Process>();
   Process* const process = owned.get();
   const bool foreign = pods_.at(pod).kind == Pod::kForeign;

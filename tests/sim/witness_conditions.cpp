@@ -39,7 +39,7 @@ void ConditionsWitness::Answered(std::size_t number, const sync::WriteOutcome& o
   Write& write = writes_[number];
   if (!write.condition) return;
   if (write.answer != Answer::kNone) witness_.Fail(Text(write) + " was answered twice");
-  write.answered_at = world_.now();
+  write.latest = world_.latest_wall();
   write.pending = outcome.pending;
   world_.Trace(write.at->pod, "answered " + outcome.version.ToString() +
                                   (outcome.failed   ? ": refused"
@@ -119,8 +119,7 @@ void ConditionsWitness::CheckPair(const OfKey& writes, const Write& lesser, cons
     const auto end = writes.find(greater.version);
     for (auto it = writes.find(lesser.version); it != end; ++it) {
       const Write& between = *it->second;
-      const WallMs latest = std::max(SimWorld::kEpoch + greater.answered_at + world_.widest_skew(),
-                                     WallOf(greater.version.hlc));
+      const WallMs latest = std::max(greater.latest, WallOf(greater.version.hlc));
       if (between.remove || (between.expires_at != 0 && between.expires_at <= latest)) return;
     }
   }

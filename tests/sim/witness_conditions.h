@@ -76,7 +76,7 @@ class ConditionsWitness {
     std::optional<Version> winner;
     std::vector<std::string> pending;
     SteadyMs asked_at = 0;
-    SteadyMs answered_at = 0;
+    WallMs latest = 0;  // that any clock has shown when it was answered
     WallMs expires_at = 0;
   };
   using OfKey = std::map<Version, const Write*>;  // those applied

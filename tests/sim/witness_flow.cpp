@@ -14,7 +14,8 @@ constexpr SteadyMs kSettling = 15'000;  // after a start
 
 }  // namespace
 
-void Flow::Expect(std::uint64_t bytes_per_ms, std::uint64_t backlog_bytes) {
+void Flow::Expect(SteadyMs delay, std::uint64_t bytes_per_ms, std::uint64_t backlog_bytes) {
+  delay_ = delay;
   bytes_per_ms_ = bytes_per_ms;
   backlog_bytes_ = backlog_bytes;
   world_.watch.lost = [this](Process& at, const sync::Event& event) {
@@ -34,9 +35,12 @@ void Flow::Written(const Process& at, const sync::WriteItem& item) {
   // What falls out of the backlog comes by a pass, where one large value is behind the other, and
   // small ones between them.
   const bool passes_others = item.value.size() <= kSmall && bytes_ <= backlog_bytes_;
-  const std::uint64_t before =
-      (passes_others ? 0 : 3 * bytes_) + kFragmentsBefore * sync::kChunkBytes;
-  const auto takes = static_cast<SteadyMs>(before / bytes_per_ms_) + kPatience;
+  const std::uint64_t fragments =
+      (passes_others ? 0 : 3 * bytes_ / sync::kFragmentBytes) + kFragmentsBefore;
+  // Each is sent when the one before it has been answered.
+  const std::uint64_t round =
+      sync::kFragmentBytes / bytes_per_ms_ + 2 * static_cast<std::uint64_t>(delay_);
+  const auto takes = static_cast<SteadyMs>(fragments * round) + kPatience;
   sent_.push_back({item.type, std::string(item.key), held->version(), world_.now() + takes});
 }
 

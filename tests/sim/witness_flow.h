@@ -16,8 +16,8 @@ class Flow {
   // Nothing is expected before Expect. Both must outlive it.
   Flow(SimWorld& world, Witness& witness) : world_(world), witness_(witness) {}
 
-  // From now on, on every way.
-  void Expect(std::uint64_t bytes_per_ms, std::uint64_t backlog_bytes);
+  // From now on, on every way; delay: of each message.
+  void Expect(SteadyMs delay, std::uint64_t bytes_per_ms, std::uint64_t backlog_bytes);
   void Written(const Process& at, const sync::WriteItem& item);
   void Check();
   // All that was written comes to all that run, and all of these become ready.
@@ -36,6 +36,7 @@ class Flow {
 
   SimWorld& world_;
   Witness& witness_;
+  SteadyMs delay_ = 0;
   std::uint64_t bytes_per_ms_ = 0;
   std::uint64_t backlog_bytes_ = 0;
   std::uint64_t bytes_ = 0;  // of all values so far

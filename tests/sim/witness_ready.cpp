@@ -11,6 +11,7 @@ namespace {
 // noticed and dialled again within it.
 constexpr SteadyMs kHeardMs = 15'000;
 constexpr SteadyMs kSlowlyMs = 120'000;
+constexpr SteadyMs kTelling = 1500;    // that it is synced says the next heartbeat of a pod
 constexpr SteadyMs kInReach = 10'000;  // heard for so long: it has to have been asked
 
 // The version that is stored for a key hash, tombstones too; none is the lowest.
@@ -96,13 +97,15 @@ void Witness::BecameReady(Process& process) {
 }
 
 // What every pod had accepted some time ago that a joiner has to have checked with: those that are
-// Ready by its records, and those in reach.
+// Ready by its records, and those in reach, once it has heard that they are synced.
 void Witness::CheckHeard(Process& process) {
   Record& record = Of(process);
   for (const int pod : world_.Serving()) {
     const Process& other = world_.process(pod);
     const std::string id = world_.IdOf(other);
     if (&other == &process || other.draining || !record.told.contains(id)) continue;
+    const std::optional<SteadyMs> synced_at = Of(other).synced_at;
+    if (!synced_at || world_.now() - *synced_at < kTelling) continue;
     if (!InContact(process, other, kInReach) && !record.told_ready.contains(id)) continue;
     // Over a slow way what was written during the join may still be coming.
     if (world_.network().SlowWithin(process.address, other.address, kSlowlyMs)) continue;
