@@ -72,6 +72,12 @@ void Assembly::Forget(const EntryId& id) {
   if (const auto it = partials_.find(id); it != partials_.end()) Drop(it);
 }
 
+void Assembly::Release(ConnId from, const EntryId& id) {
+  absl::MutexLock lock(&mu_);
+  const auto it = partials_.find(id);
+  if (it != partials_.end() && it->second.from == from) it->second.from = 0;
+}
+
 void Assembly::Left(ConnId from) {
   absl::MutexLock lock(&mu_);
   for (auto& [id, partial] : partials_) {

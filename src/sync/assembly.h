@@ -45,6 +45,8 @@ class Assembly {
 
   // It has come another way.
   void Forget(const EntryId& id);
+  // `from` does not go on with it: others may at once.
+  void Release(ConnId from, const EntryId& id);
   // The stream is gone: others may go on with what it brought.
   void Left(ConnId from);
   // Forgets what is too old.

@@ -8,19 +8,20 @@ bool LargeExchange::HasNext(const std::optional<EntryId>& write, SteadyMs now) c
   return push_.active() ? push_.Due(now) : true;
 }
 
-LargeExchange::Outgoing LargeExchange::Next(const Cache& cache, const Assembly& assembly,
-                                            ConnId conn, const std::optional<EntryId>& write,
-                                            bool may_push, SteadyMs now) {
+LargeExchange::Outgoing LargeExchange::Next(const Cache& cache, Assembly& assembly, ConnId conn,
+                                            const std::optional<EntryId>& write, bool may_push,
+                                            SteadyMs now) {
   if (!HasNext(write, now)) return {};
   if (!pulls_.empty()) return NextPull(cache, assembly, conn, now);
   return may_push ? NextPush(cache) : Outgoing();
 }
 
-LargeExchange::Outgoing LargeExchange::NextPull(const Cache& cache, const Assembly& assembly,
-                                                ConnId conn, SteadyMs now) {
+LargeExchange::Outgoing LargeExchange::NextPull(const Cache& cache, Assembly& assembly, ConnId conn,
+                                                SteadyMs now) {
   for (std::size_t left = pulls_.size(); left > 0; --left) {
     const EntryId id = pulls_.front();
     if (FindVersion(cache, id)) {  // it has come another way, or something newer has
+      assembly.Release(conn, id);
       pulls_.pop_front();
       continue;
     }

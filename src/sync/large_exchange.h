@@ -39,7 +39,7 @@ class LargeExchange {
   // The next of them on the stream `conn`; nothing while an answer is awaited or another stream
   // brings what is left. Leaves out what is not needed any more, which may be all: see done().
   // may_push: no other fragment that went out on the stream is unanswered.
-  Outgoing Next(const Cache& cache, const Assembly& assembly, ConnId conn,
+  Outgoing Next(const Cache& cache, Assembly& assembly, ConnId conn,
                 const std::optional<EntryId>& write, bool may_push, SteadyMs now);
   // A fragment that was pushed has not been answered.
   bool pushing() const { return push_.unanswered(); }
@@ -61,7 +61,7 @@ class LargeExchange {
   // How soon to look again whether another stream has brought what is left.
   static constexpr std::int64_t kLookMs = 100;
 
-  Outgoing NextPull(const Cache& cache, const Assembly& assembly, ConnId conn, SteadyMs now);
+  Outgoing NextPull(const Cache& cache, Assembly& assembly, ConnId conn, SteadyMs now);
   Outgoing NextPush(const Cache& cache);
 
   std::deque<EntryId> pulls_;  // the first one is asked for while asked_

@@ -4,7 +4,7 @@
 
 namespace podmirror::sync {
 
-Node::Node(NodeOptions options, Cache& cache, const Assembly& assembly,
+Node::Node(NodeOptions options, Cache& cache, Assembly& assembly,
            std::function<std::uint64_t()> random, Now now)
     : self_(std::move(options), cache, std::move(random)),
       peers_(self_),

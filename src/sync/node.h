@@ -39,8 +39,8 @@ namespace podmirror::sync {
 class Node {
  public:
   // random: uniform 64-bit numbers, for incarnations and jitter.
-  Node(NodeOptions options, Cache& cache, const Assembly& assembly,
-       std::function<std::uint64_t()> random, Now now);
+  Node(NodeOptions options, Cache& cache, Assembly& assembly, std::function<std::uint64_t()> random,
+       Now now);
   Node(const Node&) = delete;  // its parts refer to each other
   Node& operator=(const Node&) = delete;
 

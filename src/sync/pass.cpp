@@ -191,6 +191,7 @@ void Pass::OnOfferReply(const OfferReply& reply, Cache& cache, WallMs now) {
     return;
   }
   received_ += reply.entries.size();
+  floor_ = std::max(floor_, reply.floor);
   // The answerer's floor may have risen since the pass began. What lies between would be dead, too,
   // but this pass does not make that floor ours, and an older tombstone could be stored after it.
   dropped_ += cache.Drop(reply.dead, std::min(reply.floor, start_.peer_floor), now);

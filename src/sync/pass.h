@@ -74,6 +74,8 @@ class Pass {
   // This one is over, and never done.
   bool broken() const { return broken_; }
   const PassStart& start() const { return start_; }
+  // The answerer's highest purge floor since the pass began.
+  std::uint64_t floor() const { return floor_; }
   std::uint64_t received() const { return received_ + large_.received(); }
   std::uint64_t sent() const { return sent_ + large_.sent(); }
   std::uint64_t dropped() const { return dropped_; }
@@ -108,6 +110,7 @@ class Pass {
   bool broken_ = false;
   Work work_;
   LargeExchange large_;
+  std::uint64_t floor_ = 0;
   std::uint64_t received_ = 0;
   std::uint64_t sent_ = 0;
   std::uint64_t dropped_ = 0;

@@ -70,9 +70,10 @@ void Repair::End(Link& link, Now now) {
   const std::uint64_t received = pass.received();
   const std::uint64_t sent = pass.sent();
   const std::uint64_t peer_floor = pass.start().peer_floor;
+  const std::uint64_t dead_floor = std::max(pass.floor(), link.peer().purge_floor);
   TellDropped(link);
   link.EndPass(now.steady, NextAt(now));
-  writes_.Covered(link);
+  writes_.Covered(link, dead_floor);
   // Now we have had all that it had, and nothing that was dead there.
   self_.cache.RaiseFloor(peer_floor);
   if (received + sent == 0) return;

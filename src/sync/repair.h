@@ -18,7 +18,7 @@ namespace podmirror::sync {
 
 class Repair {
  public:
-  Repair(Self& self, Peers& peers, Writes& writes, const Assembly& assembly)
+  Repair(Self& self, Peers& peers, Writes& writes, Assembly& assembly)
       : self_(self), peers_(peers), writes_(writes), assembly_(assembly) {}
 
   // Begins and ends passes with this peer, as is due.
@@ -60,7 +60,7 @@ class Repair {
   Self& self_;
   Peers& peers_;
   Writes& writes_;
-  const Assembly& assembly_;
+  Assembly& assembly_;
   std::uint64_t next_pass_ = 1;
 };
 

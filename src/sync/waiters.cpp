@@ -94,6 +94,8 @@ void Waiters::Acked(const PodRecord& peer, const Held& held, std::uint64_t first
     });
     if (found != pending.end() && it->second.write.condition) {
       if (!held.by_pass) *found = {found->record, false, true};  // it has given no verdict
+    } else if (found != pending.end() && it->second.write.oldest_hlc() <= held.dead_floor) {
+      *found = {found->record, false, true};
     } else if (found != pending.end() && !found->refused) {
       pending.erase(found);
       ++it->second.acked;

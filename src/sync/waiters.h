@@ -49,6 +49,9 @@ class Waiters {
     bool legacy_takes = true;                  // an old service can be told it: see Writes
     std::optional<std::uint64_t> condition{};  // the key hash of a write on a condition
     std::vector<std::string> gone{};           // who stays pending from the start, by name
+
+    // Of its first entry: they follow each other.
+    std::uint64_t oldest_hlc() const { return version.hlc - (last - first); }
   };
   // `peers` are those counted, oldest first. Ends at once when nothing is to be waited for.
   void Add(const Write& write, const WriteOptions& options, SteadyMs now, std::vector<Peer> peers,
@@ -67,6 +70,8 @@ class Waiters {
     std::uint64_t last = 0;
     const std::set<std::uint64_t>& missing;
     bool by_pass = false;  // a verdict may still come
+    // What is at or below this hlc it may have taken for dead.
+    std::uint64_t dead_floor = 0;
   };
   // That has been told before of those up to first - 1.
   void Acked(const PodRecord& peer, const Held& held, std::uint64_t first, Completions& out);

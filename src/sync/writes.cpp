@@ -204,9 +204,9 @@ std::vector<Waiters::Peer> Writes::Counted(bool legacy_takes) const {
   return peers;
 }
 
-void Writes::Covered(const Link& link) {
+void Writes::Covered(const Link& link, std::uint64_t dead_floor) {
   const Run& run = link.run();
-  waiters_.Acked(link.record(), {1, run.covered(), run.missing(), true}, 1,
+  waiters_.Acked(link.record(), {1, run.covered(), run.missing(), true, dead_floor}, 1,
                  self_.ready.completions);
 }
 

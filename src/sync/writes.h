@@ -74,8 +74,9 @@ class Writes {
   void OnAck(Link& link, const Ack& ack, Now now);
   // A reply to a fragment of a large write. False: it broke the protocol.
   bool OnFragmentReply(Link& link, const FragmentReply& reply, Now now);
-  // A complete pass has shown that the peer holds what it covers.
-  void Covered(const Link& link);
+  // A complete pass has shown that the peer holds what it covers; or that it was dead there, where
+  // it is at or below this purge floor.
+  void Covered(const Link& link, std::uint64_t dead_floor);
   // The peer was met as an old service: it cannot be told all that waits for it.
   void Legacy(const Link& link) { waiters_.Legacy(link.record(), self_.ready.completions); }
   // The stream of this link is lost.

@@ -75,6 +75,17 @@ TEST_CASE("what another stream brings is not taken from a second one") {
   CHECK(assembly.Next(kOne, IdOf(entry), 1) == kFragmentBytes);
 }
 
+TEST_CASE("what a stream does not go on with is left to others") {
+  Assembly assembly;
+  const EntryRef entry = Large("k", 4);
+  assembly.Take(kOne, PartOf(entry, 0), 0);
+  assembly.Release(kOther, IdOf(entry));
+  CHECK_FALSE(assembly.Next(kOther, IdOf(entry), 1));
+  assembly.Release(kOne, IdOf(entry));
+  CHECK(assembly.Next(kOther, IdOf(entry), 1) == kFragmentBytes);
+  CHECK(TakeAll(assembly, entry, kFragmentBytes, kOther, 1).entry);
+}
+
 TEST_CASE("what leaves a gap, or is there already, changes nothing") {
   Assembly assembly;
   const EntryRef entry = Large("k", 4);

@@ -262,6 +262,27 @@ TEST_CASE("a daemon that was away drops what is dead, says so, and keeps the res
   CHECK(told->numbers.at(0).second == 1);  // of entries
 }
 
+TEST_CASE("a pass acknowledges no write that was dead at the peer") {
+  Fixture f;
+  f.List({2});
+  std::map<std::string, WriteOutcome> told;
+  const auto put = [&](const std::string& key) {
+    f.node.Put(key, "v", {AckLevel::kAll, 10 * kHour},
+               [&told, key](const WriteOutcome& outcome) { told[key] = outcome; });
+  };
+  put("dead");
+  f.node.env.Advance(3 * kHour);
+  put("recent");
+  f.PeerForgets();
+  f.Connect();
+  f.node.Run(kStep);
+  CHECK_FALSE(f.node.Has("dead"));
+  REQUIRE(told.size() == 2);
+  CHECK_FALSE(told["dead"].met);
+  CHECK(told["dead"].pending == std::vector<std::string>{"pod-2"});
+  CHECK(told["recent"].met);
+}
+
 // Both hold it; neither pass may keep the other from bringing it.
 TEST_CASE("a daemon that was away gets all that is alive from whomever it meets first") {
   Fixture f;

@@ -226,6 +226,31 @@ TEST_CASE("a pass does not push what a large write brings") {
   CHECK(f.sent < kLargeBytes + kFragmentBytes);
 }
 
+// Or its push would wait for a pull that nobody goes on with, and its pass with it.
+TEST_CASE("what a pass does not need any more is taken at once from the peer's own stream") {
+  Fixture f;
+  const EntryRef there = Entry::Make(1, "there", std::string(kLargeBytes, 'w'), {5, 1});
+  f.peer.cache.Merge(there, 0);
+  ConnId inbound = 0;
+  f.node.driver.SetPeers(SetOf({2}));
+  REQUIRE(f.peer.SayHello(f.node, &inbound)->refusal == RefusalReason::kNone);
+  const ConnId conn = f.peer.Open(f.node);
+  bool asked = false;
+  while (!asked) {
+    const std::optional<Message> message = f.node.driver.Next(conn);
+    REQUIRE(message);
+    asked = std::holds_alternative<FragmentRequest>(*message);
+    if (auto reply = f.peer.Answer(f.node, *message)) f.node.driver.Receive(conn, *reply);
+  }
+  f.node.Put("there", "newer");
+  f.Serve(conn);
+  f.node.driver.Receive(inbound, Cut({there, kFragmentBytes, kFragmentBytes, false}));
+  const auto reply = Find<FragmentReply>(f.node.Pull(inbound));
+  REQUIRE(reply);
+  CHECK_FALSE(reply->later);
+  CHECK(reply->next == 2 * kFragmentBytes);
+}
+
 TEST_CASE("what the peer has not any more makes the pass begin again") {
   Fixture f;
   f.peer.cache.Merge(Entry::Make(1, "there", std::string(kLargeBytes, 'w'), {5, 1}), 0);
