@@ -160,6 +160,8 @@ class Daemon {
   RpcServer& server() { return *server_; }
   PeerTransport& transport() { return transport_; }
   telemetry::Metrics& metrics() { return metrics_; }
+  // Looks for what is below a prefix.
+  net::BulkThread& scan() { return scan_; }
 
  private:
   static std::string Address(const DaemonOptions& options) {
