@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdlib>
 #include <fstream>
 #include <utility>
@@ -15,6 +16,11 @@
 #include "sanitized.h"
 
 namespace podmirror::rest {
+namespace {
+
+constexpr std::chrono::seconds kLimit{20};
+
+}  // namespace
 
 std::string RawAnswer::problem() const {
   constexpr std::string_view kMark = "\"urn:podmirror:";
@@ -25,7 +31,7 @@ std::string RawAnswer::problem() const {
 }
 
 RawClient::RawClient(std::uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-  const timeval limit{.tv_sec = 20, .tv_usec = 0};
+  const timeval limit{.tv_sec = kLimit.count(), .tv_usec = 0};
   setsockopt(fd_, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
   setsockopt(fd_, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
   sockaddr_in address{};
@@ -97,9 +103,11 @@ bool RawClient::Receive(std::size_t bytes) {
 }
 
 std::optional<std::string> RawClient::ReadUntil(std::string_view mark) {
+  const auto until = std::chrono::steady_clock::now() + kLimit;
   std::size_t at;
   while ((at = buffer_.find(mark)) == std::string::npos) {
-    if (!Fill()) return std::nullopt;
+    // A watch is never silent: something else may come for ever.
+    if (std::chrono::steady_clock::now() > until || !Fill()) return std::nullopt;
   }
   std::string taken = buffer_.substr(0, at + mark.size());
   buffer_.erase(0, taken.size());
