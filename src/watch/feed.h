@@ -32,7 +32,7 @@ namespace podmirror::watch {
 
 // What entries read from the log or the cache may take for one part, in memory. A larger entry is a
 // part of its own.
-inline constexpr std::size_t kPartBytes = 64 * 1024;
+inline constexpr std::size_t kPartBytes = 16 * 1024;
 
 // Encoded events. It is sent by many connections at a time.
 class Part {
@@ -81,7 +81,7 @@ class Feed {
     std::uint64_t to = 0;
     PartRef part;
   };
-  static constexpr std::size_t kKept = 16;  // parts for those that do not quite keep up
+  static constexpr std::size_t kKept = 64;  // parts for those that do not quite keep up
 
   Feeds& feeds_;
   const Filter filter_;

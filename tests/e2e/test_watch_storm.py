@@ -33,8 +33,9 @@ class Crowd:
     def __init__(self, cluster, node):
         if not WATCHERS.exists():
             raise Skip(f"{WATCHERS} is not built")
-        command = [WATCHERS, f"{node.ip}:{REST_PORT}", f"--readers={ALL}", f"--idle={NEVER}",
-                   f"--returning={RETURNING}"]
+        # Those who watch are on other machines: the daemons' processors are not theirs.
+        command = ["nice", "-n", "10", WATCHERS, f"{node.ip}:{REST_PORT}", f"--readers={ALL}",
+                   f"--idle={NEVER}", f"--returning={RETURNING}"]
         self._process = cluster.spawn(command, node.ip, stdin=subprocess.PIPE,
                                       stdout=subprocess.PIPE, text=True)
 
