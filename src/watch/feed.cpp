@@ -1,6 +1,7 @@
 #include "watch/feed.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <utility>
 
 namespace podmirror::watch {
@@ -8,14 +9,26 @@ namespace podmirror::watch {
 Feed::Feed(Feeds& feeds, Filter filter, Encode encode)
     : feeds_(feeds), filter_(std::move(filter)), encode_(std::move(encode)) {}
 
-PartRef Feed::Make(std::span<const Event> events, WallMs now) const {
+PartRef Feed::TryMake(std::span<const Event> events, WallMs now) const {
   std::string bytes = encode_(events, now);
   if (!feeds_.budget().Take(bytes.size())) return nullptr;
   return std::make_shared<const Part>(std::move(bytes), feeds_.budget());
 }
 
+PartRef Feed::Make(std::span<const Event> events, WallMs now) const {
+  if (PartRef part = TryMake(events, now)) return part;
+  return feeds_.DropKept() ? TryMake(events, now) : nullptr;
+}
+
 Feed::Step Feed::After(std::uint64_t after, WallMs now) {
+  Step step = TryAfter(after, now);
+  if (step.kind != Step::Kind::kNoRoom || !feeds_.DropKept()) return step;
+  return TryAfter(after, now);
+}
+
+Feed::Step Feed::TryAfter(std::uint64_t after, WallMs now) {
   absl::MutexLock lock(&mu_);
+  while (!recent_.empty() && std::abs(now - recent_.front().made) > kKeptMs) DropOldest();
   std::uint64_t end = UINT64_MAX;  // where a part begins that others read already
   for (const Recent& recent : recent_) {
     if (recent.from == after) return {Step::Kind::kMoved, recent.to, recent.part};
@@ -36,12 +49,31 @@ Feed::Step Feed::After(std::uint64_t after, WallMs now) {
   }
   PartRef part;
   if (!events.empty()) {
-    part = Make(events, now);
+    part = TryMake(events, now);
     if (!part) return {.kind = Step::Kind::kNoRoom};
   }
-  recent_.push_back({after, to, part});
-  if (recent_.size() > kKept) recent_.pop_front();
+  Keep({after, to, part, now});
   return {Step::Kind::kMoved, to, std::move(part)};
+}
+
+void Feed::Keep(Recent recent) {
+  recent_bytes_ += recent.bytes();
+  recent_.push_back(std::move(recent));
+  while (recent_.size() > 1 && (recent_.size() > kKept || recent_bytes_ > kKeptBytes)) DropOldest();
+}
+
+void Feed::DropOldest() {
+  recent_bytes_ -= recent_.front().bytes();
+  recent_.pop_front();
+}
+
+bool Feed::DropKept() {
+  absl::MutexLock lock(&mu_);
+  const std::size_t before = recent_bytes_;
+  std::erase_if(recent_, [](const Recent& recent) { return recent.part.use_count() <= 1; });
+  recent_bytes_ = 0;
+  for (const Recent& recent : recent_) recent_bytes_ += recent.bytes();
+  return recent_bytes_ < before;
 }
 
 Feeds::Feeds(const Cache& cache, const ChangeLog& changes, FeedsOptions options)
@@ -56,6 +88,16 @@ std::shared_ptr<Feed> Feeds::Get(Filter filter, const std::string& format, Encod
   known = feed;
   std::erase_if(feeds_, [](const auto& other) { return other.second.expired(); });
   return feed;
+}
+
+bool Feeds::DropKept() {
+  absl::MutexLock lock(&mu_);
+  bool dropped = false;
+  for (const auto& [key, known] : feeds_) {
+    const std::shared_ptr<Feed> feed = known.lock();
+    if (feed && feed->DropKept()) dropped = true;
+  }
+  return dropped;
 }
 
 bool Feeds::TakeWatcher() {

@@ -31,7 +31,7 @@
 namespace podmirror::watch {
 
 // What entries read from the log or the cache may take for one part, in memory. A larger entry is a
-// part of its own.
+// part of its own; the state is read by whole buckets.
 inline constexpr std::size_t kPartBytes = 16 * 1024;
 
 // Encoded events. It is sent by many connections at a time.
@@ -75,19 +75,34 @@ class Feed {
   // A part of these events, for one watcher alone. Null when there is no room for it.
   PartRef Make(std::span<const Event> events, WallMs now) const;
 
+  // Lets go of all parts that nobody reads. False when there was none.
+  bool DropKept();
+
  private:
   struct Recent {
     std::uint64_t from = 0;
     std::uint64_t to = 0;
     PartRef part;
+    WallMs made = 0;
+    std::size_t bytes() const { return part ? part->bytes().size() : 0; }
   };
-  static constexpr std::size_t kKept = 64;  // parts for those that do not quite keep up
+  // What is kept for those that do not quite keep up: so many parts, and so many bytes unless it is
+  // one part, and not for long: a part says what is left of a time to live.
+  static constexpr std::size_t kKept = 64;
+  static constexpr std::size_t kKeptBytes = 1024 * 1024;
+  static constexpr std::int64_t kKeptMs = 1'000;
+
+  PartRef TryMake(std::span<const Event> events, WallMs now) const;
+  Step TryAfter(std::uint64_t after, WallMs now);
+  void Keep(Recent recent) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DropOldest() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   Feeds& feeds_;
   const Filter filter_;
   const Encode encode_;
   absl::Mutex mu_;
   std::deque<Recent> recent_ ABSL_GUARDED_BY(mu_);
+  std::size_t recent_bytes_ ABSL_GUARDED_BY(mu_) = 0;  // of all in recent_
 };
 
 struct FeedsOptions {
@@ -103,6 +118,9 @@ class Feeds {
 
   // The feed of this filter and format; each format has a name and one way to encode.
   std::shared_ptr<Feed> Get(Filter filter, const std::string& format, Encode encode);
+
+  // Makes room for a part: no feed keeps one that nobody reads. False when none did.
+  bool DropKept();
 
   // One watcher more, until it is given back. False when there are max_watchers.
   bool TakeWatcher();

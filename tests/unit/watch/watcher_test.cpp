@@ -212,6 +212,30 @@ TEST_CASE("parts keep within the budget, and whoever finds no room goes on later
   CHECK(copy.entries == Live(watched.cache));
 }
 
+TEST_CASE("parts that nobody reads any more take no room from what is to be told") {
+  Watched watched(1024 * 1024, {.budget_bytes = 1000});
+  const auto one = watched.Open({});
+  const auto other = watched.Open({}, 0, {.prefix = "k"});
+  ReadAll(*one);
+  ReadAll(*other);
+  for (int i = 1; i < 30; ++i) {
+    watched.Put("k", i, std::string(i % 7 == 0 ? 900 : 80, 'x'));
+    CHECK_FALSE(ReadAll(*one).empty());
+    CHECK_FALSE(ReadAll(*other).empty());
+  }
+}
+
+TEST_CASE("what is left of a time to live is not told from an old part") {
+  Watched watched(1024 * 1024);
+  const auto quick = watched.Open({});
+  const auto late = watched.Open({});
+  ReadAll(*quick);
+  ReadAll(*late);
+  watched.Put("a", 1);
+  const PartRef part = quick->Next({0, kWall});
+  CHECK(late->Next({2000, kWall + 2000}).get() != part.get());
+}
+
 TEST_CASE("one call looks at so much and no more, however much is not wanted") {
   Watched watched(1 << 30);
   const auto before = watched.Open({}, 0, {.types = {2}});
