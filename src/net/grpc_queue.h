@@ -18,7 +18,6 @@
 #include <grpcpp/completion_queue.h>
 #include <grpcpp/server_builder.h>
 
-#include <atomic>
 #include <memory>
 #include <thread>
 
@@ -45,8 +44,7 @@ class Event {
 
  private:
   Reaction reaction_;
-  // Orders Expect before Happen. So does gRPC, but by means that ThreadSanitizer does not see.
-  std::atomic<bool> expected_{false};
+  bool expected_ = false;
 };
 
 class GrpcQueue {
