@@ -222,6 +222,8 @@ TEST_CASE("parts that nobody reads any more take no room from what is to be told
     watched.Put("k", i, std::string(i % 7 == 0 ? 900 : 80, 'x'));
     CHECK_FALSE(ReadAll(*one).empty());
     CHECK_FALSE(ReadAll(*other).empty());
+    const auto late = watched.Open({.initial = true});
+    CHECK_FALSE(ReadAll(*late).empty());
   }
 }
 
